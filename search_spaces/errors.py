@@ -1,0 +1,23 @@
+"""The one exception type for mistakes a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A wrong input: one line that says what, where, what was expected and the remedy.
+
+    The command line prints the line and exits with code 2, without a traceback.
+    """
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The closing half of an "unknown name" message: the nearest choices first, else all of them."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(name.lower(), [choice.lower() for choice in known], n=3, cutoff=0.5)
+    named = [choice for choice in known if choice.lower() in close]
+    if named:
+        return f"did you mean {' or '.join(named)}? (known: {', '.join(known)})"
+    return f"known: {', '.join(known)}"

@@ -1,0 +1,180 @@
+"""Structure files: reading (this project's YAML and two public formats), writing, and names of shipped structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from search_spaces.errors import UserError, nearest
+from search_spaces.public_formats import is_public_text, read_public
+from search_spaces.schema import FORMAT_VERSION, StructureModel
+from search_spaces.structure import Structure
+
+MAX_BYTES = 1_000_000
+
+
+def shipped_names() -> list[str]:
+    """Names of the structures that come with the package, from small to large per device kind."""
+    order = ["T", "S", "M", "L", "Ns", "Nm", "Nl"]
+    found = {
+        entry.name.removesuffix(".txt")
+        for entry in resources.files("search_spaces").joinpath("structures").iterdir()
+        if entry.name.endswith(".txt")
+    }
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+def resolve_structure(name_or_path: str | Path, space: str | None = None) -> Structure:
+    """A structure from a shipped name (`S`) or a file.
+
+    Raises UserError when it is neither, or when the file does not hold a sound structure.
+    """
+    text = str(name_or_path)
+    if text in shipped_names():
+        shipped = resources.files("search_spaces").joinpath("structures", f"{text}.txt")
+        return parse_structure(shipped.read_text(), f"{text} (shipped)")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(f"no structure {text!r}: neither a file nor a shipped name; {nearest(text, shipped_names())}")
+    return read_structure(path, space)
+
+
+def read_structure(path: Path, space: str | None = None) -> Structure:
+    """Read a structure file; `space` is needed for public texts that do not tell (mob).
+
+    Raises UserError with file, line, what was found and what is allowed.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UserError(f"{path}: {size} bytes, a structure file has at most {MAX_BYTES}; is this another file?")
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error}); expected a structure file") from None
+    return parse_structure(text, str(path), space)
+
+
+def parse_structure(text: str, source: str = "<text>", space: str | None = None) -> Structure:
+    """Parse a structure from text; `source` is named in errors. Raises UserError."""
+    if is_public_text(text):
+        return read_public(text, source, space)
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{source}:{mark.line + 1}" if mark else source
+        raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a structure file") from None
+    if not isinstance(data, Mapping) or "stages" not in data:
+        raise UserError(
+            f"{source}: not a structure; expected YAML with the keys tinynas, image_size, space, stem, stages, neck, "
+            "head (see any shipped one: tinynas explain S), or one of the public formats (a Python literal)"
+        )
+    try:
+        return StructureModel.model_validate(data).to_structure()
+    except ValidationError as error:
+        raise UserError(_first_problem(error, source, node)) from None
+
+
+def format_structure(structure: Structure) -> str:
+    """The text of a structure: YAML, one stage per line, no time stamps."""
+    backbone, neck, head = structure.backbone, structure.neck, structure.head
+    lines = [
+        f"tinynas: {FORMAT_VERSION}",
+        f"image_size: {_flow(list(structure.image_size))}  # height, width",
+        f"space: {backbone.space}",
+        f"stem: {_flow({'kind': backbone.stem.kind, 'out': backbone.stem.out_channels, 'kernel': backbone.stem.kernel})}",
+        "stages:",
+    ]
+    for stage in backbone.stages:
+        row = {
+            "in": stage.in_channels, "out": stage.out_channels, "hidden": stage.hidden_channels,
+            "depth": stage.depth, "stride": stage.stride, "kernel": stage.kernel,
+        }  # fmt: skip
+        lines.append(f"  - {_flow(row)}")
+    neck_row = {
+        "kind": neck.kind, "depth": float(neck.depth), "hidden_ratio": float(neck.hidden_ratio),
+        "in": list(neck.in_channels), "out": list(neck.out_channels), "activation": neck.activation,
+        "depthwise": neck.depthwise,
+    }  # fmt: skip
+    head_row = {
+        "kind": head.kind, "reg_max": head.reg_max, "kernel": head.kernel, "num_classes": head.num_classes,
+    }  # fmt: skip
+    lines += [
+        f"activation: {backbone.activation}",
+        f"spp: {_flow(backbone.spp)}",
+        f"reparam: {_flow(backbone.reparam)}",
+        f"neck: {_flow(neck_row)}",
+        f"head: {_flow(head_row)}",
+    ]
+    text = "\n".join(lines) + "\n"
+    if structure.search:
+        text += yaml.safe_dump({"search": dict(structure.search)}, sort_keys=False, width=120)
+    return text
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _first_problem(error: ValidationError, source: str, node: yaml.Node | None) -> str:
+    """One line for the first problem found, with its line in the file, and how many more there are."""
+    problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problem = problems[0]
+    location = list(problem["loc"])
+    line = _line_of(node, location)
+    key = ".".join(str(item + 1 if isinstance(item, int) else item) for item in location)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        parent = _model_at(location[:-1])
+        message = f"unknown key; {nearest(str(location[-1]), parent)}"
+    elif problem["type"] == "missing":
+        message = "this key is missing"
+    elif problem["type"] != "value_error":
+        found = problem.get("input")
+        message = f"{found!r} found; {message[0].lower()}{message[1:]}"
+    elif not location:
+        line = _line_of(node, _location_from(message))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{source}:{line}: {key + ': ' if key else ''}{message}{more}"
+
+
+def _location_from(message: str) -> list[str | int]:
+    """Where a whole-structure check points: its message starts with a dotted key (`stages.3: ...`)."""
+    head = message.split(":", 1)[0]
+    return [int(word) - 1 if word.isdigit() else word for word in head.split(".")]
+
+
+def _model_at(location: list[Any]) -> list[str]:
+    model: Any = StructureModel
+    for word in location:
+        if isinstance(word, str):
+            field = next(f for n, f in model.model_fields.items() if word in (n, f.alias))
+            model = field.annotation
+            model = getattr(model, "__args__", (model,))[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _line_of(node: yaml.Node | None, location: list[Any]) -> int:
+    for word in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(word, int) and word < len(node.value):
+            node = node.value[word]
+        elif isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == word), None)
+            if match is None:
+                break
+            key, node = match
+            if word == location[-1]:
+                node = key
+    return node.start_mark.line + 1 if node is not None else 1

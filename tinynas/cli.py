@@ -1,0 +1,56 @@
+"""The `tinynas` command: one file per command in tinynas/commands, found by name.
+
+A mistake of the user's (UserError) is one line on stderr and exit code 2; Ctrl-C is exit code 130.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+from search_spaces.errors import UserError
+from search_spaces.plugins import plugin_names
+
+WORKFLOW = ("search", "explain", "sample_data", "train", "eval", "export", "predict", "import_weights", "profile", "tables")
+
+
+def build_app() -> typer.Typer:
+    """All commands, those of the main workflow first. Command modules import nothing heavy at module level."""
+    app = typer.Typer(
+        name="tinynas", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+        help="From a latency budget on a device to a trained, exported, verified object detector.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    names = plugin_names("tinynas.commands")
+    for name in sorted(names, key=lambda n: (WORKFLOW.index(n) if n in WORKFLOW else len(WORKFLOW), n)):
+        app.command(name.replace("_", "-"))(import_module(f"tinynas.commands.{name}").run)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        code = build_app()(args=arguments, standalone_mode=False)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        # click's usage errors (unknown option, missing argument) know how to show themselves
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return code if isinstance(code, int) else 0
+
+
+def run() -> None:
+    """Entry point of the installed script."""
+    sys.exit(main())

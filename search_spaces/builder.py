@@ -54,6 +54,7 @@ class Builder:
         self._outputs: dict[str, int] = {}
         self._scope: list[str] = []
         self._count: Dim = 1
+        self._level = 1
         self._names: set[str] = set()
 
     # ---- structure -------------------------------------------------------------------------------------------------
@@ -66,6 +67,13 @@ class Builder:
             yield
         finally:
             self._scope.pop()
+
+    @contextmanager
+    def stage(self, number: int, stride: int) -> Iterator[None]:
+        """Scope `stage{number}`. A stride of 2 begins a new group of the score, whatever its first convs' resolution."""
+        self._level += stride == 2
+        with self.scope(f"stage{number}"):
+            yield
 
     def repeat(self, name: str, count: Dim, x: Tensor, body: Callable[[Tensor], Tensor], first: int = 1) -> Tensor:
         """Apply `body` `count` times in a chain; scopes are `name{first}`, `name{first + 1}`, ...
@@ -96,10 +104,9 @@ class Builder:
 
     # ---- ops -------------------------------------------------------------------------------------------------------
 
-    def input(self) -> Tensor:
-        """The image: 3 x H x W, RGB 0..255."""
-        height, width = self._image_size
-        return self._emit(Op("input", "input", (), Shape(3, height, width)), at_root=True)
+    def input(self, name: str = "input", shape: Shape | None = None) -> Tensor:
+        """The image, 3 x H x W, RGB 0..255; or an input of another shape."""
+        return self._emit(Op(name, "input", (), shape or Shape(3, *self._image_size)), at_root=True)
 
     def space_to_depth(self, x: Tensor, name: str = "space_to_depth") -> Tensor:
         """Rows and columns folded by 2 into channels: (even, even), (odd, even), (even, odd), (odd, odd)."""
@@ -141,9 +148,10 @@ class Builder:
 
     def main_conv(self, name: str, fan_in: Dim, out_channels: Dim, shape: Shape, count: Dim | None = None) -> None:
         """Put a conv on the main path of the score without emitting an op; `count` times, as it is repeated if None."""
-        level = int(np.log2(self._image_size[0] // shape.height))
         times = self._count if count is None else count
-        self._main.append(MainConv(self._path(name), fan_in, out_channels, times, level, shape.height, shape.width))
+        self._main.append(
+            MainConv(self._path(name), fan_in, out_channels, times, self._level, shape.height, shape.width)
+        )
 
     def add(
         self, name: str, x: Tensor, y: Tensor, activation: str | None = None, when: Condition = True

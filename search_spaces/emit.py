@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from search_spaces.builder import Builder, Tensor
-from search_spaces.graph import Graph
+from search_spaces.graph import Graph, Shape
 from search_spaces.plugins import load_plugin
 from search_spaces.structure import TAP_STRIDES, Backbone, Structure
 
@@ -16,12 +16,7 @@ def emit_detector(structure: Structure) -> Graph:
         taps = _emit_backbone(b, x, structure.backbone)
     for number, tap in enumerate(taps, start=1):
         b.output(f"tap{number}", tap)
-    with b.scope("neck"):
-        fused = load_plugin("search_spaces.necks", structure.neck.kind).emit(b, taps, structure.neck)
-    for number, feature in enumerate(fused, start=1):
-        b.output(f"neck{number}", feature)
-    with b.scope("head"):
-        b.output("detections", load_plugin("search_spaces.heads", structure.head.kind).emit(b, fused, structure.head))
+    _emit_neck_and_head(b, taps, structure)
     return b.graph()
 
 
@@ -33,6 +28,27 @@ def emit_backbone(structure: Structure) -> Graph:
         for number, tap in enumerate(_emit_backbone(b, x, structure.backbone), start=1):
             b.output(f"tap{number}", tap)
     return b.graph()
+
+
+def emit_neck_and_head(structure: Structure) -> Graph:
+    """Neck and head alone, on inputs shaped like the taps: `structure.neck.in_channels` at strides 8, 16, 32."""
+    b = Builder(structure.image_size)
+    height, width = structure.image_size
+    taps = [
+        b.input(f"tap{number}", Shape(channels, height // stride, width // stride))
+        for number, (channels, stride) in enumerate(zip(structure.neck.in_channels, TAP_STRIDES, strict=True), start=1)
+    ]
+    _emit_neck_and_head(b, taps, structure)
+    return b.graph()
+
+
+def _emit_neck_and_head(b: Builder, taps: list[Tensor], structure: Structure) -> None:
+    with b.scope("neck"):
+        fused = load_plugin("search_spaces.necks", structure.neck.kind).emit(b, taps, structure.neck)
+    for number, feature in enumerate(fused, start=1):
+        b.output(f"neck{number}", feature)
+    with b.scope("head"):
+        b.output("detections", load_plugin("search_spaces.heads", structure.head.kind).emit(b, fused, structure.head))
 
 
 def _emit_backbone(b: Builder, image: Tensor, backbone: Backbone) -> list[Tensor]:

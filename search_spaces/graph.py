@@ -76,7 +76,8 @@ class Op:
 class MainConv:
     """One conv of the main path that the maximum-entropy score is computed on.
 
-    `fan_in` = in_channels x kernel^2 (kernel^2 for a depthwise conv); `level` = log2 of the output's stride.
+    `fan_in` = in_channels x kernel^2 (kernel^2 for a depthwise conv); `level` = log2 of the stride of the stage's
+    output: convs of one level form a group.
     """
 
     path: str

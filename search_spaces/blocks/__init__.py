@@ -26,7 +26,7 @@ def chain_stages(b: Builder, x: Tensor, backbone: Backbone, emit_block: BlockEmi
     """Stages that are plain chains of blocks; SPP after the first block of the last stage."""
     outputs = []
     for number, stage in enumerate(backbone.stages, start=1):
-        with b.scope(f"stage{number}"):
+        with b.stage(number, stage.stride):
             with b.scope("block1"):
                 x = emit_block(b, x, stage, stage.stride, backbone)
             if backbone.spp and number == len(backbone.stages):

@@ -27,12 +27,12 @@ def emit_stages(b: Builder, x: Tensor, backbone: Backbone) -> list[Tensor]:
             continue
         shares_next = number < len(stages) and shares_wrapper(stages, number)
         blocks = stage.depth - (1 if stage.stride == 2 else 0) + (stages[number].depth if shares_next else 0)
-        with b.scope(f"stage{number}"):
+        with b.stage(number, stage.stride):
             spp = backbone.spp and number == len(stages)
             x = _emit_wrapper(b, x, stage, blocks, spp, backbone)
             _score(b, stage, x)
         if shares_next:
-            with b.scope(f"stage{number + 1}"):
+            with b.stage(number + 1, stages[number].stride):
                 _score(b, stages[number], x)
         outputs.append(x)
     return outputs

@@ -1,0 +1,112 @@
+"""The detector's training loss: assignment, then quality focal, distribution focal and GIoU loss (report, eq. 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detector import assigners
+from detector.assigners import Assignment, Targets
+from detector.losses import LossConfig
+from detector.losses.distribution_focal import distribution_focal_loss
+from detector.losses.giou import giou_loss
+from detector.losses.quality_focal import quality_focal_loss
+from detector.priors import decode_distances, encode_distances
+
+__all__ = ["DetectionCriterion", "LossConfig", "expected_distances"]
+
+
+def expected_distances(reg_logits: Tensor) -> Tensor:
+    """Distances (..., 4) in units of stride: per side, the expectation of the softmax over its bins; fp32.
+
+    `reg_logits` is (..., 4 x (reg_max + 1)), side by side: left, top, right, bottom.
+    """
+    probabilities = _by_side(reg_logits.float()).softmax(dim=-1)
+    bins = torch.arange(probabilities.shape[-1], dtype=torch.float32, device=probabilities.device)
+    return (probabilities * bins).sum(dim=-1)
+
+
+def _by_side(reg_logits: Tensor) -> Tensor:
+    return reg_logits.reshape(*reg_logits.shape[:-1], 4, reg_logits.shape[-1] // 4)
+
+
+class DetectionCriterion(nn.Module):
+    """The detector's losses from the head's raw outputs. Without parameters; everything is fp32, under autocast too.
+
+    The divisors (number of positives; sum of their top scores) are averaged over the processes of a distributed run
+    and at least 1, so that the averaged gradient is that of one big batch. The only host synchronisation is the
+    selection of the positives.
+    """
+
+    def __init__(self, config: LossConfig | None = None) -> None:
+        """Raises UserError for an unknown assigner or assigner option."""
+        super().__init__()
+        self.config = config or LossConfig()
+        self.assign = assigners.build(self.config.assigner, self.config.assigner_options)
+
+    def forward(
+        self, cls_logits_BAC: Tensor, reg_logits: Tensor, priors_A3: Tensor, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Scalars: `total`, its weighted parts `cls`, `dfl`, `giou`, and the count `num_positives` of this process.
+
+        Shapes: class logits (B, A, C), regression logits (B, A, 4 x (reg_max + 1)), priors (A, 3) as from
+        `detector.priors.priors`. Images without boxes only add negatives; a batch without positives has box losses of
+        zero that are still connected to the graph.
+        """
+        with torch.autocast(device_type=cls_logits_BAC.device.type, enabled=False):
+            cls_logits_BAC = cls_logits_BAC.float()
+            assignment = self._assign(cls_logits_BAC.detach(), reg_logits.detach(), priors_A3, targets)
+            positive_BA = assignment.positives_mask
+            num_positives = positive_BA.sum()
+            top_score_BA = cls_logits_BAC.detach().amax(dim=-1).sigmoid()
+            weight_sum = (top_score_BA * positive_BA).sum()
+            divisors = _average_over_processes(torch.stack((num_positives.float(), weight_sum))).clamp(min=1)
+
+            cls = self._classification_loss(cls_logits_BAC, assignment) / divisors[0]
+            image, prior = positive_BA.nonzero(as_tuple=True)
+            dfl, giou = _box_losses(
+                reg_logits[image, prior], priors_A3[prior], assignment.boxes[image, prior], top_score_BA[image, prior]
+            )
+            losses = {
+                "cls": self.config.cls_weight * cls,
+                "dfl": self.config.dfl_weight * dfl / divisors[1],
+                "giou": self.config.giou_weight * giou / divisors[1],
+            }
+            total = losses["cls"] + losses["dfl"] + losses["giou"]
+            return {"total": total, **losses, "num_positives": num_positives}
+
+    @torch.no_grad()
+    def _assign(self, cls_logits_BAC: Tensor, reg_logits: Tensor, priors_A3: Tensor, targets: Targets) -> Assignment:
+        boxes_BA4 = decode_distances(expected_distances(reg_logits), priors_A3)
+        return self.assign(priors_A3, boxes_BA4, cls_logits_BAC, targets)
+
+    def _classification_loss(self, cls_logits_BAC: Tensor, assignment: Assignment) -> Tensor:
+        """Quality focal loss summed over classes and over priors that are positive or negative (not ignored)."""
+        positive_BA = assignment.positives_mask
+        target_BAC = torch.zeros_like(cls_logits_BAC)
+        quality = assignment.iou * positive_BA
+        target_BAC.scatter_(-1, assignment.labels.clamp(min=0)[..., None], quality[..., None])
+        loss_BA = quality_focal_loss(cls_logits_BAC, target_BAC, self.config.beta).sum(dim=-1)
+        return (loss_BA * (positive_BA | assignment.negatives_mask)).sum()
+
+
+def _box_losses(reg_logits: Tensor, priors_N3: Tensor, boxes_N4: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted sums over N positives of the distribution focal loss (mean of the four sides) and of the GIoU loss.
+
+    `reg_logits` (N, 4 x (reg_max + 1)); a zero connected to it if N is 0.
+    """
+    logits = reg_logits.float()
+    dfl_N = distribution_focal_loss(_by_side(logits), encode_distances(boxes_N4, priors_N3)).mean(dim=-1)
+    giou_N = giou_loss(decode_distances(expected_distances(logits), priors_N3), boxes_N4)
+    return (dfl_N * weight_N).sum(), (giou_N * weight_N).sum()
+
+
+@torch.no_grad()
+def _average_over_processes(values: Tensor) -> Tensor:
+    """The mean of `values` over the processes of a distributed run; `values` itself in a run of one process."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()

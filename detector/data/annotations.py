@@ -1,0 +1,203 @@
+"""A split's images and boxes as packed numpy arrays: one currency for every format, for training and for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from search_spaces.errors import UserError, nearest
+
+MIN_SIDE_PX = 1.0
+# The rounding of normalised text: neither a box that sticks out nor one that is too small.
+ROUNDING_PX = 1e-2
+
+
+class ImageBoxes(NamedTuple):
+    """The boxes of one image: boxes_xyxy (n, 4) float32 in pixels, labels (n,) int32, ignore (n,) bool."""
+
+    boxes_xyxy: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    ignore: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """N images, M boxes and C classes. Boxes of image i are rows `offsets[i]:offsets[i + 1]`.
+
+    class_names: C names; category_ids (C,) int64: the file's own ids (COCO), else 1..C
+    image_paths: N paths; image_ids (N,) int64; sizes_hw (N, 2) int32, pixels as displayed
+    offsets (N + 1,) int64; boxes_xyxy (M, 4) float32, pixel edges inside the image; labels (M,) int32 in 0..C-1
+    ignore (M,) bool: crowds and difficult objects, never a positive and left out of the evaluation
+    areas (M,) float32: px^2, the mask's area where the file gives one, else the box's (COCO's small / medium / large)
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: npt.NDArray[np.int64]
+    image_paths: tuple[Path, ...]
+    image_ids: npt.NDArray[np.int64]
+    sizes_hw: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    boxes_xyxy: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    ignore: npt.NDArray[np.bool_]
+    areas: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    def boxes_of(self, index: int) -> ImageBoxes:
+        """The boxes of image `index`, as views."""
+        rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        return ImageBoxes(self.boxes_xyxy[rows], self.labels[rows], self.ignore[rows])
+
+    def image_index(self) -> npt.NDArray[np.int64]:
+        """The image of each box, (M,) int64."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), np.diff(self.offsets))
+
+    def subset(self, indices: Sequence[int]) -> Annotations:
+        """The images named by `indices` (0-based, in that order) with their boxes; the classes stay."""
+        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+        lengths = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Annotations(
+            class_names=self.class_names,
+            category_ids=self.category_ids,
+            image_paths=tuple(self.image_paths[i] for i in chosen),
+            image_ids=self.image_ids[chosen],
+            sizes_hw=self.sizes_hw[chosen],
+            offsets=offsets,
+            boxes_xyxy=self.boxes_xyxy[rows],
+            labels=self.labels[rows],
+            ignore=self.ignore[rows],
+            areas=self.areas[rows],
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Boxes per class, in class order, ignored ones left out."""
+        per_class = np.bincount(self.labels[~self.ignore], minlength=self.num_classes)
+        return {name: int(count) for name, count in zip(self.class_names, per_class)}
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What a loader found and what it changed; `str()` gives a few lines to print."""
+
+    source: str
+    images: int
+    images_without_boxes: int
+    boxes: int
+    ignored: int
+    clipped: int
+    dropped: int
+    per_class: dict[str, int]
+
+    def __str__(self) -> str:
+        classes = ", ".join(f"{name} {count}" for name, count in list(self.per_class.items())[:12])
+        more = len(self.per_class) - 12
+        lines = [
+            f"{self.source}: {self.images} images ({self.images_without_boxes} without boxes), {self.boxes} boxes, "
+            f"{len(self.per_class)} classes",
+            f"  {classes}" + (f", and {more} more classes" if more > 0 else ""),
+        ]
+        if self.clipped or self.dropped or self.ignored:
+            lines.append(
+                f"  {self.clipped} boxes clipped at the border, {self.dropped} dropped (under 1 px), "
+                f"{self.ignored} marked as crowd or difficult (ignored)"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBoxes:
+    """Boxes as a file gives them, in any order: image index (M,), boxes_xyxy (M, 4) px, labels, ignore, areas px^2."""
+
+    image: npt.NDArray[np.int64]
+    boxes_xyxy: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    ignore: npt.NDArray[np.bool_]
+    areas: npt.NDArray[np.float64] | None = None
+
+
+def pack(
+    source: str,
+    class_names: Sequence[str],
+    image_paths: Sequence[Path],
+    sizes_hw: npt.NDArray[np.int32],
+    raw: RawBoxes,
+    *,
+    image_ids: npt.NDArray[np.int64] | None = None,
+    category_ids: npt.NDArray[np.int64] | None = None,
+) -> tuple[Annotations, DataReport]:
+    """Sort boxes by image, clip them to their image, drop those under 1 px, and count both.
+
+    `source` names the split in the report. Raises UserError when there is no image.
+    """
+    if not image_paths:
+        raise UserError(f"{source}: no images found; expected at least one image listed in this split")
+    sizes = np.asarray(sizes_hw, dtype=np.int32).reshape(-1, 2)
+    order = np.argsort(raw.image, kind="stable")
+    image, boxes = raw.image[order], raw.boxes_xyxy[order].reshape(-1, 4)
+    limits = sizes[image][:, [1, 0, 1, 0]].astype(np.float64)
+    inside = np.clip(boxes, 0.0, limits)
+    sides = inside[:, 2:] - inside[:, :2]
+    keep = (sides >= MIN_SIDE_PX - ROUNDING_PX).all(axis=1)
+    clipped = (np.abs(inside - boxes) > ROUNDING_PX).any(axis=1) & keep
+    areas = sides.prod(axis=1) if raw.areas is None else raw.areas[order]
+    image, ignore = image[keep], raw.ignore[order][keep]
+    per_image = np.bincount(image, minlength=len(image_paths))
+    annotations = Annotations(
+        class_names=tuple(class_names),
+        category_ids=_ids(category_ids, len(class_names)),
+        image_paths=tuple(image_paths),
+        image_ids=_ids(image_ids, len(image_paths)),
+        sizes_hw=sizes,
+        offsets=np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
+        boxes_xyxy=inside[keep].astype(np.float32),
+        labels=raw.labels[order][keep].astype(np.int32),
+        ignore=ignore,
+        areas=areas[keep].astype(np.float32),
+    )
+    report = DataReport(
+        source=source,
+        images=len(image_paths),
+        images_without_boxes=int((per_image == 0).sum()),
+        boxes=int(keep.sum()),
+        ignored=int(ignore.sum()),
+        clipped=int(clipped.sum()),
+        dropped=int((~keep).sum()),
+        per_class=annotations.counts(),
+    )
+    return annotations, report
+
+
+def _ids(ids: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64]:
+    return np.arange(1, count + 1, dtype=np.int64) if ids is None else np.asarray(ids, dtype=np.int64)
+
+
+def map_labels(
+    labels: npt.NDArray[np.int64], names: Sequence[str], wanted: Sequence[str], where: str
+) -> npt.NDArray[np.int64]:
+    """Labels that index `names`, re-indexed into `wanted`, by name.
+
+    Raises UserError when a class that has boxes is not in `wanted`; one without boxes is let pass.
+    """
+    index = {name: i for i, name in enumerate(wanted)}
+    for used in np.unique(labels):
+        if names[used] not in index:
+            raise UserError(
+                f"{where}: class {names[used]!r} is not among the training classes; {nearest(names[used], wanted)}; "
+                "rename it or remove its boxes, or add it to the training split"
+            )
+    table = np.array([index.get(name, -1) for name in names] or [-1], dtype=np.int64)
+    return table[labels]

@@ -1,0 +1,159 @@
+"""The training recipe's augmentation: mosaic, affine, mixup, mirrors, colour. All draws come from one Generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Self
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from detector.data.geometry import Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
+from detector.data.image import Image, resize_stretch
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Source = Callable[[int], Picture]
+"""Picture `index` of the data set, stretched to the network's input size; must not be written to."""
+
+
+class AugmentConfig(BaseModel):
+    """Augmentation settings; the defaults are the published recipe (technical report, released configs)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mosaic: Probability = Field(1.0, description="probability of a four-image mosaic")
+    scale: tuple[float, float] = Field((0.1, 2.0), description="range of the affine's zoom")
+    degrees: float = Field(10.0, ge=0.0, le=180.0, description="largest rotation, degrees")
+    translate: float = Field(0.2, ge=0.0, le=1.0, description="largest shift, share of the side")
+    shear_degrees: float = Field(2.0, ge=0.0, le=45.0, description="largest shear, degrees")
+    mixup: Probability = Field(0.15, description="probability of averaging with a second image")
+    mixup_scale: tuple[float, float] = Field((0.5, 1.5), description="range of the second image's zoom")
+    flip: Probability = Field(0.5, description="probability of a left-right mirror")
+    vertical_flip: Probability = Field(0.0, description="probability of an up-down mirror")
+    quarter_turns: bool = Field(False, description="rotate by a random multiple of 90 degrees")
+    hue: float = Field(0.0, ge=0.0, le=0.5, description="largest hue shift, share of the colour circle")
+    saturation: float = Field(0.0, ge=0.0, le=1.0, description="largest relative change of saturation")
+    brightness: float = Field(0.0, ge=0.0, le=1.0, description="largest relative change of brightness")
+    fill: int = Field(114, ge=0, le=255, description="grey level outside the images")
+    min_side_px: float = Field(2.0, ge=0.0, description="smaller boxes are dropped, network pixels")
+    min_visible: Probability = Field(0.1, description="boxes of which a smaller share is left are dropped")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name, (low, high) in (("scale", self.scale), ("mixup_scale", self.mixup_scale)):
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is ({low}, {high}); expected 0 < low <= high")
+        return self
+
+
+def augment(
+    index: int,
+    source: Source,
+    partners: npt.NDArray[np.int64],
+    config: AugmentConfig,
+    rng: np.random.Generator,
+    *,
+    strong: bool = True,
+) -> Picture:
+    """Picture `index`, augmented, at the size that `source` gives.
+
+    partners: indices that mosaic and mixup draw from. strong=False leaves out mosaic, affine and mixup (the recipe's
+    last epochs). Box-level augmentation belongs between mixup and the mirrors.
+    """
+    picture = source(index)
+    size_hw = (picture.image.shape[0], picture.image.shape[1])
+    if strong:
+        picture = _mosaic(picture, source, partners, config, rng) if rng.random() < config.mosaic else picture
+        picture = _affine(picture, size_hw, config, rng)
+        if rng.random() < config.mixup and len(partners):
+            picture = _mixup(picture, source(int(rng.choice(partners))), config, rng)
+    picture = orient(
+        picture,
+        left_right=bool(rng.random() < config.flip),
+        up_down=bool(rng.random() < config.vertical_flip),
+        quarter_turns=int(rng.integers(4)) if config.quarter_turns else 0,
+    )
+    image, boxes = resize_stretch(picture.image, picture.boxes_xyxy, size_hw)
+    return Picture(_jitter(image, config, rng), boxes, picture.labels, picture.ignore)
+
+
+def _mosaic(
+    first: Picture, source: Source, partners: npt.NDArray[np.int64], config: AugmentConfig, rng: np.random.Generator
+) -> Picture:
+    """Four pictures (h, w) around a random point of a (2h, 2w) canvas; boxes are cut to it."""
+    height, width = first.image.shape[:2]
+    others = rng.choice(partners, 3) if len(partners) else partners
+    tiles = [first, *(source(int(other)) for other in others)]
+    x_mid, y_mid = int(rng.uniform(0.5 * width, 1.5 * width)), int(rng.uniform(0.5 * height, 1.5 * height))
+    canvas = np.full((2 * height, 2 * width, 3), config.fill, dtype=np.uint8)
+    boxes, whole = [], []
+    for tile, (left, top) in zip(tiles, ((-1, -1), (0, -1), (-1, 0), (0, 0))):
+        x, y = x_mid + left * width, y_mid + top * height
+        x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + width, 2 * width), min(y + height, 2 * height)
+        canvas[y0:y1, x0:x1] = tile.image[y0 - y : y1 - y, x0 - x : x1 - x]
+        moved = tile.boxes_xyxy + np.array([x, y, x, y], dtype=np.float32)
+        whole.append(moved)
+        boxes.append(clip_boxes(moved, (2 * height, 2 * width)))
+    labels = np.concatenate([tile.labels for tile in tiles])
+    ignore = np.concatenate([tile.ignore for tile in tiles])
+    picture = Picture(canvas, np.concatenate(boxes), labels, ignore)
+    return keep_visible(picture, np.concatenate(whole), 1.0, config.min_visible)
+
+
+def _affine(picture: Picture, size_hw: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Picture:
+    height, width = size_hw
+    scale, degrees = rng.uniform(*config.scale), rng.uniform(-config.degrees, config.degrees)
+    shear_x, shear_y = rng.uniform(-config.shear_degrees, config.shear_degrees, 2)
+    shift_x, shift_y = rng.uniform(-config.translate, config.translate, 2)
+    matrix = affine_matrix(
+        (picture.image.shape[0], picture.image.shape[1]),
+        size_hw,
+        scale=scale,
+        degrees=degrees,
+        shear_degrees=(shear_x, shear_y),
+        shift=(shift_x * width, shift_y * height),
+    )
+    image = warp(picture.image, matrix, size_hw, config.fill)
+    whole = warp_boxes(picture.boxes_xyxy, matrix)
+    moved = Picture(image, clip_boxes(whole, size_hw), picture.labels, picture.ignore)
+    return keep_visible(moved, whole, config.min_side_px, config.min_visible)
+
+
+def _mixup(picture: Picture, other: Picture, config: AugmentConfig, rng: np.random.Generator) -> Picture:
+    """The average of two pictures (h, w); the second zoomed, mirrored with probability 1/2, and moved at random."""
+    size_hw = (picture.image.shape[0], picture.image.shape[1])
+    scale = rng.uniform(*config.mixup_scale)
+    # Where the zoomed picture is larger than the frame it covers the frame; where smaller it stays inside.
+    slack = np.abs(1 - scale) / 2 * np.array(size_hw[::-1])
+    shift_x, shift_y = rng.uniform(-slack, slack)
+    matrix = affine_matrix(size_hw, size_hw, scale=scale, shift=(shift_x, shift_y))
+    whole = warp_boxes(other.boxes_xyxy, matrix)
+    image = warp(other.image, matrix, size_hw, config.fill)
+    moved = Picture(image, clip_boxes(whole, size_hw), other.labels, other.ignore)
+    moved = keep_visible(moved, whole, config.min_side_px, config.min_visible)
+    moved = orient(moved, left_right=bool(rng.random() < 0.5), up_down=False, quarter_turns=0)
+    return Picture(
+        np.asarray(cv2.addWeighted(picture.image, 0.5, moved.image, 0.5, 0), dtype=np.uint8),
+        np.concatenate([picture.boxes_xyxy, moved.boxes_xyxy]),
+        np.concatenate([picture.labels, moved.labels]),
+        np.concatenate([picture.ignore, moved.ignore]),
+    )
+
+
+def _jitter(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:
+    """Shift hue, scale saturation and brightness of an RGB image through 256-entry tables."""
+    if not (config.hue or config.saturation or config.brightness):
+        return image
+    ranges = np.array([config.hue, config.saturation, config.brightness])
+    hue, saturation, value = rng.uniform(-1, 1, 3) * ranges
+    levels = np.arange(256)
+    tables = [
+        (levels + hue * 180) % 180,
+        np.clip(levels * (1 + saturation), 0, 255),
+        np.clip(levels * (1 + value), 0, 255),
+    ]
+    table = np.stack(tables, axis=1).astype(np.uint8).reshape(1, 256, 3)
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), table)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), dtype=np.uint8)

@@ -1,0 +1,104 @@
+"""The data set that the training loop and the evaluation read: pictures at the network's size, with their boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from detector.data.annotations import Annotations
+from detector.data.augment import AugmentConfig, augment
+from detector.data.cache import PictureSource
+from detector.data.image import check_image
+from search_spaces.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One network input with its boxes.
+
+    image (3, H, W) uint8 RGB; boxes_xyxy (n, 4) float32, network-input pixels; labels (n,) int64; ignore (n,) bool
+    index: place in the annotations; scale_xy: network pixels per original pixel along x and y (of the plain picture)
+    """
+
+    image: Tensor
+    boxes_xyxy: Tensor
+    labels: Tensor
+    ignore: Tensor
+    index: int
+    scale_xy: tuple[float, float]
+
+
+def check_images(annotations: Annotations) -> None:
+    """Look at every image file before work starts: there, whole, and of the annotated size.
+
+    Reads each file once without decoding it. Raises UserError naming the first bad file and counting the others.
+    """
+    mistakes = []
+    for path, size in zip(annotations.image_paths, annotations.sizes_hw.tolist()):
+        try:
+            check_image(path, (size[0], size[1]))
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        more = f" (and {len(mistakes) - 1} more bad image files)" if len(mistakes) > 1 else ""
+        raise UserError(mistakes[0] + more)
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Images of `annotations`, stretched to `image_size` (height, width), augmented when `augment` is given.
+
+    Draws depend on (seed, epoch, index) alone: neither the number of workers nor a resumed run changes them.
+    cache_bytes: memory for decoded pictures; used when all of them fit. Raises UserError for a side that is not a
+    multiple of 32.
+    """
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        image_size: tuple[int, int],
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+        *,
+        cache_bytes: int = 1 << 30,
+    ) -> None:
+        if any(side <= 0 or side % 32 for side in image_size):
+            raise UserError(f"image size {image_size[0]}x{image_size[1]}: expected sides divisible by 32")
+        self.annotations = annotations
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.seed = seed
+        self._augment = augment
+        self._source = PictureSource(annotations, self.image_size, cache_bytes)
+        self._partners = np.flatnonzero(np.diff(annotations.offsets)).astype(np.int64)
+        # Shared memory: workers that outlive an epoch read the current one here.
+        self._state = torch.tensor([0, 1], dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that draws and the sampler's order belong to."""
+        return int(self._state[0])
+
+    def set_epoch(self, epoch: int, *, strong: bool = True) -> None:
+        """Call before iterating a loader. strong=False: without mosaic, affine and mixup (the last epochs)."""
+        self._state[0], self._state[1] = epoch, int(strong)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture = self._source(index)
+        if self._augment is not None:
+            rng = np.random.default_rng([self.seed, self.epoch, index])
+            picture = augment(index, self._source, self._partners, self._augment, rng, strong=bool(self._state[1]))
+        height, width = (int(side) for side in self.annotations.sizes_hw[index])
+        return Sample(
+            image=torch.from_numpy(np.ascontiguousarray(picture.image.transpose(2, 0, 1))),
+            boxes_xyxy=torch.from_numpy(np.array(picture.boxes_xyxy, dtype=np.float32)),
+            labels=torch.from_numpy(picture.labels.astype(np.int64)),
+            ignore=torch.from_numpy(picture.ignore.copy()),
+            index=index,
+            scale_xy=(self.image_size[1] / width, self.image_size[0] / height),
+        )

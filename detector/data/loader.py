@@ -1,0 +1,129 @@
+"""Samples to batches: padding, sharding over ranks, and worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from detector.data.dataset import DetectionDataset, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B samples; boxes are padded to G, the largest count in the batch (at least 1).
+
+    images (B, 3, H, W) uint8 RGB; boxes_xyxy (B, G, 4) float32, network-input pixels, zeros where padded
+    labels (B, G) int64, 0 where padded; valid (B, G) bool: a box, not padding; ignore (B, G) bool: crowd or difficult
+    indices (B,) int64: places in the annotations; scale_xy (B, 2) float32: network pixels per original pixel
+    """
+
+    images: Tensor
+    boxes_xyxy: Tensor
+    labels: Tensor
+    valid: Tensor
+    ignore: Tensor
+    indices: Tensor
+    scale_xy: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The same batch on `device`."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (the loader calls this when asked to)."""
+        return Batch(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack images and pad boxes; at least one sample."""
+    longest = max(1, *(len(sample.labels) for sample in samples))
+    shape = (len(samples), longest)
+    batch = Batch(
+        images=torch.stack([sample.image for sample in samples]),
+        boxes_xyxy=torch.zeros(*shape, 4, dtype=torch.float32),
+        labels=torch.zeros(shape, dtype=torch.int64),
+        valid=torch.zeros(shape, dtype=torch.bool),
+        ignore=torch.zeros(shape, dtype=torch.bool),
+        indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        scale_xy=torch.tensor([sample.scale_xy for sample in samples], dtype=torch.float32),
+    )
+    for row, sample in enumerate(samples):
+        count = len(sample.labels)
+        batch.boxes_xyxy[row, :count] = sample.boxes_xyxy
+        batch.labels[row, :count] = sample.labels
+        batch.valid[row, :count] = True
+        batch.ignore[row, :count] = sample.ignore
+    return batch
+
+
+class ShardedSampler(Sampler[int]):
+    """This rank's indices, in an order that depends on (seed, epoch) alone.
+
+    shuffle=True: every rank gets the same number of indices (some occur twice when the data do not divide).
+    shuffle=False: in order, each index on exactly one rank, so that an evaluation counts it once.
+    """
+
+    def __init__(self, dataset: DetectionDataset, *, shuffle: bool, seed: int, rank: int, world_size: int) -> None:
+        self._dataset = dataset
+        self._shuffle = shuffle
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        count = len(self._dataset)
+        if self._shuffle:
+            return -(-count // self._world_size)
+        return len(range(self._rank, count, self._world_size))
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.arange(len(self._dataset))
+        if self._shuffle:
+            np.random.default_rng([self._seed, self._dataset.epoch]).shuffle(order)
+            order = np.resize(order, len(self) * self._world_size)
+        return iter(order[self._rank :: self._world_size].tolist())
+
+
+def build_loader(
+    dataset: DetectionDataset,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    workers: int = 0,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    drop_last: bool = False,
+    pin_memory: bool = False,
+) -> DataLoader[Sample]:
+    """A loader that yields `Batch`. batch_size is per rank; call `dataset.set_epoch` before each pass.
+
+    Workers stay alive between epochs and run OpenCV single-threaded. An empty data set gives no batches.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=ShardedSampler(dataset, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size),
+        num_workers=workers,
+        collate_fn=collate,
+        drop_last=drop_last,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+        # The loader draws a base seed at each pass; from its own generator, torch's global one stays untouched.
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

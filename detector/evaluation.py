@@ -1,0 +1,178 @@
+"""COCO's twelve numbers, and AP per class, from packed arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.annotations import Annotations
+
+MAX_DETECTIONS = 100
+"""Per image and class, as COCO counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Detections of N images; those of image i are rows `offsets[i]:offsets[i + 1]`.
+
+    boxes_xyxy (D, 4) float32, original image pixels; scores (D,) float32; labels (D,) int32; offsets (N + 1,) int64
+    """
+
+    boxes_xyxy: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def pack(cls, images: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]) -> Detections:
+        """From one (boxes_xyxy (n, 4), scores (n,), labels (n,)) per image, in the annotations' order."""
+        boxes = [np.asarray(b, dtype=np.float32).reshape(-1, 4) for b, _, _ in images]
+        scores = [np.asarray(s, dtype=np.float32).reshape(-1) for _, s, _ in images]
+        labels = [np.asarray(c, dtype=np.int32).reshape(-1) for _, _, c in images]
+        return cls(
+            boxes_xyxy=np.concatenate([np.zeros((0, 4), dtype=np.float32), *boxes]),
+            scores=np.concatenate([np.zeros(0, dtype=np.float32), *scores]),
+            labels=np.concatenate([np.zeros(0, dtype=np.int32), *labels]),
+            offsets=np.cumsum([0, *(len(b) for b in boxes)]).astype(np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """COCO box metrics, 0..1; nan where there is nothing to find (no box of that size or class).
+
+    ap: mean over IoU 0.50:0.05:0.95; ar_1 / ar_10 / ar_100: recall at that many detections per image and class.
+    small, medium, large: areas below 32^2, up to 96^2, above (original pixels). Per class: by name, in class order.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar_1: float
+    ar_10: float
+    ar_100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    class_ap: dict[str, float]
+    class_ap50: dict[str, float]
+
+    def numbers(self) -> dict[str, float]:
+        """The twelve numbers by name, in COCO's order."""
+        return {name: getattr(self, name) for name in METRIC_NAMES}
+
+    def __str__(self) -> str:
+        shown = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar_100")
+        return "  ".join(f"{name} {100 * getattr(self, name):.1f}" for name in shown)
+
+
+METRIC_NAMES = tuple(name for name in Metrics.__dataclass_fields__ if not name.startswith("class_"))
+
+
+def evaluate(detections: Detections, annotations: Annotations, *, backend: str | None = None) -> Metrics:
+    """Score detections against annotations of the same images in the same order.
+
+    Ignored boxes count as COCO crowds. backend: 'hotcoco' or 'pycocotools' (the reference); None takes the first that
+    is installed. Raises ValueError when the numbers of images differ.
+    """
+    if len(detections) != len(annotations):
+        raise ValueError(f"detections of {len(detections)} images, annotations of {len(annotations)}")
+    if backend is None:
+        backend = "hotcoco" if importlib.util.find_spec("hotcoco") is not None else "pycocotools"
+    evaluator = _run(backend, _ground_truth(annotations), _results(detections, annotations))
+    # (IoU threshold, recall, class, area range, max detections), -1 where there is no ground truth.
+    precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
+    names = annotations.class_names
+    return Metrics(
+        **dict(zip(METRIC_NAMES, (_present(float(value)) for value in evaluator.stats[:12]))),
+        class_ap={name: _mean(precision[:, :, c]) for c, name in enumerate(names)},
+        class_ap50={name: _mean(precision[0, :, c]) for c, name in enumerate(names)},
+    )
+
+
+def _run(backend: str, truth: dict[str, Any], results: dict[str, Any]) -> Any:
+    """The backend's evaluator after its run, without its prints."""
+    if backend == "hotcoco":
+        module = importlib.import_module("hotcoco")
+        coco_type, evaluator_type = module.COCO, module.COCOeval
+    else:
+        coco_type = importlib.import_module("pycocotools.coco").COCO
+        evaluator_type = importlib.import_module("pycocotools.cocoeval").COCOeval
+    with contextlib.redirect_stdout(io.StringIO()):
+        indexed = []
+        for document in (truth, results):
+            coco = coco_type()
+            coco.dataset = document
+            coco.createIndex()
+            indexed.append(coco)
+        evaluator = evaluator_type(indexed[0], indexed[1], "bbox")
+        evaluator.params.maxDets = [1, 10, MAX_DETECTIONS]
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return evaluator
+
+
+def _ground_truth(annotations: Annotations) -> dict[str, Any]:
+    rows = _rows(annotations.image_index(), annotations.labels, annotations.boxes_xyxy)
+    for row, area, crowd in zip(rows, annotations.areas.tolist(), annotations.ignore.tolist()):
+        row["area"] = area
+        row["iscrowd"] = int(crowd)
+    return _document(annotations, rows)
+
+
+def _results(detections: Detections, annotations: Annotations) -> dict[str, Any]:
+    image = np.repeat(np.arange(len(detections), dtype=np.int64), np.diff(detections.offsets))
+    rows = _rows(image, detections.labels, detections.boxes_xyxy)
+    for row, score in zip(rows, detections.scores.tolist()):
+        row["area"] = row["bbox"][2] * row["bbox"][3]
+        row["iscrowd"] = 0
+        row["score"] = score
+    return _document(annotations, rows)
+
+
+def _rows(
+    image: npt.NDArray[np.int64], labels: npt.NDArray[np.int32], boxes_xyxy: npt.NDArray[np.float32]
+) -> list[dict[str, Any]]:
+    sides = boxes_xyxy.astype(np.float64)
+    sides[:, 2:] -= sides[:, :2]
+    columns = zip(image.tolist(), labels.tolist(), sides.tolist())
+    # Ids start at 1: the reference takes 0 for "not matched".
+    return [
+        {"id": i, "image_id": picture + 1, "category_id": label + 1, "bbox": box}
+        for i, (picture, label, box) in enumerate(columns, start=1)
+    ]
+
+
+def _document(annotations: Annotations, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A COCO document whose image and category ids are places counted from 1."""
+    sizes = annotations.sizes_hw.tolist()
+    return {
+        "images": [{"id": i, "height": h, "width": w, "file_name": ""} for i, (h, w) in enumerate(sizes, start=1)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(annotations.class_names, start=1)],
+        "annotations": rows,
+    }
+
+
+def _present(value: float) -> float:
+    return math.nan if value < 0 else value
+
+
+def _mean(precision: npt.NDArray[np.float64]) -> float:
+    counted = precision[precision > -1]
+    return float(counted.mean()) if counted.size else math.nan

@@ -1,0 +1,123 @@
+"""Boxes go where pixels go: transforms are checked against the picture itself and as properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from detector.data.augment import AugmentConfig, augment
+from detector.data.geometry import Picture, affine_matrix, keep_visible, orient, warp, warp_boxes
+
+SIZE = (96, 128)
+BOX = st.tuples(st.integers(0, 80), st.integers(0, 60), st.integers(8, 40), st.integers(8, 30))
+
+
+def bright(x: int, y: int, width: int, height: int, size: tuple[int, int] = SIZE, fill: int = 0) -> Picture:
+    """A picture with one white rectangle, and its box."""
+    image = np.full((*size, 3), fill, dtype=np.uint8)
+    image[y : y + height, x : x + width] = 255
+    box = np.array([[x, y, min(x + width, size[1]), min(y + height, size[0])]], dtype=np.float32)
+    return Picture(image, box, np.array([0], dtype=np.int32), np.array([False]))
+
+
+def extent(image: npt.NDArray[np.uint8], above: int = 127) -> list[int]:
+    """The box around the pixels brighter than `above`."""
+    rows, columns = np.nonzero(image[..., 0] > above)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+@given(BOX, st.floats(0.4, 2), st.floats(-180, 180), st.floats(-10, 10), st.floats(-20, 20))
+@settings(max_examples=60, deadline=None)
+def test_affine_boxes_enclose_the_pixels_tightly(
+    box: tuple[int, int, int, int], scale: float, degrees: float, shear: float, shift: float
+) -> None:
+    picture = bright(*box)
+    target = (400, 400)
+    matrix = affine_matrix(
+        SIZE, target, scale=scale, degrees=degrees, shear_degrees=(shear, shear / 2), shift=(shift, shift / 3)
+    )
+    found = extent(warp(picture.image, matrix, target, 0), above=20)
+    np.testing.assert_allclose(warp_boxes(picture.boxes_xyxy, matrix)[0], found, atol=2.0)
+
+
+@given(BOX, st.booleans(), st.booleans(), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_mirrors_and_quarter_turns_are_exact(
+    box: tuple[int, int, int, int], left_right: bool, up_down: bool, turns: int
+) -> None:
+    turned = orient(bright(*box), left_right=left_right, up_down=up_down, quarter_turns=turns)
+    assert turned.boxes_xyxy[0].tolist() == extent(turned.image)
+
+
+@given(BOX, st.booleans(), st.integers(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_turning_back_restores_everything(box: tuple[int, int, int, int], flip: bool, turns: int) -> None:
+    picture = bright(*box)
+    there = orient(picture, left_right=False, up_down=False, quarter_turns=turns)
+    back = orient(there, left_right=False, up_down=False, quarter_turns=4 - turns)
+    np.testing.assert_array_equal(back.boxes_xyxy, picture.boxes_xyxy)
+    np.testing.assert_array_equal(back.image, picture.image)
+
+
+def test_dropping_rules() -> None:
+    boxes = np.array([[0, 0, 1, 9], [0, 0, 9, 9], [0, 0, 9, 9], [0, 0, 9, 9]], dtype=np.float32)
+    whole = np.array([[0, 0, 1, 9], [0, 0, 9, 9], [-90, 0, 9, 9], [-90, 0, 9, 9]], dtype=np.float32)
+    ignore = np.array([False, False, False, True])
+    picture = Picture(np.zeros((9, 9, 3), dtype=np.uint8), boxes, np.arange(4, dtype=np.int32), ignore)
+    # Too thin; whole; a tenth left; a tenth left of an ignored region, which stays.
+    assert keep_visible(picture, whole, 2.0, 0.1).labels.tolist() == [1, 3]
+
+
+@given(st.integers(0, 2**32), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_pipeline_keeps_boxes_inside_and_pictures_untouched(seed: int, strong: bool) -> None:
+    pictures = [bright(10 * i, 5 * i, 30, 40, fill=i) for i in range(5)]
+    copies = [picture.image.copy() for picture in pictures]
+    config = AugmentConfig(mixup=0.5, vertical_flip=0.5, quarter_turns=True, hue=0.1, saturation=0.5, brightness=0.3)
+    out = augment(1, pictures.__getitem__, np.arange(5), config, np.random.default_rng(seed), strong=strong)
+    assert out.image.shape == (*SIZE, 3)
+    assert out.image.dtype == np.uint8
+    assert len(out.boxes_xyxy) == len(out.labels) == len(out.ignore)
+    assert (out.boxes_xyxy[:, :2] >= -1e-3).all()
+    assert (out.boxes_xyxy[:, 2:] <= np.array(SIZE[::-1]) + 1e-3).all()
+    for picture, copy in zip(pictures, copies):
+        np.testing.assert_array_equal(picture.image, copy)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_mosaic_and_affine_boxes_cover_the_bright_pixels(seed: int) -> None:
+    pictures = [bright(20 + 5 * i, 15 + 5 * i, 30, 40) for i in range(4)]
+    config = AugmentConfig(scale=(0.8, 1.2), degrees=5, mixup=0, fill=0, min_visible=0.0, min_side_px=0.0)
+    out = augment(0, pictures.__getitem__, np.arange(4), config, np.random.default_rng(seed))
+    covered = np.zeros(SIZE, dtype=bool)
+    for x0, y0, x1, y1 in out.boxes_xyxy:
+        covered[max(int(y0) - 1, 0) : int(y1) + 2, max(int(x0) - 1, 0) : int(x1) + 2] = True
+    assert not (out.image[..., 0] > 127)[~covered].any()
+
+
+def test_nothing_to_draw_from() -> None:
+    empty = Picture(
+        np.zeros((32, 32, 3), dtype=np.uint8),
+        np.zeros((0, 4), dtype=np.float32),
+        np.zeros(0, dtype=np.int32),
+        np.zeros(0, dtype=np.bool_),
+    )
+    none = np.zeros(0, dtype=np.int64)
+    out = augment(0, lambda _: empty, none, AugmentConfig(mixup=1), np.random.default_rng(0))
+    assert out.image.shape == (32, 32, 3)
+    assert out.boxes_xyxy.shape == (0, 4)
+
+
+def test_config_is_the_published_recipe_and_refuses_nonsense() -> None:
+    config = AugmentConfig()
+    assert (config.mosaic, config.scale, config.degrees, config.translate) == (1.0, (0.1, 2.0), 10.0, 0.2)
+    assert (config.shear_degrees, config.mixup, config.mixup_scale, config.flip) == (2.0, 0.15, (0.5, 1.5), 0.5)
+    assert (config.fill, config.vertical_flip, config.hue) == (114, 0.0, 0.0)
+    for wrong in ({"mosiac": 1}, {"mosaic": 1.2}, {"scale": (2.0, 0.1)}):
+        with pytest.raises(ValidationError):
+            AugmentConfig.model_validate(wrong)

@@ -1,0 +1,191 @@
+"""Bad input, format by format: one line that says what, where, what was expected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from detector.data.formats import detect, get, load_split
+from search_spaces.errors import UserError
+
+
+def picture(path: Path, size: tuple[int, int] = (32, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((*size, 3), dtype=np.uint8))
+
+
+def coco(root: Path, **changes: Any) -> Path:
+    document: dict[str, Any] = {
+        "images": [{"id": 7, "file_name": "a.jpg", "height": 32, "width": 48}],
+        "categories": [{"id": 9, "name": "cat"}, {"id": 3, "name": "dog"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 9, "bbox": [1, 2, 10, 10], "area": 50, "iscrowd": 1}],
+    }
+    document.update(changes)
+    picture(root / "train2017" / "a.jpg")
+    path = root / "annotations" / "instances_train2017.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(document))
+    return path
+
+
+def yolo(root: Path, line: str, config: str = "train: images/train\nnames: {0: cat, 1: dog}\n") -> Path:
+    picture(root / "images" / "train" / "a.jpg")
+    label = root / "labels" / "train" / "a.txt"
+    label.parent.mkdir(parents=True)
+    label.write_text(line)
+    (root / "data.yaml").write_text(config)
+    return label
+
+
+def voc(root: Path, xml: str) -> None:
+    picture(root / "JPEGImages" / "a.jpg")
+    for folder in ("Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    (root / "Annotations" / "a.xml").write_text(xml)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("a\n")
+
+
+def message(root: Path, split: str = "train") -> str:
+    with pytest.raises(UserError) as caught:
+        load_split(root, split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_coco_maps_sparse_ids_in_ascending_order(tmp_path: Path) -> None:
+    coco(tmp_path)
+    found, report = load_split(tmp_path, "train")
+    assert found.class_names == ("dog", "cat")
+    assert found.category_ids.tolist() == [3, 9]
+    assert found.labels.tolist() == [1]
+    assert found.ignore.tolist() == [True]
+    assert found.areas.tolist() == [50.0]
+    assert report.ignored == 1
+    assert "1 images" in str(report)
+
+
+def test_coco_beside_the_pictures(tmp_path: Path) -> None:
+    path = coco(tmp_path)
+    picture(tmp_path / "valid" / "a.jpg")
+    path.rename(tmp_path / "valid" / "_annotations.coco.json")
+    assert get("coco").splits(tmp_path) == ["val"]
+    assert load_split(tmp_path, "val")[0].image_paths[0] == tmp_path / "valid" / "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"images": []}, "no images"),
+        ({"images": [{"id": 7, "file_name": "b.jpg", "height": 32, "width": 48}]}, "missing image b.jpg"),
+        ({"images": [{"id": 7, "height": 32, "width": 48}]}, r"images\[0\] has no 'file_name'"),
+        ({"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": [1, 2]}]}, "annotation 4 is malformed"),
+        ({"annotations": [{"id": 4, "image_id": 8, "category_id": 9, "bbox": [1, 2, 3, 4]}]}, "image_id 8"),
+        ({"annotations": [{"id": 4, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}]}, "category_id 1"),
+        ({"annotations": [{"id": 4, "image_id": 7, "caption": "x"}]}, "no bbox"),
+        ({"categories": []}, "'categories' is empty"),
+        ({"categories": [{"id": "x", "name": "cat"}]}, r"categories\[0\] has the id 'x'; expected an integer"),
+        ({"categories": [{"id": 9, "name": "cat"}, {"id": 9, "name": "dog"}]}, "an id occurs twice in 'categories'"),
+    ],
+)
+def test_coco_mistakes(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
+    coco(tmp_path, **changes)
+    with pytest.raises(UserError, match=expected):
+        load_split(tmp_path, "train")
+
+
+def test_coco_json_that_does_not_parse_names_the_line(tmp_path: Path) -> None:
+    path = coco(tmp_path)
+    path.write_text('{\n"images": [,]}')
+    assert f"{path}:2" in message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 .5 .5 .2 .2\n2 .5 .5 .2 .2", "a.txt:2: class index 2; expected 0..1"),
+        ("0 .5 .5 .2", "a.txt:1: '0 .5 .5 .2'; expected 'class cx cy w h'"),
+        ("cat .5 .5 .2 .2", "expected 'class cx cy w h'"),
+        ("0 100 50 20 20", "a.txt:1: 100 is not normalised"),
+    ],
+)
+def test_yolo_bad_lines(tmp_path: Path, line: str, expected: str) -> None:
+    yolo(tmp_path, line)
+    assert expected in message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("train: images/train\n", "no class names"),
+        ("train: images/train\nnames: [cat, dog]\nnc: 3\n", "nc is 3 but 'names' lists 2"),
+        ("train: images/train\nnames: {1: cat, 2: dog}\n", "expected 0..1"),
+        ("train: images/nowhere\nnames: [cat, dog]\n", "no such folder"),
+        ("train: [\n", "does not parse"),
+        ("val: images/train\nnames: [cat, dog]\n", "no 'train' split; found: val"),
+    ],
+)
+def test_yolo_bad_config(tmp_path: Path, config: str, expected: str) -> None:
+    yolo(tmp_path, "0 .5 .5 .2 .2", config)
+    assert expected in message(tmp_path / "data.yaml")
+
+
+def test_yolo_polygon_becomes_its_bounding_box(tmp_path: Path) -> None:
+    yolo(tmp_path, "1 .25 .25 .5 .75 .75 .5\n")
+    found, _ = load_split(tmp_path / "data.yaml", "train")
+    np.testing.assert_allclose(found.boxes_xyxy, [[12, 8, 36, 24]])
+    assert found.labels.tolist() == [1]
+
+
+def test_yolo_exported_parent_paths_resolve(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 .5 .5 .2 .2", "train: ../images/train\nnames: [cat]\n")
+    assert len(load_split(tmp_path, "train")[0]) == 1
+
+
+def test_voc_broken_xml_names_file_and_line(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation>\n<size>\n</annotation>")
+    assert "a.xml:3: the XML does not parse" in message(tmp_path)
+
+
+def test_voc_without_size_reads_the_header_and_clips(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>-4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>99</ymax></bndbox>"
+    thin = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>4</xmax><ymax>9</ymax></bndbox>"
+    objects = f"<object><name>x</name><difficult>1</difficult>{box}</object><object><name>x</name>{thin}</object>"
+    voc(tmp_path, f"<annotation>{objects}</annotation>")
+    found, report = load_split(tmp_path, "train")
+    assert found.sizes_hw.tolist() == [[32, 48]]
+    assert found.boxes_xyxy.tolist() == [[0, 2, 20, 32]]
+    assert found.ignore.tolist() == [True]
+    assert (report.clipped, report.dropped) == (1, 1)
+
+
+def test_voc_number_that_is_none(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation><object><name>x</name><bndbox><xmin>a</xmin></bndbox></object></annotation>")
+    assert "<bndbox/xmin> is 'a'" in message(tmp_path)
+
+
+def test_folders_of_no_known_layout(tmp_path: Path) -> None:
+    assert "is empty; expected one of VOC" in message(tmp_path)
+    (tmp_path / "notes.md").write_text("x")
+    assert "unknown data layout; expected one of VOC" in message(tmp_path)
+    assert "no such folder" in message(tmp_path / "missing")
+    assert "unknown split 'vall'; did you mean val" in message(tmp_path, "vall")
+    with pytest.raises(UserError, match=r"unknown data format 'vocs'; did you mean .*voc"):
+        get("vocs")
+
+
+@pytest.mark.parametrize(("name", "layout", "boxes"), [("bccd", "voc", 2804), ("tiny_coco", "coco", 470)])
+def test_real_data(real_data: Path, name: str, layout: str, boxes: int) -> None:
+    assert detect(real_data / name) == layout
+    train, report = load_split(real_data / name, "train")
+    val, _ = load_split(real_data / name, "val", train.class_names)
+    assert report.boxes == boxes
+    assert val.class_names == train.class_names
+    np.testing.assert_array_equal(val.category_ids, train.category_ids)
+    part = train.subset([5, 2])
+    np.testing.assert_array_equal(part.boxes_of(1).boxes_xyxy, train.boxes_of(2).boxes_xyxy)
+    assert part.image_paths == (train.image_paths[5], train.image_paths[2])

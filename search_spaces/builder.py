@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.graph import Dim, Graph, MainConv, Op, Shape, is_array
+from search_spaces.graph import IMAGE_PATH, Dim, Graph, MainConv, Op, Shape, is_array
 
 Condition = bool | np.bool_ | npt.NDArray[np.bool_]
 
@@ -32,15 +32,16 @@ class Tensor:
 def scaled(value: Dim, ratio: float) -> Dim:
     """`value` x `ratio`, rounded down, for an int or an array."""
     if isinstance(value, np.ndarray):
-        return np.floor(value * ratio + 1e-9).astype(np.int64)
+        scaled_down: npt.NDArray[np.int64] = np.floor(value * ratio + 1e-9).astype(np.int64)
+        return scaled_down
     return int(np.floor(value * ratio + 1e-9))
 
 
 def to_multiple_of_8(value: Dim, ratio: float) -> Dim:
     """`value` x `ratio` rounded up, then to the nearest multiple of 8 (ties up), never more than 10 % below."""
     wanted = np.ceil(np.asarray(value) * ratio - 1e-9).astype(np.int64)
-    rounded = np.maximum((wanted + 4) // 8 * 8, 8)
-    rounded = np.where(rounded < 0.9 * wanted, rounded + 8, rounded)
+    nearest = np.maximum((wanted + 4) // 8 * 8, 8)
+    rounded: npt.NDArray[np.int64] = np.where(nearest < 0.9 * wanted, nearest + 8, nearest)
     return rounded if is_array(value) else int(rounded)
 
 
@@ -104,7 +105,7 @@ class Builder:
 
     # ---- ops -------------------------------------------------------------------------------------------------------
 
-    def input(self, name: str = "input", shape: Shape | None = None) -> Tensor:
+    def input(self, name: str = IMAGE_PATH, shape: Shape | None = None) -> Tensor:
         """The image, 3 x H x W, RGB 0..255; or an input of another shape."""
         return self._emit(Op(name, "input", (), shape or Shape(3, *self._image_size)), at_root=True)
 
@@ -153,9 +154,7 @@ class Builder:
             MainConv(self._path(name), fan_in, out_channels, times, self._level, shape.height, shape.width)
         )
 
-    def add(
-        self, name: str, x: Tensor, y: Tensor, activation: str | None = None, when: Condition = True
-    ) -> Tensor:
+    def add(self, name: str, x: Tensor, y: Tensor, activation: str | None = None, when: Condition = True) -> Tensor:
         """x + y, then the activation; where `when` is false, y passes through."""
         present = _mask(when)
         if present is False:
@@ -185,9 +184,7 @@ class Builder:
         strides = tuple(self._image_size[0] // cls.shape.height for cls, _ in levels)
         inputs = tuple(tensor.index for level in levels for tensor in level)
         shape = Shape(4 + num_classes, priors, 1)
-        return self._emit(
-            Op(name, "detect", inputs, shape, strides=strides, reg_max=reg_max, num_classes=num_classes)
-        )
+        return self._emit(Op(name, "detect", inputs, shape, strides=strides, reg_max=reg_max, num_classes=num_classes))
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

@@ -50,29 +50,27 @@ def parts(graph: Graph) -> list[str]:
 def peak_memory_bytes(graph: Graph, bytes_per_element: int = 4) -> Dim:
     """Largest sum of live activations while any one op runs, in emission order, batch 1, no op in place.
 
-    A tensor is live from the op that makes it to the last op that reads it. Weights are not counted.
+    A tensor is live from the op that makes it to the last op that reads it (named features are not kept beyond that, as
+    in inference). Weights are not counted.
     """
     present = [_present(op) for op in graph.ops]
     live: list[Dim] = [0] * len(graph.ops)
-    keep = set(graph.outputs.values())
     for index, op in enumerate(graph.ops):
         size = op.shape.elements * bytes_per_element
         readers = sorted(_readers(graph, present, index), key=lambda reader: reader[0])
-        if index in keep:
-            readers.append((len(graph.ops) - 1, present[index]))
         live[index] = live[index] + size * present[index]
         start = index + 1
         for position, (reader, _) in enumerate(readers):
             still_read: Dim = 0
             for _, flag in readers[position:]:
-                still_read = np.maximum(still_read, flag)
+                still_read = _either(still_read, flag)
             for step in range(start, reader + 1):
                 live[step] = live[step] + size * still_read
             start = max(start, reader + 1)
-    peak: Dim = 0
-    for index, flag in enumerate(present):
-        peak = np.maximum(peak, live[index] * flag)
-    return peak if isinstance(peak, np.ndarray) else int(peak)
+    peak = np.max(
+        [np.broadcast_to(size * flag, _width(graph)) for size, flag in zip(live, present, strict=True)], axis=0
+    )
+    return peak if peak.ndim else int(peak)
 
 
 def _readers(graph: Graph, present: list[Dim], index: int) -> list[tuple[int, Dim]]:
@@ -90,6 +88,16 @@ def _readers(graph: Graph, present: list[Dim], index: int) -> list[tuple[int, Di
             if graph.ops[other].bypass == tensor:
                 pending.append((other, flag * (1 - present[other])))
     return found
+
+
+def _either(a: Dim, b: Dim) -> Dim:
+    """Logical or of 0 / 1 flags."""
+    return a + b - a * b
+
+
+def _width(graph: Graph) -> tuple[int, ...]:
+    """(P,) for a population, () for one network."""
+    return np.broadcast_shapes(*(np.shape(dim) for op in graph for dim in (op.count, op.shape.channels, op.kernel)))
 
 
 def _present(op: Op) -> Dim:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Dim = int | npt.NDArray[np.int64]
 Kind = Literal["input", "space_to_depth", "conv", "add", "concat", "max_pool", "upsample", "detect"]
+IMAGE_PATH = "input"
 PARTS = ("backbone", "neck", "head")
 
 
@@ -64,7 +65,7 @@ class Op:
 
     @property
     def part(self) -> str:
-        """The first word of the path: `backbone`, `neck`, `head` or, for the image, `input`."""
+        """The first word of the path: `backbone`, `neck` or `head`; an input is its own part."""
         return self.path.split(".", 1)[0]
 
     @property

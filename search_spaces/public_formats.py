@@ -64,7 +64,9 @@ def read_public(text: str, source: str, space: str | None = None, index: int = 0
 def write_public(structure: Structure) -> str:
     """The public detector's backbone text of a res or csp structure, or a mob one (which must be read as mob)."""
     backbone = structure.backbone
-    outer, inner = ("SuperResConvKXKX", "ResConvKXKX") if backbone.space == "csp" else ("SuperResConvK1KX", "ResConvK1KX")
+    outer, inner = (
+        ("SuperResConvKXKX", "ResConvKXKX") if backbone.space == "csp" else ("SuperResConvK1KX", "ResConvK1KX")
+    )
     in_channels = 12 if backbone.stem.kind == "focus" else 3
     stem: dict[str, Any] = {
         "class": "ConvKXBNRELU", "in": in_channels, "out": backbone.stem.out_channels, "k": backbone.stem.kernel,
@@ -85,7 +87,9 @@ def _literal(text: str, source: str) -> Any:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise UserError(f"{source}:{line}: not a Python literal; expected a list of block dicts, code is never run") from None
+        raise UserError(
+            f"{source}:{line}: not a Python literal; expected a list of block dicts, code is never run"
+        ) from None
     if _depth(tree.body) > MAX_DEPTH:
         raise UserError(f"{source}: nested deeper than {MAX_DEPTH}; expected a list of block dicts")
     try:
@@ -93,7 +97,9 @@ def _literal(text: str, source: str) -> Any:
     except (ValueError, TypeError, SyntaxError):
         bad = next((n for n in ast.walk(tree) if isinstance(n, (ast.Call, ast.Name, ast.Attribute, ast.Lambda))), None)
         line = getattr(bad, "lineno", 1)
-        raise UserError(f"{source}:{line}: Python code found; only plain literals are read, code is never run") from None
+        raise UserError(
+            f"{source}:{line}: Python code found; only plain literals are read, code is never run"
+        ) from None
 
 
 def _depth(node: ast.AST) -> int:

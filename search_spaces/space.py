@@ -69,7 +69,10 @@ class Mutation(_Model):
 
 
 class Space(_Model):
-    """A search space. Raises UserError on loading when a range is contradictory."""
+    """A search space. Raises UserError on loading when a range is contradictory.
+
+    `tap_growth`: each tap (stages 2, 4, 5) is so many times as wide as the tap before; None leaves them independent.
+    """
 
     name: str
     block: str
@@ -77,6 +80,7 @@ class Space(_Model):
     stem: StemSpace
     channel_step: int = Field(default=8, ge=1)
     stages: tuple[StageSpace, ...] = Field(min_length=5, max_length=5)
+    tap_growth: float | None = None
     max_layers: int | None = None
     activation: Activation
     spp: bool = True
@@ -110,6 +114,7 @@ class Space(_Model):
                     "a stage is never narrower than its input"
                 )
             highest = stage.out[1]
+        self._check_taps()
         strides = [stage.stride for stage in self.stages]
         if strides != [2, 2, 2, 1, 2]:
             raise ValueError(f"stages: strides {strides} found, expected [2, 2, 2, 1, 2]")
@@ -117,6 +122,17 @@ class Space(_Model):
             if side < 32 or side % 32:
                 raise ValueError(f"image_size: {side} found, sides must be multiples of 32")
         return self
+
+    def _check_taps(self) -> None:
+        if self.tap_growth is None:
+            return
+        for before, after in ((2, 4), (4, 5)):
+            low, high = (round(end * self.tap_growth) for end in self.stages[before - 1].out)
+            if (low, high) != self.stages[after - 1].out or low % self.channel_step or high % self.channel_step:
+                raise ValueError(
+                    f"stages.{after}.out: {list(self.stages[after - 1].out)} found, tap_growth {self.tap_growth} times the "
+                    f"range of stage {before} is [{low}, {high}]"
+                )
 
     @staticmethod
     def _check_range(key: str, values: tuple[int, int], step: int) -> None:

@@ -40,7 +40,9 @@ def show(quantity: Quantity, value: float) -> str:
 
 def parse_latency(text: str) -> Budget:
     """`3.8ms`, `3800us`, `0.0038s`. Raises UserError for a missing unit, zero or a negative value."""
-    return Budget("latency_ms", _parse(text, "--budget", TIME_UNITS, "a time with its unit, as in 3.8ms, 3800us or 0.0038s"))
+    return Budget(
+        "latency_ms", _parse(text, "--budget", TIME_UNITS, "a time with its unit, as in 3.8ms, 3800us or 0.0038s")
+    )
 
 
 def parse_count(text: str, quantity: Quantity, option: str) -> Budget:

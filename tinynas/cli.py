@@ -13,7 +13,18 @@ import typer
 from search_spaces.errors import UserError
 from search_spaces.plugins import plugin_names
 
-WORKFLOW = ("search", "explain", "sample_data", "train", "eval", "export", "predict", "import_weights", "profile", "tables")
+WORKFLOW = (
+    "search",
+    "explain",
+    "sample_data",
+    "train",
+    "eval",
+    "export",
+    "predict",
+    "import_weights",
+    "profile",
+    "tables",
+)
 
 
 def build_app() -> typer.Typer:

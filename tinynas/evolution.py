@@ -78,5 +78,3 @@ def _select(genes: Genes, evaluation: Evaluation, keep: int, evaluated: int) -> 
         window = order[: window.size * 2]
     chosen = window[np.sort(first)[:keep]]
     return Pool(genes[:, chosen], evaluation.take(chosen), evaluated)
-
-

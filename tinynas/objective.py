@@ -6,7 +6,7 @@ Neck and head depend on the three taps' widths alone, so their costs are compute
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,13 @@ import numpy.typing as npt
 from latency_tables import Pricer, Table
 from search_spaces import costs
 from search_spaces.emit import emit_backbone, emit_detector, emit_neck_and_head
-from search_spaces.graph import Graph
+from search_spaces.graph import Dim, Graph
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget, Quantity
 from tinynas.population import Encoding, Genes
 
 Values = npt.NDArray[np.float64]
-GraphCost = Callable[[Graph], "Values | float | int"]
+GraphCost = Callable[[Graph], Dim | Values | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Objective:
         cost = self._graph_cost(quantity)
         if quantity not in self._neck_head:
             self._neck_head[quantity] = NeckHeadCosts(self.encoding, cost)
-        fixed = self.table.overhead_ms if quantity == "latency_ms" and self.table is not None else 0.0
+        fixed = self.table.metadata.overhead_ms if quantity == "latency_ms" and self.table is not None else 0.0
         return cost(backbone) + self._neck_head[quantity].lookup(self.encoding.taps(genes)) + fixed
 
     def _graph_cost(self, quantity: Quantity) -> GraphCost:

@@ -117,7 +117,7 @@ class Encoding:
                 for row in (OUT, HIDDEN, KERNEL):
                     genes[row + index] = genes[row + index - 1]
             else:
-                out = np.maximum(np.clip(_to_step(genes[OUT + index], step), *stage.out), before)
+                out = np.maximum(np.clip(_to_step(self._wanted_out(genes, index), step), *stage.out), before)
                 low = np.maximum(-(-np.ceil(out * stage.hidden[0]).astype(np.int64) // step) * step, step)
                 high = np.maximum(np.floor(out * stage.hidden[1]).astype(np.int64) // step * step, low)
                 genes[OUT + index] = out
@@ -125,6 +125,21 @@ class Encoding:
             genes[DEPTH + index] = np.clip(genes[DEPTH + index], *stage.depth)
             before = genes[OUT + index]
         return genes
+
+    def _wanted_out(self, genes: Genes, index: int) -> npt.NDArray[np.float64] | Genes:
+        """The width a stage asks for: its gene, or what the tap before it dictates."""
+        growth, stage = self.space.tap_growth, index + 1
+        if growth is not None and stage in TAP_STAGES[1:]:
+            return genes[OUT + TAP_STAGES[TAP_STAGES.index(stage) - 1] - 1] * growth
+        limit = self._tap_after(genes, index)
+        return genes[OUT + index] if limit is None else np.minimum(genes[OUT + index], limit)
+
+    def _tap_after(self, genes: Genes, index: int) -> npt.NDArray[np.float64] | None:
+        """The width of the next tap where it is dictated by the tap before: a stage between must not exceed it."""
+        growth = self.space.tap_growth
+        if growth is None or index != 2:
+            return None
+        return genes[OUT + 1] * growth
 
     def _change_one(self, genes: Genes, columns: npt.NDArray[np.intp], rng: np.random.Generator) -> None:
         """Change one gene of each of the given candidates, in place."""
@@ -152,7 +167,8 @@ class Encoding:
         for index, stage in enumerate(self.space.stages):
             rows.append(DEPTH + index)
             if not stage.tied:
-                rows += [OUT + index, HIDDEN + index]
+                dictated = self.space.tap_growth is not None and index + 1 in TAP_STAGES[1:]
+                rows += [HIDDEN + index] if dictated else [OUT + index, HIDDEN + index]
                 rows += [KERNEL + index] if len(stage.kernels) > 1 else []
         return np.array(sorted(rows))
 
@@ -168,4 +184,5 @@ def fingerprints(genes: Genes) -> npt.NDArray[np.uint64]:
 
 
 def _to_step(values: npt.NDArray[np.float64] | Genes, step: int) -> Genes:
-    return np.maximum(np.floor(np.asarray(values) / step + 0.5).astype(np.int64), 1) * step
+    steps: Genes = np.floor(np.asarray(values) / step + 0.5).astype(np.int64)
+    return np.maximum(steps, 1) * step

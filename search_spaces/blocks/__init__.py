@@ -6,6 +6,7 @@ A plug-in has `emit_stages(b, x, backbone) -> list[Tensor]`: the output of every
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from search_spaces.builder import Builder, Tensor
 from search_spaces.structure import Backbone, Stage
@@ -22,6 +23,10 @@ def emit_spp(b: Builder, x: Tensor) -> Tensor:
         return b.conv("conv2", joined, x.channels, activation="silu")
 
 
+def _repeated(b: Builder, stage: Stage, backbone: Backbone, emit_block: BlockEmitter, x: Tensor) -> Tensor:
+    return emit_block(b, x, stage, 1, backbone)
+
+
 def chain_stages(b: Builder, x: Tensor, backbone: Backbone, emit_block: BlockEmitter) -> list[Tensor]:
     """Stages that are plain chains of blocks; SPP after the first block of the last stage."""
     outputs = []
@@ -31,9 +36,7 @@ def chain_stages(b: Builder, x: Tensor, backbone: Backbone, emit_block: BlockEmi
                 x = emit_block(b, x, stage, stage.stride, backbone)
             if backbone.spp and number == len(backbone.stages):
                 x = emit_spp(b, x)
-            x = b.repeat(
-                "block", stage.depth - 1, x,
-                lambda tensor, stage=stage: emit_block(b, tensor, stage, 1, backbone), first=2,
-            )  # fmt: skip
+            repeated = partial(_repeated, b, stage, backbone, emit_block)
+            x = b.repeat("block", stage.depth - 1, x, repeated, first=2)
         outputs.append(x)
     return outputs

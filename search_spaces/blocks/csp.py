@@ -31,8 +31,7 @@ def emit_stages(b: Builder, x: Tensor, backbone: Backbone) -> list[Tensor]:
             spp = backbone.spp and number == len(stages)
             x = _emit_wrapper(b, x, stage, blocks, spp, backbone)
             _score(b, stage, x)
-        if shares_next:
-            with b.stage(number + 1, stages[number].stride):
+            if shares_next:
                 _score(b, stages[number], x)
         outputs.append(x)
     return outputs
@@ -76,8 +75,11 @@ def _emit_inner(b: Builder, x: Tensor, stage: Stage, backbone: Backbone) -> Tens
 
 
 def _score(b: Builder, stage: Stage, output: Tensor) -> None:
-    """The score's main path as the public search counts it: `depth` blocks k x k in->hidden, k x k hidden->out."""
+    """The score's main path as the public search counts it: `depth` blocks k x k in->hidden, k x k hidden->out.
+
+    These are not the convs that are emitted; the op that closes the wrapper (`fuse`) stands for them.
+    """
     area, shape = stage.kernel**2, output.shape
-    b.main_conv("block1.conv1", stage.in_channels * area, stage.hidden_channels, shape)
-    b.main_conv("blocks.conv1", stage.out_channels * area, stage.hidden_channels, shape, stage.depth - 1)
-    b.main_conv("blocks.conv2", stage.hidden_channels * area, stage.out_channels, shape, stage.depth)
+    b.main_conv("fuse", stage.in_channels * area, stage.hidden_channels, shape)
+    b.main_conv("fuse", stage.out_channels * area, stage.hidden_channels, shape, stage.depth - 1)
+    b.main_conv("fuse", stage.hidden_channels * area, stage.out_channels, shape, stage.depth)

@@ -39,9 +39,7 @@ def _down(b: Builder, name: str, x: Tensor, neck: Neck) -> Tensor:
     if not neck.depthwise:
         return b.conv(name, x, x.channels, kernel=3, stride=2, activation=neck.activation)
     with b.scope(name):
-        y = b.conv(
-            "depthwise", x, x.channels, kernel=3, stride=2, depthwise=True, activation=neck.activation
-        )
+        y = b.conv("depthwise", x, x.channels, kernel=3, stride=2, depthwise=True, activation=neck.activation)
         return b.conv("pointwise", y, x.channels, activation=neck.activation)
 
 

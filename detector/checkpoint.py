@@ -1,0 +1,165 @@
+"""The checkpoint: one file that holds all that evaluation, export, prediction and going on with training need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detector.network import Network
+from search_spaces.errors import UserError
+from search_spaces.structure import Structure
+from search_spaces.text import format_structure, parse_structure
+
+FORMAT_VERSION = 1
+_FORMAT_KEY = "tinynas_checkpoint"
+PREPROCESSING: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "high": 255.0, "resize": "stretch", "fill": 114.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """weights: the network's state dict in training form; ema: the averaged one, None where `weights` is the average.
+
+    category_ids: the data's own ids per class. config: the resolved training settings, as plain values. metrics: of
+    these weights. training: optimiser, schedule, RNG and the like (`last.pt` alone), empty otherwise.
+    """
+
+    structure: Structure
+    class_names: tuple[str, ...]
+    weights: Mapping[str, Tensor]
+    category_ids: tuple[int, ...] = ()
+    ema: Mapping[str, Tensor] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    preprocessing: Mapping[str, str | float] = field(default_factory=lambda: dict(PREPROCESSING))
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def best_weights(self) -> Mapping[str, Tensor]:
+        """The averaged weights where there are any."""
+        return self.weights if self.ema is None else self.ema
+
+    def network(self) -> Network:
+        """The network in training form, evaluation mode, with `best_weights`, on the CPU."""
+        network = Network(self.structure)
+        network.load_state_dict(dict(self.best_weights))
+        return network.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write under a temporary name, flush, rename: `path` is the old file or the whole new one at any time.
+
+    Raises UserError when the disk is full or the folder cannot be written; what was there before stays.
+    """
+    content = {
+        _FORMAT_KEY: FORMAT_VERSION,
+        "structure": format_structure(checkpoint.structure),
+        "class_names": list(checkpoint.class_names),
+        "category_ids": [int(number) for number in checkpoint.category_ids],
+        "weights": _on_cpu(checkpoint.weights),
+        "ema": None if checkpoint.ema is None else _on_cpu(checkpoint.ema),
+        "config": dict(checkpoint.config),
+        "metrics": {name: float(value) for name, value in checkpoint.metrics.items()},
+        "preprocessing": dict(checkpoint.preprocessing),
+        "training": dict(checkpoint.training),
+    }
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot write the checkpoint ({_reason(error)}); free some space and go on") from None
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint without running code from it, and check that its weights fit its structure.
+
+    Raises UserError, one line, for a missing, cut-short or foreign file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a checkpoint (best.pt or last.pt of a training run)")
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{path}: not a checkpoint that can be loaded safely ({_reason(error)}); "
+            "expected best.pt or last.pt of a training run, whole"
+        ) from None
+    if not isinstance(data, Mapping) or _FORMAT_KEY not in data:
+        hint = "; a public DAMO-YOLO checkpoint? convert it with: tinynas import-weights" if _is_public(data) else ""
+        raise UserError(f"{path}: not a checkpoint of this project (no {_FORMAT_KEY!r} in it){hint}")
+    if data[_FORMAT_KEY] != FORMAT_VERSION:
+        raise UserError(f"{path}: checkpoint version {data[_FORMAT_KEY]}, this release reads {FORMAT_VERSION}")
+    try:
+        checkpoint = Checkpoint(
+            structure=parse_structure(data["structure"], f"{path} (its structure)"),
+            class_names=tuple(data["class_names"]),
+            category_ids=tuple(data["category_ids"]),
+            **{key: data[key] for key in ("weights", "ema", "config", "metrics", "preprocessing", "training")},
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: a checkpoint with parts missing ({error}); was it written by hand?") from None
+    _check_weights(checkpoint, path)
+    return checkpoint
+
+
+def transfer(weights: Mapping[str, Tensor], network: Network) -> list[str]:
+    """Load every tensor whose key and shape fit; the keys of `network` that kept their own values are returned.
+
+    With another number of classes those are the head's class convs, which keep their fresh start (probability 0.01).
+    """
+    own = network.state_dict()
+    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    network.load_state_dict(fitting, strict=False)
+    return [key for key in own if key not in fitting]
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and is deleted when it does not."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_weights(checkpoint: Checkpoint, path: Path) -> None:
+    if len(checkpoint.class_names) != checkpoint.structure.head.num_classes:
+        raise UserError(
+            f"{path}: {len(checkpoint.class_names)} class names for a head of {checkpoint.structure.head.num_classes}"
+        )
+    with torch.device("meta"):
+        wanted = {key: value.shape for key, value in Network(checkpoint.structure).state_dict().items()}
+    for name, weights in (("weights", checkpoint.weights), ("ema", checkpoint.ema)):
+        if weights is None:
+            continue
+        found = {key: value.shape for key, value in weights.items()}
+        if found != wanted:
+            wrong = [key for key in (wanted | found) if wanted.get(key) != found.get(key)]
+            raise UserError(
+                f"{path}: its {name} are of another model than its structure ({len(wrong)} keys differ, {wrong[0]} first)"
+            )
+
+
+def _on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+
+
+def _is_public(data: object) -> bool:
+    return isinstance(data, Mapping) and ("model" in data or any(str(key).startswith("backbone.") for key in data))
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:100] if lines else type(error).__name__

@@ -1,0 +1,135 @@
+"""Does the exported file compute what torch computes? Asked before it gets its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from detector.backends import Backend, Floats, ImageDetections, load_backend, postprocess_arrays
+from detector.model_card import ModelCard
+from detector.network import Network
+from search_spaces.errors import UserError
+
+_BUSY_CANDIDATES = 2000
+_MATCHED_SHARE = 0.99
+"""Of the detections: a pair whose IoU is a rounding error from the threshold may fall on either side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Largest differences: boxes_px in input pixels, scores; `compared` boxes or detections, `matched` of them."""
+
+    boxes_px: float
+    scores: float
+    compared: int
+    matched: int
+
+    def __str__(self) -> str:
+        return f"boxes {self.boxes_px:.2g} px, scores {self.scores:.2g} ({self.matched} of {self.compared} compared)"
+
+
+class Verifier:
+    """Holds what torch's training form gives on two inputs (noise, a drawn scene) and compares exported files with it."""
+
+    def __init__(self, network: Network, card: ModelCard, half: bool) -> None:
+        self.card = card
+        self._boxes_px, self._scores = (2.0, 2e-2) if half else (0.1, 1e-3)
+        self._inputs = probe_images(card.batch or 2, card.image_size)
+        self._network = network.eval()
+        self._raw: list[tuple[Floats, Floats]] = []
+
+    def check_raw(self, path: Path) -> Differences:
+        """Compare a raw export with torch. Raises UserError when it is too far off or not finite."""
+        backend = load_backend(path)
+        self._raw = [_raw_outputs(backend, images) for images in self._inputs]
+        boxes_px = scores = 0.0
+        for images, (found_boxes, found_scores) in zip(self._inputs, self._raw):
+            with torch.inference_mode():
+                boxes, probabilities = self._network(torch.from_numpy(images))
+            boxes_px = max(boxes_px, _largest(boxes.numpy(), found_boxes))
+            scores = max(scores, _largest(probabilities.numpy(), found_scores))
+        compared = sum(boxes[..., 0].size for boxes, _ in self._raw)
+        found = Differences(boxes_px, scores, compared, compared)
+        if not (boxes_px <= self._boxes_px and scores <= self._scores):
+            raise self._failure(path, f"differs from torch: {found}")
+        return found
+
+    def busy_card(self) -> ModelCard:
+        """The card with a score threshold that leaves NMS much to do; after `check_raw`."""
+        ranked = np.unique(np.concatenate([scores.ravel() for _, scores in self._raw]))[::-1]
+        place = min(_BUSY_CANDIDATES * len(self._inputs[0]), len(ranked) // 2)
+        # between two scores: no candidate sits on the threshold
+        return replace(self.card, score_threshold=float(ranked[max(place - 1, 0) : place + 1].mean()))
+
+    def check_detections(self, path: Path, card: ModelCard) -> Differences:
+        """Compare an export with NMS inside with `detector.postprocess` on the raw export's outputs.
+
+        Raises UserError when the detections are not the same.
+        """
+        backend = load_backend(path)
+        pairs: list[tuple[ImageDetections, ImageDetections]] = []
+        for images, (boxes, scores) in zip(self._inputs, self._raw):
+            limits = card.score_threshold, card.iou_threshold, card.max_detections
+            expected = [postprocess_arrays(b, s, *limits) for b, s in zip(boxes, scores)]
+            pairs += zip(expected, backend(images))
+        found = compare_detections(pairs, self._boxes_px, self._scores)
+        if found.matched < _MATCHED_SHARE * found.compared:
+            raise self._failure(path, f"NMS gives other detections than torch: {found}")
+        return found
+
+    def _failure(self, path: Path, reason: str) -> UserError:
+        limits = f"allowed: {self._boxes_px} px, {self._scores}"
+        return UserError(f"{path.name}: the export {reason}; {limits}. Nothing was written; please report this model")
+
+
+def probe_images(batch: int, image_size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Two inputs (batch, 3, H, W), 0..255: noise, and coloured rectangles on a slope of brightness."""
+    generator = np.random.default_rng(0)
+    height, width = image_size
+    noise = generator.integers(0, 256, (batch, 3, height, width)).astype(np.float32)
+    slope = np.linspace(0, 160, width, dtype=np.float32)[None, :] + np.linspace(0, 60, height, dtype=np.float32)[:, None]
+    scene = np.broadcast_to(slope, noise.shape).copy()
+    for picture in scene:
+        for _ in range(8):
+            top, left = int(generator.integers(0, height - 8)), int(generator.integers(0, width - 8))
+            down, right = (int(n) for n in generator.integers(8, max(height, width) // 2 + 8, 2))
+            picture[:, top : top + down, left : left + right] = generator.integers(0, 256, (3, 1, 1))
+    return noise, scene
+
+
+def compare_detections(
+    pairs: Sequence[tuple[ImageDetections, ImageDetections]], boxes_px: float, scores: float
+) -> Differences:
+    """Match (expected, found) detections, image by image, in any order: the same label, within the tolerances."""
+    worst_box = worst_score = 0.0
+    compared = matched = 0
+    for expected, found in pairs:
+        compared += max(len(expected), len(found))
+        if not len(expected) or not len(found):
+            continue
+        box = np.abs(expected.boxes_xyxy[:, None] - found.boxes_xyxy[None]).max(-1)
+        score = np.abs(expected.scores[:, None] - found.scores[None])
+        near = (expected.labels[:, None] == found.labels[None]) & (box <= boxes_px) & (score <= scores)
+        partner = np.where(near, box + score, np.inf).argmin(1)
+        rows = np.flatnonzero(near.any(1))
+        matched += len(np.unique(partner[rows]))
+        worst_box = max(worst_box, float(box[rows, partner[rows]].max(initial=0)))
+        worst_score = max(worst_score, float(score[rows, partner[rows]].max(initial=0)))
+    return Differences(worst_box, worst_score, compared, matched)
+
+
+def _raw_outputs(backend: Backend, images: Floats) -> tuple[Floats, Floats]:
+    boxes, scores = backend.run(images)
+    return boxes.astype(np.float32), scores.astype(np.float32)
+
+
+def _largest(expected: npt.NDArray[np.generic], found: Floats) -> float:
+    """Largest absolute difference; infinite for another shape or values that are not finite."""
+    if expected.shape != found.shape or not np.isfinite(found).all():
+        return float("inf")
+    return float(np.abs(expected - found).max(initial=0))

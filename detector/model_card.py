@@ -1,0 +1,68 @@
+"""What a model file says about itself, so that the file alone is enough to predict with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from search_spaces.errors import UserError
+
+FORMAT_VERSION = 1
+VERSION_KEY = "tinynas_model"
+SUPPORTED_INPUT: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "high": 255.0, "resize": "stretch"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """class_names: by label. image_size: height, width in pixels. batch: images per call, None where it is free.
+
+    output: `raw` gives every box and score (thresholds are defaults, free to change), `nms` gives detections (they are
+    built in). preprocessing: how a picture becomes the input.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    output: Literal["raw", "nms"]
+    batch: int | None
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+    preprocessing: Mapping[str, str | float]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the model's outputs, in order."""
+        return ("boxes", "scores") if self.output == "raw" else ("boxes", "scores", "labels", "num_detections")
+
+    def to_strings(self) -> dict[str, str]:
+        """One JSON text per field: the metadata of a model file."""
+        fields = {key: json.dumps(value, ensure_ascii=False) for key, value in asdict(self).items()}
+        return {VERSION_KEY: str(FORMAT_VERSION), **fields}
+
+    @classmethod
+    def from_strings(cls, texts: Mapping[str, str], source: str) -> ModelCard:
+        """The card from a file's metadata.
+
+        Raises UserError, naming `source`, when the file is no export of this project or needs another preprocessing.
+        """
+        if VERSION_KEY not in texts:
+            raise UserError(f"{source}: not an export of this project (no {VERSION_KEY!r} in its metadata); use tinynas export")
+        if texts[VERSION_KEY] != str(FORMAT_VERSION):
+            raise UserError(f"{source}: export version {texts[VERSION_KEY]}, this release reads {FORMAT_VERSION}")
+        try:
+            values: dict[str, Any] = {key: json.loads(texts[key]) for key in cls.__dataclass_fields__}
+            height, width = values["image_size"]
+            card = cls(**values | {"class_names": tuple(values["class_names"]), "image_size": (height, width)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{source}: its metadata is damaged ({error}); export it again") from None
+        check_preprocessing(card.preprocessing, source)
+        return card
+
+
+def check_preprocessing(preprocessing: Mapping[str, str | float], source: str) -> None:
+    """Raise UserError when a model asks for an input that this release does not make."""
+    for key, value in SUPPORTED_INPUT.items():
+        if preprocessing.get(key, value) != value:
+            raise UserError(f"{source}: needs input {key} {preprocessing[key]!r}; this release makes {value!r} only")

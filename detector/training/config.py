@@ -1,0 +1,191 @@
+"""Training settings: one frozen tree with its defaults in code; a YAML file and `--set a.b=value` change leaves.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detector.data.augment import AugmentConfig
+from detector.losses import LossConfig
+from search_spaces.errors import UserError, nearest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OptimizerConfig(_Model):
+    """Defaults: the published recipe of the res and csp models."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate_per_image: float = Field(0.01 / 64, gt=0, description="the peak rate is this times the whole batch")
+    momentum: Share = Field(0.9, description="SGD's (Nesterov); AdamW's first beta")
+    weight_decay: float = Field(5e-4, ge=0, description="of conv weights alone, never of norms and biases")
+    clip_norm: float | None = Field(None, gt=0, description="largest gradient norm; none: gradients are not clipped")
+
+
+class ScheduleConfig(_Model):
+    """Quadratic warm-up, cosine, floor."""
+
+    warmup_epochs: float = Field(5.0, ge=0)
+    warmup_min_steps: int = Field(0, ge=0, description="warm-up lasts at least so many steps (tiny data sets)")
+    warmup_max_share: Share = Field(0.2, description="and at most this share of the whole run")
+    min_ratio: Share = Field(0.05, description="floor of the cosine, share of the peak rate")
+    no_aug_epochs: int = Field(16, ge=0, description="last epochs: without mosaic, affine and mixup, at the floor rate")
+    no_aug_max_share: Share = Field(0.2, description="and at most this share of all epochs")
+
+
+class EmaConfig(_Model):
+    """Moving average of the weights; decay x (1 - exp(-step / ramp))."""
+
+    decay: float = Field(0.9998, ge=0, lt=1)
+    ramp_steps: float = Field(2000.0, gt=0)
+    memory_share: float | None = Field(
+        0.1, gt=0, le=1, description="the average reaches back at most this share of the whole run (short runs)"
+    )
+
+
+class EvalConfig(_Model):
+    """Evaluation during and after training. None: the published values of the model's family."""
+
+    every_epochs: int = Field(10, ge=1)
+    batch_size: int | None = Field(None, ge=1, description="None: the training batch size")
+    score_threshold: Share | None = None
+    iou_threshold: Share | None = None
+    max_detections: int = Field(500, ge=1)
+
+
+class TrainConfig(_Model):
+    """Everything about a training run but the structure, the data and the output folder."""
+
+    preset: str = Field("published", description="the preset that these settings started from")
+    epochs: int = Field(300, ge=1)
+    batch_size: int = Field(256, ge=1, description="images per step, over all processes")
+    image_size: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="height, width; None: the structure's"
+    )
+    seed: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=0, description="loader processes per rank; None: chosen from the cores")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+    freeze: list[str] = Field(default_factory=list, description="modules that do not learn (`backbone`)")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    ema: EmaConfig = EmaConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    eval: EvalConfig = EvalConfig()
+
+
+def build_config(
+    base: Mapping[str, Any], file: Path | None = None, overrides: Sequence[str] = (), *, direct: Mapping[str, Any] = {}
+) -> TrainConfig:
+    """Merge, later ones winning: defaults, `base` (a preset), a YAML file, `direct` values, `a.b=value` overrides.
+
+    Raises UserError, one line, for an unknown key (nearest named) and for a value of the wrong type or range.
+    """
+    merged = merge({}, base)
+    if file is not None:
+        merged = merge(merged, _read_yaml(file))
+    merged = merge(merged, {key: value for key, value in direct.items() if value is not None})
+    for text in overrides:
+        merged = merge(merged, parse_override(text))
+    return validate(merged)
+
+
+def validate(values: Mapping[str, Any]) -> TrainConfig:
+    """A config from plain nested values. Raises UserError in one line."""
+    _check_keys(values, TrainConfig, "")
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first, *rest = error.errors()
+        key = ".".join(str(word) for word in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        more = f" (and {len(rest)} more)" if rest else ""
+        raise UserError(f"training setting {key} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}") from None
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the leaves of `changes`; neither is altered."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old if isinstance(old, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`a.b=value` as nested dicts; the value is YAML (`1e-3` counts as a number). Raises UserError."""
+    key, sign, value = text.partition("=")
+    words = key.strip().removeprefix("train.").split(".")
+    if not sign or not all(words):
+        raise UserError(f"--set {text!r}: expected key=value, for example --set optimizer.weight_decay=0.01")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text!r}: the value is not YAML; quote texts with special characters") from None
+    nested: Any = parsed
+    for word in reversed(words):
+        nested = {word: nested}
+    return typing.cast("dict[str, Any]", nested)
+
+
+def dump(config: TrainConfig) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=120)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); expected a YAML file of training settings") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UserError(f"{where}: not YAML ({getattr(error, 'problem', error)})") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a {type(data).__name__} found; expected YAML keys such as epochs, optimizer, augment")
+    return data
+
+
+def _check_keys(values: Mapping[Any, Any], model: type[BaseModel], prefix: str) -> None:
+    fields = model.model_fields
+    for key, value in values.items():
+        if key not in fields:
+            named = nearest(str(key), [*fields, *_deeper(str(key), model)])
+            raise UserError(f"unknown training setting {prefix}{key}; {named}")
+        inner = _model_of(fields[key].annotation)
+        if inner is not None:
+            if not isinstance(value, Mapping):
+                raise UserError(f"training setting {prefix}{key}: {value!r} found; expected keys ({', '.join(inner.model_fields)})")
+            _check_keys(value, inner, f"{prefix}{key}.")
+
+
+def _deeper(key: str, model: type[BaseModel]) -> list[str]:
+    """Dotted settings one level down that end with `key` (`learning_rate_per_image` -> `optimizer.learning_...`)."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = _model_of(field.annotation)
+        found += [f"{name}.{leaf}" for leaf in (inner.model_fields if inner else ()) if key in leaf]
+    return found
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((m for m in members if isinstance(m, type) and issubclass(m, BaseModel)), None)

@@ -1,0 +1,86 @@
+"""One process or several: what torchrun tells, the device of each process, and where arithmetic may be in 16 bits."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+from search_spaces.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process (`rank`) among `world_size`, and its device."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+
+def join_processes(device: str) -> Processes:
+    """Join the group that torchrun's variables describe (nccl on GPUs, gloo on CPUs); alone without them.
+
+    Raises UserError for a device that is unknown or not there.
+    """
+    world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)) if world_size > 1 else 0)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world_size > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Processes(rank, world_size, chosen)
+
+
+def leave_processes() -> None:
+    """Leave the group, if one was joined."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device called `name` (auto, cpu, cuda, cuda:N). Raises UserError when it is unknown or not there."""
+    if name == "auto":
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r} is not known; expected auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise UserError(f"device {name!r}: torch finds no CUDA device here; use --device cpu, or install a CUDA build")
+    index = local_rank if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise UserError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
+    return torch.device("cuda", index)
+
+
+def autocast_type(amp: str, device: torch.device) -> torch.dtype | None:
+    """The 16-bit type of the network's forward pass, None for fp32.
+
+    `auto`: bf16 where the processor computes in it (CPUs with AVX512-BF16 or AMX, recent GPUs), fp16 on older GPUs.
+    """
+    if amp == "off":
+        return None
+    if amp == "auto":
+        if device.type == "cpu":
+            return torch.bfloat16 if _cpu_has_bf16() else None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if amp == "fp16" and device.type == "cpu":
+        raise UserError("amp: fp16 needs a GPU (gradients underflow without a scaler); use bf16, auto or off on a CPU")
+    return torch.bfloat16 if amp == "bf16" else torch.float16
+
+
+def _cpu_has_bf16() -> bool:
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check is not None and check() for check in checks)

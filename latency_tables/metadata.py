@@ -1,0 +1,120 @@
+"""The YAML beside a table's CSV: which device it is for, and how its figures came about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from search_spaces.errors import UserError, nearest
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measured(_Model):
+    """How kernels were timed."""
+
+    method: str
+    statistic: str
+    warm_up: Annotated[int, Field(ge=0)]
+    repeats: Annotated[int, Field(ge=1)]
+    host: str = ""
+
+
+class Derived(_Model):
+    """What a table was computed from, and how; `parameters` are the calibrated figures."""
+
+    sources: list[str]
+    method: str
+    parameters: dict[str, float] = {}
+
+
+class TableMetadata(_Model):
+    """`id` is `chip-runtime-precision-bN`, on a CPU with `-tN` for the threads. `short_names`: what else names it.
+
+    `overhead_ms` is added once per network. `processor` is compared with the host's for a CPU table. `error`: figures
+    of checks against whole detectors, by name.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+(-[a-z0-9_]+)*-b[1-9][0-9]*(-t[1-9][0-9]*)?$")]
+    short_names: list[str] = []
+    kind: Literal["gpu", "cpu"]
+    device: str
+    processor: str = ""
+    runtime: str
+    runtime_version: str
+    precision: Literal["fp32", "fp16", "bf16", "int8"]
+    batch: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)] | None = None
+    clocks: str = ""
+    date: str
+    overhead_ms: Annotated[float, Field(ge=0)] = 0.0
+    measured: Measured | None = None
+    derived: Derived | None = None
+    error: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TableMetadata:
+        wanted = f"-{self.runtime}-{self.precision}-b{self.batch}" + (f"-t{self.threads}" if self.threads else "")
+        if not self.id.endswith(wanted):
+            raise ValueError(f"id: {self.id!r} found, by the other keys it must end in {wanted!r}")
+        if self.measured is None and self.derived is None:
+            raise ValueError("measured: one of `measured` and `derived` must say where the figures come from")
+        return self
+
+    @property
+    def default_space(self) -> str:
+        """The space that is searched for this device when none is named."""
+        return "res" if self.kind == "gpu" else "mob"
+
+
+def parse_metadata(text: str, source: str) -> TableMetadata:
+    """Metadata from YAML text. Raises UserError naming `source` and the first problem."""
+    try:
+        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{source}:{mark.line + 1}" if mark else source
+        raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a table's metadata") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: a table's metadata expected (keys {', '.join(TableMetadata.model_fields)})")
+    try:
+        return TableMetadata.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_first_problem(error)}") from None
+
+
+def format_metadata(metadata: TableMetadata) -> str:
+    """YAML text that `parse_metadata` reads back."""
+    data = metadata.model_dump(exclude_defaults=True)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_metadata(path: Path) -> TableMetadata:
+    """Raises UserError when the file is missing or not sound."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); every table has a .csv and a .yaml of one name") from None
+    return parse_metadata(text, str(path))
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problem = problems[0]
+    location = ".".join(str(word) for word in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        models: dict[str, type[BaseModel]] = {"measured": Measured, "derived": Derived}
+        owner = models.get(str(problem["loc"][0]), TableMetadata) if len(problem["loc"]) > 1 else TableMetadata
+        message = f"unknown key; {nearest(str(problem['loc'][-1]), owner.model_fields)}"
+    elif problem["type"] == "missing":
+        message = "this key is missing"
+    elif problem["type"] != "value_error":
+        message = f"{problem.get('input')!r} found; {message[0].lower()}{message[1:]}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{location + ': ' if location else ''}{message}{more}"

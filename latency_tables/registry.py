@@ -1,0 +1,96 @@
+"""Which tables there are: shipped ones and the user's, by id, short name, unique prefix or path."""
+
+from __future__ import annotations
+
+import os
+import platform
+import warnings
+from pathlib import Path
+
+from latency_tables.metadata import TableMetadata, read_metadata
+from latency_tables.tables import Table, read_table
+from search_spaces.errors import UserError, nearest
+
+SHIPPED = Path(__file__).parent / "devices"
+
+
+def user_folder() -> Path:
+    """Where a user's own tables live: `$TINYNAS_TABLES`, else `tinynas/tables` in the user's data folder."""
+    if "TINYNAS_TABLES" in os.environ:
+        return Path(os.environ["TINYNAS_TABLES"])
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "tinynas" / "tables"
+
+
+def list_tables() -> list[tuple[TableMetadata, Path]]:
+    """Metadata and CSV path of every table, the user's first; a user's table hides a shipped one of the same id.
+
+    Raises UserError when a metadata file is not sound.
+    """
+    found: dict[str, tuple[TableMetadata, Path]] = {}
+    for folder in (user_folder(), SHIPPED):
+        for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
+            metadata = read_metadata(path)
+            found.setdefault(metadata.id, (metadata, path.with_suffix(".csv")))
+    return list(found.values())
+
+
+def find_table(device: str | Path) -> Table:
+    """The table that `device` names: an id, a short name (`t4`), a unique prefix of an id, or a path to a CSV or YAML.
+
+    A short name that a user's table and a shipped one both answer to is the user's. Warns when a CPU table was measured
+    on another processor than this host's. Raises UserError listing the choices when nothing or several fit.
+    """
+    name = str(device)
+    if name.endswith((".csv", ".yaml")):
+        if not Path(name).is_file():
+            raise UserError(f"no table at {name!r}: there is no such file")
+        table = read_table(name)
+    else:
+        table = read_table(_path_of(name, list_tables()))
+    _warn_of_other_processor(table.metadata)
+    return table
+
+
+def host_processor() -> str:
+    """The host's processor as tables name it: the model name, with family and model number where the system tells."""
+    info: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            info.setdefault(key.strip(), value.strip())
+    except OSError:
+        return platform.processor() or platform.machine()
+    if "model name" not in info:
+        return platform.processor() or platform.machine()
+    return f"{info['model name']} (family {info.get('cpu family', '?')}, model {info.get('model', '?')})"
+
+
+def _path_of(name: str, tables: list[tuple[TableMetadata, Path]]) -> Path:
+    wanted = name.lower()
+    exact = [path for metadata, path in tables if metadata.id == wanted]
+    if exact:
+        return exact[0]
+    for fits in (
+        [(m, path) for m, path in tables if wanted in m.short_names],
+        [(m, path) for m, path in tables if wanted and m.id.startswith(wanted)],
+    ):
+        own = [(m, path) for m, path in fits if path.parent != SHIPPED]
+        chosen = own or fits
+        if len(chosen) == 1:
+            return chosen[0][1]
+        if chosen:
+            raise UserError(f"device {name!r} fits several tables: {', '.join(m.id for m, _ in chosen)}; name one of them")
+    choices = [word for m, _ in tables for word in (*m.short_names, m.id)]
+    if not choices:
+        raise UserError(f"unknown device {name!r}: no tables in {SHIPPED} or {user_folder()}")
+    raise UserError(f"unknown device {name!r}: {nearest(name, choices)}; or give the path of a table's CSV")
+
+
+def _warn_of_other_processor(metadata: TableMetadata) -> None:
+    if metadata.kind == "cpu" and metadata.processor and metadata.processor != host_processor():
+        warnings.warn(
+            f"table {metadata.id} was measured on {metadata.processor}, this host has {host_processor()}: its figures "
+            "rank networks, but the milliseconds will differ; measure this host with: tinynas profile",
+            stacklevel=3,
+        )

@@ -1,0 +1,220 @@
+"""A device's table: a CSV of fused kernels with their latency, and a YAML of provenance with the same stem.
+
+Rows that agree in kind, kernel, stride, activation and fused add are a group. A group's rows fill a grid over input
+channels, output channels and map area, so a lookup is plain multilinear interpolation (latency_tables.predictor); cells
+that nobody measured are rows all the same, with the source `fitted` or `derived`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.kernels import KINDS, TWO_CHANNEL_KINDS, Kernel
+from latency_tables.metadata import TableMetadata, format_metadata, read_metadata
+from search_spaces.errors import UserError, nearest
+
+COLUMNS = (
+    "kind", "in_channels", "out_channels", "kernel", "stride", "height", "width", "activation", "fused_add",
+    "latency_ms", "spread", "source",
+)  # fmt: skip
+SOURCES = ("measured", "fitted", "derived")
+Floats = npt.NDArray[np.float64]
+
+
+class Group(NamedTuple):
+    """What rows of one grid share."""
+
+    kind: str
+    kernel: int
+    stride: int
+    activation: str
+    fused_add: bool
+
+    def __str__(self) -> str:
+        size = f" {self.kernel}x{self.kernel}" if self.kernel > 1 or self.kind in ("conv", "stem") else ""
+        stride = f" stride {self.stride}" if self.stride > 1 else ""
+        activation = f" + {self.activation}" if self.activation not in ("none", "any") else ""
+        return f"{self.kind}{size}{stride}{activation}{' + add' if self.fused_add else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the CSV. `spread`: relative spread of the repeats (0 where nothing was repeated)."""
+
+    kernel: Kernel
+    latency_ms: float
+    spread: float = 0.0
+    source: str = "measured"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """A group's latencies: log ms over (in channels, out channels, area). `axes` ascend; a kind with one channel axis
+    has out channels of length 1. `measured` marks the cells that were timed on the device."""
+
+    axes: tuple[Floats, Floats, Floats]
+    log_ms: Floats
+    measured: npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True, eq=False)
+class Table:
+    """`hash` covers both files' bytes. Grids are made when first asked for."""
+
+    metadata: TableMetadata
+    rows: dict[Group, Floats]
+    source: str
+    hash: str
+    _grids: dict[Group, Grid] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.metadata.id
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self.rows.values())
+
+    def grid(self, group: Group) -> Grid:
+        """Raises UserError, naming the kernel, when the table has no such group or the group's grid has holes."""
+        if group not in self._grids:
+            if group not in self.rows:
+                alike = [str(other) for other in self.rows if other.kind == group.kind]
+                rest = nearest(str(group), alike) if alike else f"it has {', '.join(sorted({g.kind for g in self.rows}))}"
+                raise UserError(f"table {self.id} has no kernel {group}; {rest}; profile it, or take another table")
+            self._grids[group] = _grid(self.rows[group], group, self.source)
+        return self._grids[group]
+
+
+def read_table(path: str | Path) -> Table:
+    """A table from its CSV or YAML (the other of the two lies beside it).
+
+    Raises UserError with file and line for whatever is wrong with it.
+    """
+    csv_path = Path(path).with_suffix(".csv")
+    metadata = read_metadata(csv_path.with_suffix(".yaml"))
+    try:
+        raw = csv_path.read_bytes()
+        text = raw.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{csv_path}: cannot be read ({error}); every table has a .csv and a .yaml of one name") from None
+    digest = hashlib.sha256(raw + b"\0" + csv_path.with_suffix(".yaml").read_bytes()).hexdigest()
+    return Table(metadata, parse_rows(text, str(csv_path)), str(csv_path), digest)
+
+
+def write_table(folder: Path, metadata: TableMetadata, rows: Iterable[Row]) -> Path:
+    """Write CSV and YAML named after the id; the CSV's path. Each file is written under another name and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{metadata.id}.csv"
+    for target, text in ((path, format_rows(rows)), (path.with_suffix(".yaml"), format_metadata(metadata))):
+        partial = target.with_name(target.name + ".partial")
+        partial.write_text(text)
+        os.replace(partial, target)
+    return path
+
+
+def format_rows(rows: Iterable[Row]) -> str:
+    """CSV text, header first, rows in a fixed order."""
+    ordered = sorted(rows, key=lambda row: row_key(row.kernel))
+    return "\n".join([",".join(COLUMNS), *(format_row(row) for row in ordered)]) + "\n"
+
+
+def format_row(row: Row) -> str:
+    k = row.kernel
+    return (
+        f"{k.kind},{k.in_channels},{k.out_channels},{k.kernel},{k.stride},{k.height},{k.width},{k.activation},"
+        f"{int(k.fused_add)},{row.latency_ms:.5g},{row.spread:.2g},{row.source}"
+    )
+
+
+def row_key(kernel: Kernel) -> tuple[Any, ...]:
+    """What makes a row unique."""
+    return (
+        KINDS.index(kernel.kind), kernel.kernel, kernel.stride, kernel.activation, kernel.fused_add,
+        kernel.in_channels, kernel.out_channels, kernel.area, kernel.height,
+    )  # fmt: skip
+
+
+def parse_rows(text: str, source: str) -> dict[Group, Floats]:
+    """Rows by group, each an array (rows, 5): in channels, out channels, area, latency in ms, 1 if measured."""
+    lines = text.splitlines()
+    if not lines or tuple(lines[0].split(",")) != COLUMNS:
+        found = lines[0].split(",") if lines else []
+        missing = [name for name in COLUMNS if name not in found]
+        what = f"the column {missing[0]!r} is missing" if missing else "the columns are in another order"
+        raise UserError(f"{source}:1: {what}; expected {','.join(COLUMNS)}")
+    if not text.endswith("\n"):
+        raise UserError(f"{source}:{len(lines)}: the file ends in the middle of a line; it was cut off")
+    grouped: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    seen: dict[tuple[str, ...], int] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        cells = line.split(",")
+        if len(cells) != len(COLUMNS):
+            raise UserError(f"{source}:{number}: {len(cells)} cells found, {len(COLUMNS)} expected")
+        first = seen.setdefault(tuple(cells[:9]), number)
+        if first != number:
+            raise UserError(f"{source}:{number}: the kernel of line {first} again; each kernel has one row")
+        kind, inputs, outputs, kernel, stride, height, width, activation, add, latency, _, origin = cells
+        if kind not in KINDS:
+            raise UserError(f"{source}:{number}: unknown kind {kind!r}; {nearest(kind, KINDS)}")
+        if origin not in SOURCES:
+            raise UserError(f"{source}:{number}: source {origin!r} found; {nearest(origin, SOURCES)}")
+        grouped.setdefault((kind, kernel, stride, activation, add), []).append(
+            (inputs, outputs, height, width, latency, str(number), "1" if origin == "measured" else "0")
+        )
+    return {_group(key, source): _numbers(cells, source) for key, cells in grouped.items()}
+
+
+def _group(key: tuple[str, ...], source: str) -> Group:
+    kind, kernel, stride, activation, add = key
+    try:
+        return Group(kind, int(kernel), int(stride), activation, bool(int(add)))
+    except ValueError:
+        raise UserError(f"{source}: kernel, stride and fused_add must be whole numbers, {key} found") from None
+
+
+def _numbers(cells: list[tuple[str, ...]], source: str) -> Floats:
+    try:
+        values = np.array(cells, dtype=np.float64)
+    except ValueError:
+        for row in cells:
+            for cell in row:
+                try:
+                    float(cell)
+                except ValueError:
+                    raise UserError(f"{source}:{row[5]}: {cell!r} found, a number expected") from None
+        raise
+    bad = ~(np.isfinite(values[:, :5]) & (values[:, :5] > 0)).all(axis=1)
+    if bad.any():
+        raise UserError(f"{source}:{int(values[bad][0, 5])}: sizes and latency must be positive numbers")
+    return np.column_stack([values[:, 0], values[:, 1], values[:, 2] * values[:, 3], values[:, 4], values[:, 6]])
+
+
+def _grid(rows: Floats, group: Group, source: str) -> Grid:
+    two = group.kind in TWO_CHANNEL_KINDS
+    coordinates = rows[:, :3] if two else np.column_stack([rows[:, 0], np.ones(len(rows)), rows[:, 2]])
+    axes, places = [], []
+    for column in coordinates.T:
+        values, inverse = np.unique(column, return_inverse=True)
+        axes.append(values)
+        places.append(inverse)
+    shape = tuple(len(axis) for axis in axes)
+    flat = np.ravel_multi_index(tuple(places), shape)
+    if len(np.unique(flat)) != len(flat):
+        raise UserError(f"{source}: {group}: two rows have the same channels and map area")
+    if len(flat) != int(np.prod(shape)):
+        missing = int(np.prod(shape)) - len(flat)
+        raise UserError(
+            f"{source}: {group}: {missing} cells are missing in a grid of {' x '.join(map(str, shape))} (in, out, area); "
+            "finish the profile with --resume"
+        )
+    log_ms, measured = np.empty(len(flat)), np.empty(len(flat), dtype=np.bool_)
+    log_ms[flat], measured[flat] = np.log(rows[:, 3]), rows[:, 4] > 0
+    return Grid((axes[0], axes[1], axes[2]), log_ms.reshape(shape), measured.reshape(shape))

@@ -1,0 +1,89 @@
+"""`tinynas explain`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def run(
+    structure: Annotated[str, typer.Argument(help="A structure file, or a shipped name: T S M L Ns Nm Nl.")],
+    device: Annotated[str | None, typer.Option(help="Latency table: t4, cpu, an id or a path.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of the structure's.")] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="Classes, instead of the structure's.")] = None,
+    space: Annotated[str | None, typer.Option(help="Family of a public text that does not tell (mob).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a structure op by op: shape, params, MACs, latency share, entropy; and the totals."""
+    from search_spaces.image_size import parse_image_size
+    from search_spaces.text import resolve_structure
+    from tinynas.explanation import explain
+
+    loaded = resolve_structure(structure, space)
+    if image_size is not None:
+        loaded = loaded.with_image_size(*parse_image_size(image_size))
+    if num_classes is not None:
+        loaded = loaded.with_classes(num_classes)
+    table = None
+    if device is not None:
+        from latency_tables import find_table
+
+        table = find_table(device)
+    explanation = explain(loaded, table)
+    if json:
+        _print_json(structure, loaded, explanation)
+    else:
+        _print_table(structure, loaded, explanation)
+
+
+def _print_json(name: str, structure: Any, explanation: Any) -> None:
+    import json
+    from dataclasses import asdict
+
+    data = {
+        "structure": name, "image_size": list(structure.image_size), "num_classes": structure.head.num_classes,
+        **explanation.totals, "ops": [asdict(row) for row in explanation.ops],
+    }  # fmt: skip
+    print(json.dumps(data, indent=1))
+
+
+def _print_table(name: str, structure: Any, explanation: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    totals, prediction = explanation.totals, explanation.prediction
+    height, width = structure.image_size
+    table = Table(title=f"{name}, {height}x{width}, {structure.head.num_classes} classes", header_style="bold")
+    table.add_column("op", no_wrap=True)
+    table.add_column("kind")
+    for column in ("output", "params", "MMACs", "ms", "% ms", "entropy"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in explanation.ops:
+        ms = share = ""
+        if row.latency_ms is not None:
+            ms = f"{row.latency_ms:.4f}" if row.latency_ms else "fused" if row.kind != "input" else ""
+            share = f"{100 * row.latency_ms / totals['latency_ms']:.1f}" if row.latency_ms else ""
+        table.add_row(
+            row.path, row.kind, "x".join(map(str, row.shape)), f"{row.params:,}" if row.params else "",
+            f"{row.macs / 1e6:.1f}" if row.macs else "", ms, share, f"{row.entropy:.2f}" if row.entropy else "",
+        )  # fmt: skip
+    # a terminal narrower than the table must not cut the figures; a pipe has no width at all
+    console = Console(width=None if Console().width >= 110 else 110)
+    console.print(table)
+    for part, costs in totals["parts"].items():
+        line = f"{part:9} {costs['params_deploy'] / 1e6:7.3f} M params  {costs['conv_macs'] / 1e9:7.3f} GMACs"
+        console.print(line + (f"  {costs['latency_ms']:7.3f} ms" if costs["latency_ms"] is not None else ""))
+    line = f"total     {totals['params_deploy'] / 1e6:7.3f} M params  {totals['conv_macs'] / 1e9:7.3f} GMACs"
+    if prediction is not None:
+        line += (
+            f"  {totals['latency_ms']:7.3f} ms on {prediction.table_id} (of which {prediction.overhead_ms:.3f} fixed)"
+        )
+    console.print(line)
+    console.print(
+        f"training form {totals['params_train'] / 1e6:.3f} M params, {totals['layers']} layers, peak activations "
+        f"{totals['peak_memory_bytes'] / 1e6:.1f} MB in fp32, score {totals['score']:.2f}"
+    )
+    if prediction is not None:
+        shares = ", ".join(f"{origin} {100 * share:.0f} %" for origin, share in prediction.shares.items() if share)
+        console.print(f"latency: {shares}")

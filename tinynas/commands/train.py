@@ -1,0 +1,159 @@
+"""`tinynas train`: structure + data -> trained detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search_spaces.errors import UserError
+from search_spaces.image_size import parse_image_size
+
+ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations"
+
+
+def run(
+    structure: Annotated[
+        str | None, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step, over all processes.")] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="published or small. Default: by the number of training images.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings, over the preset's.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. augment.mosaic=0.5.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the run folder.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
+) -> None:
+    """Train a structure on your data: best.pt, last.pt, metrics.csv and config.yaml in the run folder."""
+    direct = {
+        "epochs": epochs, "batch_size": batch_size, "image_size": None if image_size is None else list(parse_image_size(image_size)), "seed": seed,
+        "device": device,
+    }  # fmt: skip
+    if resume is not None:
+        _refuse_with_resume(
+            {
+                **direct,
+                "structure": structure,
+                "out": out,
+                "preset": preset,
+                "config": config,
+                "set": set_,
+                "weights": weights,
+            }
+        )
+        _resume(resume, data, device)
+    else:
+        if structure is None:
+            raise UserError("train what? name a structure file or a shipped structure: tinynas train S --data DIR")
+        _start(structure, find_data(data), out, preset, config, set_ or [], direct, weights, overwrite)
+
+
+def find_data(data: Path | None) -> Path:
+    """`data`, or ./data.yaml or ./data. Raises UserError that says what is accepted and how to get sample data."""
+    if data is not None:
+        return data
+    for candidate in (Path("data.yaml"), Path("data")):
+        if candidate.exists():
+            return candidate
+    raise UserError(
+        f"no data: pass --data ({ACCEPTED_DATA}), or have ./data.yaml or ./data here; "
+        "sample data to try with: tinynas sample-data data"
+    )
+
+
+def _start(
+    structure: str, data: Path, out: Path | None, preset: str | None, config: Path | None, settings: list[str],
+    direct: dict[str, Any], weights: Path | None, overwrite: bool,
+) -> None:  # fmt: skip
+    from detector.training.config import build_config
+    from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
+    from search_spaces.text import resolve_structure
+
+    chosen = resolve_structure(structure)
+    if preset is not None:
+        preset_values(preset, chosen)
+    folder = out or Path("runs") / Path(structure).stem
+    _check_folder(folder, overwrite)
+    build_config({}, config, settings, direct=direct)
+
+    from detector.training.start import load_splits, new_run
+
+    splits = load_splits(data, print)
+    if preset is None:
+        preset = preset_for(len(splits.train))
+        why = f"{'under' if preset == 'small' else 'at least'} {SMALL_DATA_IMAGES}"
+        print(f"preset {preset}, for {len(splits.train)} training images ({why}); --preset chooses another")
+    resolved = build_config(preset_values(preset, chosen), config, settings, direct=direct)
+    if overwrite and folder.is_dir():
+        _clear(folder)
+    _fit(lambda: new_run(chosen, splits, resolved, folder, print, weights), folder)
+
+
+def _resume(folder: Path, data: Path | None, device: str | None) -> None:
+    from detector.training.start import resumed_run
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder; --resume expects one with last.pt in it")
+    _fit(lambda: resumed_run(folder, data, device, print), folder)
+
+
+def _fit(start: Any, folder: Path) -> None:
+    from detector.training.loop import fit
+    from detector.training.processes import leave_processes
+
+    try:
+        run = start()
+        if run.epoch >= run.config.epochs:
+            print(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
+            return
+        metrics = fit(run)
+        if metrics is not None:
+            print(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
+    except KeyboardInterrupt:
+        if (folder / "last.pt").is_file():
+            print(f"\nstopped; the last whole epoch is kept. Go on with: tinynas train --resume {folder}")
+        raise
+    finally:
+        leave_processes()
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    if folder.is_file():
+        raise UserError(f"{folder}: a file; --out expects a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite and _is_first_process():
+        raise UserError(
+            f"{folder}: already exists and is not empty; pass --overwrite to replace it, --resume {folder} to go on with "
+            "it, or another --out"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a run writes, and nothing else."""
+    for name in ("best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _is_first_process() -> bool:
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _refuse_with_resume(options: dict[str, Any]) -> None:
+    given = [name.replace("_", "-") for name, value in options.items() if value is not None and name != "device"]
+    if given:
+        raise UserError(
+            f"--resume goes on with the run's own settings; leave out {', '.join(given)} "
+            "(only --data and --device may be given)"
+        )

@@ -20,7 +20,13 @@ from search_spaces.text import format_structure, parse_structure
 
 FORMAT_VERSION = 1
 _FORMAT_KEY = "tinynas_checkpoint"
-PREPROCESSING: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "high": 255.0, "resize": "stretch", "fill": 114.0}
+PREPROCESSING: Mapping[str, str | float] = {
+    "channels": "rgb",
+    "low": 0.0,
+    "high": 255.0,
+    "resize": "stretch",
+    "fill": 114.0,
+}
 
 
 @dataclass(frozen=True, slots=True)

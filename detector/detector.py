@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, overload
@@ -55,8 +55,7 @@ class Detector:
     def __init__(self, checkpoint: Checkpoint, device: str | torch.device = "cpu") -> None:
         self.checkpoint = checkpoint
         self.device = torch.device(device)
-        network: Network = checkpoint.network().deploy()
-        self._network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network: Network = checkpoint.network().deploy().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Detector:
@@ -91,13 +90,13 @@ class Detector:
 
     @overload
     def predict(
-        self, image: Sequence[ImageLike], *, score_threshold: float = ..., iou_threshold: float | None = ...,
+        self, image: list[ImageLike] | tuple[ImageLike, ...], *, score_threshold: float = ..., iou_threshold: float | None = ...,
         max_detections: int = ...,
     ) -> list[Detection]: ...  # fmt: skip
 
     def predict(
         self,
-        image: ImageLike | Sequence[ImageLike],
+        image: ImageLike | list[ImageLike] | tuple[ImageLike, ...],
         *,
         score_threshold: float = PREDICT_SCORE_THRESHOLD,
         iou_threshold: float | None = None,
@@ -109,11 +108,8 @@ class Detector:
         Raises UserError for an image that cannot be read or has another shape.
         """
         if isinstance(image, (list, tuple)):
-            return [
-                self._one(item, score_threshold, iou_threshold, max_detections)  # type: ignore[arg-type]
-                for item in image
-            ]
-        return self._one(image, score_threshold, iou_threshold, max_detections)  # type: ignore[arg-type]
+            return [self._one(item, score_threshold, iou_threshold, max_detections) for item in image]
+        return self._one(image, score_threshold, iou_threshold, max_detections)
 
     def evaluate(self, data: str | Path, split: str = "val", *, batch_size: int = 16, workers: int = 0) -> Metrics:
         """COCO metrics on a split of a data set, with the published score and IoU thresholds."""

@@ -134,6 +134,15 @@ def format_row(row: Row) -> str:
     )
 
 
+def parse_row(line: str) -> Row:
+    """One sound line of a CSV."""
+    kind, inputs, outputs, kernel, stride, height, width, activation, add, latency, spread, source = line.split(",")
+    key = Kernel(
+        kind, int(inputs), int(outputs), int(height), int(width), int(kernel), int(stride), activation, add == "1"
+    )
+    return Row(key, float(latency), float(spread), source)
+
+
 def row_key(kernel: Kernel) -> tuple[Any, ...]:
     """What makes a row unique."""
     return (

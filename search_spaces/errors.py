@@ -16,8 +16,8 @@ class UserError(Exception):
 def nearest(name: str, choices: Iterable[str]) -> str:
     """The closing half of an "unknown name" message: the nearest choices first, else all of them."""
     known = sorted(choices)
-    close = difflib.get_close_matches(name.lower(), [choice.lower() for choice in known], n=3, cutoff=0.5)
-    named = [choice for choice in known if choice.lower() in close]
+    lowered = {choice.lower(): choice for choice in known}
+    named = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
     if named:
         return f"did you mean {' or '.join(named)}? (known: {', '.join(known)})"
     return f"known: {', '.join(known)}"

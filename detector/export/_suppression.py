@@ -61,9 +61,13 @@ def with_suppression(raw: Any, card: ModelCard) -> Any:
         ir_version=raw.ir_version, opset=raw.opset_import[0].version, n=card.batch or "batch", k=card.max_detections,
         iou=_literal(card.iou_threshold), score=_literal(card.score_threshold),
     )  # fmt: skip
-    first = onnx.compose.add_prefix(raw, "raw_", rename_nodes=False, rename_edges=False, rename_inputs=False)
+    only_outputs = dict.fromkeys(("rename_nodes", "rename_edges", "rename_inputs", "rename_initializers"), False)
+    first = onnx.compose.add_prefix(raw, "raw_", **only_outputs)
+    second = onnx.compose.add_prefix(
+        onnx.parser.parse_model(text), "nms_", rename_inputs=False, rename_outputs=False
+    )
     pairs = [("raw_boxes", "raw_boxes"), ("raw_scores", "raw_scores")]
-    merged = onnx.compose.merge_models(first, onnx.parser.parse_model(text), io_map=pairs)
+    merged = onnx.compose.merge_models(first, second, io_map=pairs)
     merged.graph.name = raw.graph.name
     merged.producer_name = raw.producer_name
     onnx.checker.check_model(merged)

@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from detector.data.augment import AugmentConfig
 from detector.losses import LossConfig
 from search_spaces.errors import UserError, nearest
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _off(value: Any) -> Any:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
 
 
 class _Model(BaseModel):
@@ -78,7 +83,7 @@ class TrainConfig(_Model):
     seed: int = Field(0, ge=0)
     workers: int | None = Field(None, ge=0, description="loader processes per rank; None: chosen from the cores")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
-    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = "auto"
     channels_last: bool = True
     freeze: list[str] = Field(default_factory=list, description="modules that do not learn (`backbone`)")
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -115,7 +120,9 @@ def validate(values: Mapping[str, Any]) -> TrainConfig:
         key = ".".join(str(word) for word in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         more = f" (and {len(rest)} more)" if rest else ""
-        raise UserError(f"training setting {key} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}") from None
+        raise UserError(
+            f"training setting {key} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
+        ) from None
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,7 +180,8 @@ def _check_keys(values: Mapping[Any, Any], model: type[BaseModel], prefix: str) 
         inner = _model_of(fields[key].annotation)
         if inner is not None:
             if not isinstance(value, Mapping):
-                raise UserError(f"training setting {prefix}{key}: {value!r} found; expected keys ({', '.join(inner.model_fields)})")
+                keys = ", ".join(inner.model_fields)
+                raise UserError(f"training setting {prefix}{key}: {value!r} found; expected the keys {keys}")
             _check_keys(value, inner, f"{prefix}{key}.")
 
 

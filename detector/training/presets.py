@@ -24,7 +24,14 @@ _SMALL: dict[str, Any] = {
     "optimizer": {"name": "adamw", "learning_rate_per_image": 2e-3 / 16, "weight_decay": 1e-2, "clip_norm": 35.0},
     "schedule": {"warmup_epochs": 3, "warmup_min_steps": 60, "warmup_max_share": 0.15, "no_aug_max_share": 0.15},
     "ema": {"decay": 0.998, "ramp_steps": 100, "memory_share": 0.05},
-    "augment": {"mosaic": 0.5, "scale": [0.6, 1.5], "degrees": 0.0, "translate": 0.1, "shear_degrees": 0.0, "mixup": 0.0},
+    "augment": {
+        "mosaic": 0.5,
+        "scale": [0.6, 1.5],
+        "degrees": 0.0,
+        "translate": 0.1,
+        "shear_degrees": 0.0,
+        "mixup": 0.0,
+    },
     "eval": {"every_epochs": 5},
 }
 NAMES = ("published", "small")

@@ -86,16 +86,21 @@ def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say) -
     """
     checkpoint = load_checkpoint(folder / "last.pt")
     if not checkpoint.training:
-        raise UserError(f"{folder / 'last.pt'}: holds no training state; start anew with --weights {folder / 'last.pt'}")
+        raise UserError(
+            f"{folder / 'last.pt'}: holds no training state; start anew with --weights {folder / 'last.pt'}"
+        )
     config = validate(checkpoint.config)
     if device is not None:
         config = config.model_copy(update={"device": device})
     splits = load_splits(data or Path(checkpoint.training["data"]), say)
     if splits.train.class_names != checkpoint.class_names:
-        raise UserError(f"{splits.source}: its classes are not those of the run in {folder} ({', '.join(checkpoint.class_names)})")
+        classes = ", ".join(checkpoint.class_names)
+        raise UserError(f"{splits.source}: its classes are not those of the run in {folder} ({classes})")
     processes = join_processes(config.device)
     torch.manual_seed(config.seed)
-    run = _assemble(Network(checkpoint.structure), splits, config, folder, processes, say if processes.is_main else _silent)
+    run = _assemble(
+        Network(checkpoint.structure), splits, config, folder, processes, say if processes.is_main else _silent
+    )
     restore(run, checkpoint)
     run.log = RunLog(folder, run.epoch)
     run.say(f"going on after epoch {run.epoch} of {config.epochs}")
@@ -108,7 +113,9 @@ def _assemble(
     device, world = processes.device, processes.world_size
     batch_size = min(config.batch_size, len(splits.train)) // world
     if batch_size < 1:
-        raise UserError(f"batch_size {config.batch_size} for {world} processes and {len(splits.train)} images: at least one each")
+        raise UserError(
+            f"batch_size {config.batch_size}, {len(splits.train)} images, {world} processes: at least one image each"
+        )
     network = _placed(network, config, processes)
     dtype = autocast_type(config.amp, device)
     module: nn.Module = TrainingModule(
@@ -156,13 +163,11 @@ def _placed(network: Network, config: TrainConfig, processes: Processes) -> Netw
         keep_freed_memory()
     elif processes.world_size > 1:
         # torch's SyncBatchNorm refuses CPU tensors: there, every process has its own statistics.
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return network.to(device)
 
 
-def _start_from(
-    network: Network, checkpoint: Checkpoint, class_names: Sequence[str], source: Path, say: Say
-) -> None:
+def _start_from(network: Network, checkpoint: Checkpoint, class_names: Sequence[str], source: Path, say: Say) -> None:
     """Take over a checkpoint's weights; class convs only if its classes are the same ones."""
     weights = dict(checkpoint.best_weights)
     if tuple(class_names) != checkpoint.class_names:

@@ -1,6 +1,7 @@
-"""OpenVINO on a CPU: networks and kernels as OpenVINO models, timed with explicit precision and threads.
+"""OpenVINO on a CPU: kernels and whole networks timed with explicit precision and threads.
 
-Models are built straight from a graph with random weights, in deploy form; openvino is imported inside functions only.
+A runtime plug-in has `version()`, `measure(kernels, ...)` and `network_ms(graphs, ...)`. openvino is imported inside
+functions only.
 """
 
 from __future__ import annotations
@@ -12,9 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.graph import Graph, Op
+from latency_tables.kernels import Kernel
+from latency_tables.runtimes._openvino_models import detect_model, kernels_model, network_model, stem_model
+from search_spaces.graph import Graph
 
+DEVICE_KIND = "cpu"
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+METHOD = "per-node counters of small OpenVINO models, each kernel between thin 1x1 convs; runs of several models interleaved"
+STATISTIC = "mean of the faster half of the runs (what disturbs a run only ever slows it); spread = interquartile range / median"
+WARM_UP = 3
+REPEATS = 16
 
 
 def version() -> str:
@@ -38,114 +46,85 @@ def compile_model(model: Any, *, threads: int, precision: str = "fp32", counters
     return openvino.Core().compile_model(model, "CPU", config)
 
 
-def network_model(graph: Graph, seed: int = 0) -> Any:
-    """A whole detector (or a part of one) as an OpenVINO model: input `images`, one result per graph output."""
-    import openvino
-    from openvino import opset15 as opset
-
-    rng = np.random.default_rng(seed)
-    height, width = graph.image_size
-    image = opset.parameter([1, 3, height, width], np.float32, name="images")
-    nodes: list[Any] = []
-    for op in graph:
-        nodes.append(image if op.kind == "input" else op_node(graph, op, [nodes[i] for i in op.inputs], rng))
-    names = [name for name in graph.outputs if name == "detections"] or list(graph.outputs)
-    results = [result for name in names for result in nodes[graph.outputs[name]].outputs()]
-    return openvino.Model([opset.result(result) for result in results], [image], "network")
+def batches(kernels: Sequence[Kernel], size: int = 16) -> list[list[Kernel]]:
+    """Kernels that share a model: the same input size; stems and decoding alone."""
+    together: dict[tuple[int, int], list[Kernel]] = {}
+    alone = []
+    for kernel in kernels:
+        if kernel.kind in ("stem", "space_to_depth", "detect"):
+            alone.append([kernel])
+        else:
+            together.setdefault((kernel.height, kernel.width), []).append(kernel)
+    return alone + [group[start : start + size] for group in together.values() for start in range(0, len(group), size)]
 
 
-def op_node(graph: Graph, op: Op, inputs: Sequence[Any], rng: np.random.Generator) -> Any:
-    """The OpenVINO node (or the last of several) for one op, named after its path."""
-    from openvino import opset15 as opset
+def measure(
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", repeats: int = REPEATS
+) -> list[list[tuple[float, float]]]:
+    """(latency in ms, relative spread) per kernel of each batch; runs of the batches are interleaved in rounds.
 
-    if op.kind == "conv":
-        node = conv_node(
-            inputs[0], int(graph.in_channels(op)), int(op.shape.channels), int(op.kernel), op.stride, op.depthwise, rng,
-            op.path,
-        )  # fmt: skip
-        return activate(node, op.activation, op.path)
-    if op.kind == "add":
-        return activate(opset.add(inputs[0], inputs[1], name=op.path), op.activation, op.path)
-    if op.kind == "concat":
-        return opset.concat(list(inputs), 1, name=op.path)
-    if op.kind == "max_pool":
-        return pool_node(inputs[0], int(op.kernel), op.path)
-    if op.kind == "upsample":
-        return upsample_node(inputs[0], op.path)
-    if op.kind == "space_to_depth":
-        return opset.space_to_depth(inputs[0], "blocks_first", 2, name=op.path)
-    if op.kind == "detect":
-        maps = [(graph.ops[i].shape.height, graph.ops[i].shape.width) for i in op.inputs[0::2]]
-        return detect_node(inputs, maps, op.strides, op.reg_max, op.num_classes, op.path)
-    raise ValueError(f"no OpenVINO node for {op.kind}")
+    The first run of each round, on caches that another model has filled, is not counted.
+    """
+    requests = [_request(group, threads, precision) for group in groups]
+    samples: list[list[list[float]]] = [[[] for _ in group] for group in groups]
+    per_round = 4
+    for round_number in range(-1, -(-repeats // per_round)):
+        for request, group, found in zip(requests, groups, samples):
+            for run in range(WARM_UP if round_number < 0 else per_round + 1):
+                request.infer()
+                if round_number >= 0 and run > 0:
+                    for values, ms in zip(found, _targets_ms(request, group)):
+                        values.append(ms)
+    return [[_statistic(np.array(values)) for values in found] for found in samples]
 
 
-def conv_node(
-    x: Any, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool, rng: np.random.Generator,
-    name: str,
-) -> Any:  # fmt: skip
-    """Conv with a bias, "same" padding."""
-    from openvino import opset15 as opset
-
-    shape = [out_channels, 1, 1, kernel, kernel] if depthwise else [out_channels, in_channels, kernel, kernel]
-    fan_in = kernel**2 * (1 if depthwise else in_channels)
-    weights = opset.constant((rng.standard_normal(shape) * (1.4 / fan_in**0.5)).astype(np.float32))
-    bias = opset.constant((rng.standard_normal([1, out_channels, 1, 1]) * 0.1).astype(np.float32))
-    pad, steps = [kernel // 2] * 2, [stride, stride]
-    make = opset.group_convolution if depthwise else opset.convolution
-    return opset.add(make(x, weights, steps, pad, pad, [1, 1], name=name), bias, name=f"{name}.bias")
-
-
-def activate(node: Any, activation: str | None, name: str) -> Any:
-    from openvino import opset15 as opset
-
-    if activation in (None, "none"):
-        return node
-    return opset.relu(node, name=f"{name}.relu") if activation == "relu" else opset.swish(node, name=f"{name}.silu")
+def network_ms(
+    graphs: Sequence[Graph], *, threads: int, precision: str = "fp32", rounds: int = 9, at_least_ms: float = 100.0
+) -> list[float]:
+    """Latency of whole networks end to end: the lower quartile of runs in interleaved rounds."""
+    requests = [compile_model(network_model(g), threads=threads, precision=precision).create_infer_request() for g in graphs]
+    times: list[list[float]] = [[] for _ in graphs]
+    for round_number in range(-1, rounds):
+        for request, found in zip(requests, times):
+            request.infer()
+            spent = 0.0
+            while spent < at_least_ms / max(rounds, 1):
+                start = time.perf_counter()
+                request.infer()
+                elapsed = 1000 * (time.perf_counter() - start)
+                spent += elapsed
+                if round_number >= 0:
+                    found.append(elapsed)
+    return [float(np.quantile(found, 0.25)) for found in times]
 
 
-def pool_node(x: Any, kernel: int, name: str) -> Any:
-    from openvino import opset15 as opset
-
-    pad = [kernel // 2] * 2
-    return opset.max_pool(x, [1, 1], [1, 1], pad, pad, [kernel, kernel], name=name).output(0)
-
-
-def upsample_node(x: Any, name: str) -> Any:
-    from openvino import opset15 as opset
-
-    scales, axes = opset.constant(np.array([2.0, 2.0], np.float32)), opset.constant(np.array([2, 3]))
-    return opset.interpolate(x, scales, "nearest", "scales", axes=axes, coordinate_transformation_mode="asymmetric",
-                             nearest_mode="floor", name=name)  # fmt: skip
+def _request(group: Sequence[Kernel], threads: int, precision: str) -> Any:
+    kind = group[0].kind
+    if kind == "detect":
+        model = detect_model(group[0])
+    elif kind in ("stem", "space_to_depth"):
+        model = stem_model(group[0])
+    else:
+        model = kernels_model(group)
+    return compile_model(model, threads=threads, precision=precision, counters=True).create_infer_request()
 
 
-def detect_node(
-    inputs: Sequence[Any], maps: Sequence[tuple[int, int]], strides: Sequence[int], reg_max: int, num_classes: int,
-    name: str,
-) -> Any:  # fmt: skip
-    """Decoding as the exported detectors have it; returns a node whose output holds boxes beside scores."""
-    from openvino import opset15 as opset
-
-    def flat(x: Any, channels: int) -> Any:
-        rows = opset.reshape(x, opset.constant(np.array([1, channels, -1])), False)
-        return opset.transpose(rows, opset.constant(np.array([0, 2, 1])))
-
-    scores = opset.concat([flat(x, num_classes) for x in inputs[0::2]], 1)
-    scale = opset.constant(np.full([1, 1, 1, 1], 1.1, np.float32))
-    bins = 4 * (reg_max + 1)
-    logits = opset.concat([flat(opset.multiply(x, scale), bins) for x in inputs[1::2]], 1)
-    priors = np.concatenate([_priors(h, w, stride) for (h, w), stride in zip(maps, strides)])
-    sides = opset.reshape(logits, opset.constant(np.array([1, len(priors), 4, reg_max + 1])), False)
-    weighted = opset.multiply(opset.softmax(sides, 3), opset.constant(np.arange(reg_max + 1, dtype=np.float32)))
-    distance = opset.multiply(
-        opset.reduce_sum(weighted, opset.constant(np.array([3])), False), opset.constant(priors[None, :, 2:])
-    )
-    halves = opset.split(distance, opset.constant(2), 2)
-    centres = opset.constant(priors[None, :, :2])
-    corners = [opset.subtract(centres, halves.output(0)), opset.add(centres, halves.output(1))]
-    return opset.concat([*corners, opset.sigmoid(scores)], 2, name=name)
+def _targets_ms(request: Any, group: Sequence[Kernel]) -> list[float]:
+    """Time of each target in the last run: its node, and for a stem the reorder of its input."""
+    found = [0.0] * len(group)
+    for node in request.get_profiling_info():
+        ms = 1000 * node.real_time.total_seconds()
+        name: str = node.node_name
+        if group[0].kind == "detect":
+            if node.node_type not in ("Convolution", "Parameter", "Result") and "pre" not in name:
+                found[0] += ms
+        elif name.startswith("target") and "_" not in name:
+            found[int(name[6:].split(".")[0])] += ms
+        elif group[0].kind == "stem" and name.endswith("_target0"):
+            found[0] += ms
+    return found
 
 
-def _priors(height: int, width: int, stride: int) -> npt.NDArray[np.float32]:
-    y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
-    return (np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3) * stride).astype(np.float32)
+def _statistic(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return float(values[values <= middle].mean()), float((high - low) / middle) if middle > 0 else 0.0

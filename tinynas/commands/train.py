@@ -36,10 +36,8 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
 ) -> None:
     """Train a structure on your data: best.pt, last.pt, metrics.csv and config.yaml in the run folder."""
-    direct = {
-        "epochs": epochs, "batch_size": batch_size, "image_size": None if image_size is None else list(parse_image_size(image_size)), "seed": seed,
-        "device": device,
-    }  # fmt: skip
+    size = None if image_size is None else list(parse_image_size(image_size))
+    direct = {"epochs": epochs, "batch_size": batch_size, "image_size": size, "seed": seed, "device": device}
     if resume is not None:
         _refuse_with_resume(
             {

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The whole main job on a fresh machine, in under ten minutes on two cores (downloads aside):
+# sample data -> search within a CPU budget -> train -> export to OpenVINO -> predict. Ends with pictures in ./quickstart.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+out=${1:-quickstart}
+if [ -e "$out" ]; then
+    echo "error: $out exists already; remove it or name another folder: bash scripts/quickstart.sh FOLDER" >&2
+    exit 2
+fi
+tinynas sample-data "$out/data"
+tinynas search --budget 6ms --device cpu --image-size 320 --num-classes 3 --out "$out"
+tinynas train "$out/structure.txt" --data "$out/data" --out "$out/run" --epochs "${TINYNAS_EPOCHS:-12}"
+tinynas eval "$out/run/best.pt" --data "$out/data"
+tinynas export "$out/run/best.pt" --format openvino -o "$out/detector.xml"
+tinynas predict "$out/detector.xml" "$out/data/val2017" --out "$out/predictions"
+echo
+echo "Look at: $out/search.png  $out/network.png  and the pictures in $out/predictions"

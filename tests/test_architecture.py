@@ -1,0 +1,43 @@
+"""The layout's own rules: imports point one way, torch stays out of the search, no module is a drawer of odds and ends."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = {"search_spaces": 0, "latency_tables": 1, "detector": 1, "tinynas": 2}
+SOURCES = sorted(path for package in LAYERS for path in (ROOT / package).rglob("*.py"))
+TORCH_FREE = {"search_spaces", "latency_tables", "tinynas"}
+VAGUE = {"utils", "util", "misc", "helpers", "common"}
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    package = path.relative_to(ROOT).parts[0]
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        for name in imported(node):
+            other = name.split(".")[0]
+            if other in LAYERS and other != package:
+                assert LAYERS[other] < LAYERS[package], f"{path}:{node.lineno}: {package} must not import {other}"
+    if package in TORCH_FREE:
+        for node in tree.body:
+            assert not any(name.split(".")[0] == "torch" for name in imported(node)), f"{path} imports torch"
+
+
+def test_no_module_is_a_drawer():
+    assert [path for path in SOURCES if path.stem in VAGUE] == []
+
+
+def test_modules_are_readable_in_one_sitting():
+    long = {str(path.relative_to(ROOT)): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 300}
+    assert long == {}

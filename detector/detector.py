@@ -90,8 +90,8 @@ class Detector:
 
     @overload
     def predict(
-        self, image: list[ImageLike] | tuple[ImageLike, ...], *, score_threshold: float = ..., iou_threshold: float | None = ...,
-        max_detections: int = ...,
+        self, image: list[ImageLike] | tuple[ImageLike, ...], *, score_threshold: float = ...,
+        iou_threshold: float | None = ..., max_detections: int = ...,
     ) -> list[Detection]: ...  # fmt: skip
 
     def predict(

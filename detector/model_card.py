@@ -48,7 +48,10 @@ class ModelCard:
         Raises UserError, naming `source`, when the file is no export of this project or needs another preprocessing.
         """
         if VERSION_KEY not in texts:
-            raise UserError(f"{source}: not an export of this project (no {VERSION_KEY!r} in its metadata); use tinynas export")
+            raise UserError(
+                f"{source}: not an export of this project (no {VERSION_KEY!r} in its metadata); "
+                "write one with tinynas export"
+            )
         if texts[VERSION_KEY] != str(FORMAT_VERSION):
             raise UserError(f"{source}: export version {texts[VERSION_KEY]}, this release reads {FORMAT_VERSION}")
         try:

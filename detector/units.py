@@ -95,9 +95,7 @@ class Detect(nn.Module):
     def logits(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (B, A, C) and box-distribution logits (B, A, 4 x (reg_max + 1))."""
         cls = [level.flatten(2).transpose(1, 2) for level in maps[0::2]]
-        reg = [
-            (level * scale).flatten(2).transpose(1, 2) for level, scale in zip(maps[1::2], self.scales, strict=True)
-        ]
+        reg = [(level * scale).flatten(2).transpose(1, 2) for level, scale in zip(maps[1::2], self.scales, strict=True)]
         return torch.cat(cls, 1), torch.cat(reg, 1)
 
     def priors(self, maps: list[Tensor]) -> Tensor:

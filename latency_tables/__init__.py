@@ -1,8 +1,8 @@
 """What a network costs on a device: kernel tables, fusion of ops into kernels, prediction.
 
-    table = find_table("t4")
-    predict(graph, table).total_ms          # one network, with everything there is to know about the figure
-    Pricer(table).price(population_graph)   # P networks at once, {"backbone": (P,), "neck": (P,), "head": (P,)}
+table = find_table("t4")
+predict(graph, table).total_ms          # one network, with everything there is to know about the figure
+Pricer(table).price(population_graph)   # P networks at once, {"backbone": (P,), "neck": (P,), "head": (P,)}
 """
 
 from __future__ import annotations

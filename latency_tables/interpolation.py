@@ -30,7 +30,7 @@ class Plane:
         return (
             not self.outside
             and within(self.inputs, low_in, high_in)
-            and (len(self.outputs) == 1 and self.outputs[0] == 1 or within(self.outputs, low_out, high_out))
+            and ((len(self.outputs) == 1 and self.outputs[0] == 1) or within(self.outputs, low_out, high_out))
         )
 
     def latency(self, inputs: Floats, outputs: Floats) -> Floats:

@@ -75,7 +75,7 @@ class TableMetadata(_Model):
 def parse_metadata(text: str, source: str) -> TableMetadata:
     """Metadata from YAML text. Raises UserError naming `source` and the first problem."""
     try:
-        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{source}:{mark.line + 1}" if mark else source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,7 @@ def predict(graph: Graph, table: Table, *, max_extrapolated: float = MAX_EXTRAPO
     """
     pricer = Pricer(table, max_extrapolated=max_extrapolated)
     sites = [pricer.site(site) for site in pricer.sites(graph) if np.any(site.count)]
-    parts = {part: 0.0 for part in PARTS}
+    parts = dict.fromkeys(PARTS, 0.0)
     for item in sites:
         parts[item.site.part] += item.latency_ms
     parts = {part: ms for part, ms in parts.items() if any(item.site.part == part for item in sites)}
@@ -100,11 +101,12 @@ class Pricer:
         """
         spans: dict[int, _Span] = {}
         totals: dict[str, Milliseconds] = {}
-        beyond: Milliseconds = 0.0
+        beyond: Any = 0.0
         worst: Kernel | None = None
         for site in self.sites(graph):
             if parts is not None and site.part not in parts:
                 continue
+            latency: Any
             latency, outside = self._kernel_ms(site.kernel, spans)
             if not (isinstance(site.count, int) and site.count == 1):
                 latency = latency * site.count
@@ -153,7 +155,16 @@ class Pricer:
             outputs = _ONE
         sizes = _kernel_sizes(kernel.kernel)
         planes = [self._plane(kernel, size) for size in sizes]
-        key = (kernel.kind, sizes, kernel.stride, kernel.activation, kernel.fused_add, kernel.area, inputs.grid, outputs.grid)
+        key = (
+            kernel.kind,
+            sizes,
+            kernel.stride,
+            kernel.activation,
+            kernel.fused_add,
+            kernel.area,
+            inputs.grid,
+            outputs.grid,
+        )
         dense = self._dense.get(key)
         if dense is None:
             dense = np.concatenate([p.latency(inputs.values(), outputs.values()).ravel() for p in planes])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import product
@@ -16,15 +16,21 @@ from types import ModuleType
 
 import numpy as np
 
-from latency_tables.kernels import TWO_CHANNEL_KINDS, Kernel
+from latency_tables.completion import complete
+from latency_tables.kernels import Kernel
 from latency_tables.metadata import Measured, TableMetadata
 from latency_tables.registry import host_processor
-from latency_tables.tables import COLUMNS, Floats, Group, Row, format_row, parse_row, row_key, write_table
+from latency_tables.tables import COLUMNS, Row, format_row, parse_row, row_key, write_table
 from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin
 
 INTERLEAVED = 4
 """Models whose runs are interleaved."""
+SECOND_LOOKS = 2
+"""How often suspicious measurements are repeated at the end of a profile."""
+WIDE_SPREAD = 0.1
+TOO_SLOW = 1.08
+SHORTEST_MS = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Plan:
 
     sides: tuple[int, ...] = (7, 10, 20, 40, 80, 160, 320)
     inputs: tuple[int, ...] = (8, 16, 32, 64, 96, 128, 256, 512, 1024, 2048)
-    outputs: tuple[int, ...] = (1, 8, 16, 32, 64, 96, 128, 256, 512, 1024)
+    outputs: tuple[int, ...] = (1, 8, 16, 32, 64, 96, 128, 256, 512, 1024, 2048)
     channels: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
     activations: tuple[str, ...] = ("relu", "silu")
     max_macs: float = 6e8
@@ -146,30 +152,62 @@ def measure_kernels(
 ) -> list[Row]:
     """Rows of all kernels, those in `partial` read from there, the others measured and appended to it at once.
 
+    What looks disturbed is then measured again, and the faster figure counts.
+
     Batches come in a shuffled (always the same) order, so that a time limit thins the grid instead of cutting it off.
     """
-    rows = read_partial(partial)
-    known = {row_key(row.kernel) for row in rows}
-    batches = plugin.batches([kernel for kernel in kernels if row_key(kernel) not in known])
-    batches = [batches[index] for index in np.random.default_rng(0).permutation(len(batches))]
-    started, total = time.monotonic(), len(kernels)
+    rows = {row_key(row.kernel): row for row in read_partial(partial)}
+    wanted = {row_key(kernel) for kernel in kernels}
+    gauge = plugin.Gauge(threads, precision)
+    started = time.monotonic()
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("a") as file:
-        if not rows and partial.stat().st_size == 0:
+        if partial.stat().st_size == 0:
             file.write(",".join(COLUMNS) + "\n")
-        for start in range(0, len(batches), INTERLEAVED):
-            if time_limit_s is not None and time.monotonic() - started > time_limit_s:
-                break
-            chosen = batches[start : start + INTERLEAVED]
-            for batch, results in zip(chosen, plugin.measure(chosen, threads=threads, precision=precision)):
-                for kernel, (latency, spread) in zip(batch, results):
-                    row = Row(kernel, max(latency, 1e-4), spread)
-                    rows.append(row)
-                    file.write(format_row(row) + "\n")
-            file.flush()
-            if progress is not None:
-                progress(len(rows), total)
-    return rows
+        for turn in range(1 + SECOND_LOOKS):
+            missing = [kernel for kernel in kernels if row_key(kernel) not in rows]
+            batches = plugin.batches(missing if turn == 0 else suspects(list(rows.values())))
+            batches = [batches[index] for index in np.random.default_rng(turn).permutation(len(batches))]
+            for start in range(0, len(batches), INTERLEAVED):
+                if time_limit_s is not None and time.monotonic() - started > time_limit_s:
+                    return list(rows.values())
+                chosen = batches[start : start + INTERLEAVED]
+                results = plugin.measure(chosen, threads=threads, precision=precision, gauge=gauge)
+                for batch, figures in zip(chosen, results):
+                    for kernel, (latency, spread) in zip(batch, figures):
+                        row = faster(rows.get(row_key(kernel)), Row(kernel, max(latency, SHORTEST_MS), spread))
+                        rows[row_key(kernel)] = row
+                        file.write(format_row(row) + "\n")
+                file.flush()
+                if progress is not None:
+                    progress(len(rows.keys() & wanted), len(kernels))
+    return list(rows.values())
+
+
+def suspects(rows: Sequence[Row]) -> list[Kernel]:
+    """Kernels to look at again: runs that spread widely, or a kernel slower than one that does more of the same work."""
+    found = [row.spread > WIDE_SPREAD for row in rows]
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        alike.setdefault((row.kernel.kind, row.kernel.kernel, row.kernel.stride), []).append(index)
+    for indices in alike.values():
+        work = np.array([_work(rows[index].kernel) for index in indices])
+        latency = np.array([rows[index].latency_ms for index in indices])
+        for place, index in enumerate(indices):
+            more = (work >= work[place]).all(axis=1)
+            found[index] |= bool(latency[more].min() < latency[place] / TOO_SLOW)
+    return [row.kernel for row, suspect in zip(rows, found) if suspect]
+
+
+def faster(first: Row | None, second: Row) -> Row:
+    """Of two measurements of one kernel the faster: disturbances only ever slow."""
+    return second if first is None or second.latency_ms <= first.latency_ms else first
+
+
+def _work(kernel: Kernel) -> tuple[float, ...]:
+    return (
+        float(kernel.in_channels), float(kernel.out_channels), kernel.area, kernel.activation == "silu", kernel.fused_add,
+    )  # fmt: skip
 
 
 def read_partial(partial: Path) -> list[Row]:
@@ -180,77 +218,7 @@ def read_partial(partial: Path) -> list[Row]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         partial.write_text(whole)
-    return [parse_row(line) for line in whole.splitlines()[1:]]
-
-
-def complete(cells: Iterable[Kernel], measured: Sequence[Row]) -> list[Row]:
-    """The measured rows, and `fitted` ones for the cells of their grids that were not measured.
-
-    A hole is filled from its measured neighbours along each axis: log latency goes on with the slope of the nearest two
-    on that axis, averaged over the axes, nearest holes first. Groups with nothing measured are left out.
-    """
-    rows = {row_key(row.kernel): row for row in measured}
-    by_group: dict[Group, list[Kernel]] = {}
-    for kernel in cells:
-        key = Group(kernel.kind, int(kernel.kernel), kernel.stride, kernel.activation, kernel.fused_add)
-        by_group.setdefault(key, []).append(kernel)
-    result: list[Row] = []
-    for group, kernels in by_group.items():
-        if not any(row_key(kernel) in rows for kernel in kernels):
-            continue
-        places, shape = _places(group, kernels)
-        logs = np.full(shape, np.nan)
-        coordinates = [np.log([_axes(group, kernel)[axis] for kernel in kernels]) for axis in range(3)]
-        knots = [np.unique(column) for column in coordinates]
-        for kernel, place in zip(kernels, places):
-            if row_key(kernel) in rows:
-                logs[place] = np.log(rows[row_key(kernel)].latency_ms)
-        filled = fill(logs, knots)
-        for kernel, place in zip(kernels, places):
-            known = rows.get(row_key(kernel))
-            result.append(known or Row(kernel, float(np.exp(filled[place])), source="fitted"))
-    return result
-
-
-def fill(logs: Floats, knots: Sequence[Floats]) -> Floats:
-    """A grid with its NaNs filled by continuing along the axes, nearest first (work grows with size: slopes 0..1.2)."""
-    filled = logs.copy()
-    while np.isnan(filled).any():
-        holes = np.argwhere(np.isnan(filled))
-        guesses = {tuple(hole): _guess(filled, tuple(hole), knots) for hole in holes}
-        ready = {hole: guess for hole, guess in guesses.items() if guess is not None}
-        if not ready:
-            raise UserError("too few kernels were measured to complete the table; give the profile more time")
-        for hole, guess in ready.items():
-            filled[hole] = guess
-    return filled
-
-
-def _guess(filled: Floats, hole: tuple[int, ...], knots: Sequence[Floats]) -> float | None:
-    found = []
-    for axis, coordinates in enumerate(knots):
-        line = filled[(*hole[:axis], slice(None), *hole[axis + 1 :])]
-        known = np.flatnonzero(~np.isnan(line))
-        if len(known) == 0:
-            continue
-        nearest = known[np.argsort(np.abs(coordinates[known] - coordinates[hole[axis]]), kind="stable")[:2]]
-        if abs(int(nearest[0]) - hole[axis]) != 1:
-            continue
-        slope = 1.0
-        if len(nearest) == 2:
-            rise = line[nearest[1]] - line[nearest[0]]
-            slope = float(np.clip(rise / (coordinates[nearest[1]] - coordinates[nearest[0]]), 0.0, 1.2))
-        found.append(line[nearest[0]] + slope * (coordinates[hole[axis]] - coordinates[nearest[0]]))
-    return float(np.mean(found)) if found else None
-
-
-def _axes(group: Group, kernel: Kernel) -> tuple[float, float, float]:
-    outputs = float(kernel.out_channels) if group.kind in TWO_CHANNEL_KINDS else 1.0
-    return float(kernel.in_channels), outputs, float(kernel.area)
-
-
-def _places(group: Group, kernels: Sequence[Kernel]) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
-    columns = np.array([_axes(group, kernel) for kernel in kernels]).T
-    inverse = [np.unique(column, return_inverse=True) for column in columns]
-    shape = tuple(len(values) for values, _ in inverse)
-    return [tuple(int(index[1][row]) for index in inverse) for row in range(len(kernels))], shape
+    rows: dict[tuple[object, ...], Row] = {}
+    for row in map(parse_row, whole.splitlines()[1:]):
+        rows[row_key(row.kernel)] = faster(rows.get(row_key(row.kernel)), row)
+    return list(rows.values())

@@ -80,7 +80,9 @@ def _path_of(name: str, tables: list[tuple[TableMetadata, Path]]) -> Path:
         if len(chosen) == 1:
             return chosen[0][1]
         if chosen:
-            raise UserError(f"device {name!r} fits several tables: {', '.join(m.id for m, _ in chosen)}; name one of them")
+            raise UserError(
+                f"device {name!r} fits several tables: {', '.join(m.id for m, _ in chosen)}; name one of them"
+            )
     choices = [word for m, _ in tables for word in (*m.short_names, m.id)]
     if not choices:
         raise UserError(f"unknown device {name!r}: no tables in {SHIPPED} or {user_folder()}")

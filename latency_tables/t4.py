@@ -47,19 +47,27 @@ def build_t4_table(v100_csv: Path, published_csv: Path, folder: Path, today: dat
 
 def grid_kernels() -> Iterator[Kernel]:
     """Every kernel of the table: images of 320 to 1280 px, any class count."""
-    any_ = {"activation": "any"}
     for (size, stride, add), side in product(
-        [(1, 1, False), (1, 1, True), (3, 1, False), (3, 1, True), (3, 2, False), (5, 1, False), (5, 1, True), (5, 2, False)],
+        [
+            (1, 1, False),
+            (1, 1, True),
+            (3, 1, False),
+            (3, 1, True),
+            (3, 2, False),
+            (5, 1, False),
+            (5, 1, True),
+            (5, 2, False),
+        ],
         SIDES,
     ):
         for inputs, outputs in product(INPUTS, OUTPUTS):
             yield Kernel("conv", inputs, outputs, side, side, size, stride, "any", add)
     for size, (inputs, stride), outputs, side in product((3, 5), ((12, 1), (3, 2)), OUTPUTS[1:6], STEM_SIDES):
-        yield Kernel("stem", inputs, outputs, side, side, size, stride, **any_)
+        yield Kernel("stem", inputs, outputs, side, side, size, stride, activation="any")
     for size, stride, channels, side in product((3, 5), (1, 2), CHANNELS, SIDES):
-        yield Kernel("depthwise", channels, channels, side, side, size, stride, **any_)
+        yield Kernel("depthwise", channels, channels, side, side, size, stride, activation="any")
     for channels, side in product(CHANNELS, SIDES):
-        yield Kernel("add", channels, channels, side, side, **any_)
+        yield Kernel("add", channels, channels, side, side, activation="any")
         yield Kernel("upsample", channels, channels, side, side)
         for size in (5, 9, 13):
             yield Kernel("max_pool", channels, channels, side, side, size)
@@ -113,7 +121,9 @@ def t4_metadata(calibration: Calibration, today: date) -> TableMetadata:
             "mean_leave_one_structure_out": mean(calibration.left_out),
             "mean_leave_one_structure_out_gflops_line": mean(calibration.left_out_line),
             "worst_leave_one_structure_out": round(100 * max(map(abs, calibration.left_out.values())), 2),
-            "worst_leave_one_structure_out_gflops_line": round(100 * max(map(abs, calibration.left_out_line.values())), 2),
+            "worst_leave_one_structure_out_gflops_line": round(
+                100 * max(map(abs, calibration.left_out_line.values())), 2
+            ),
             "fitted": percent(calibration.fitted),
             "leave_one_structure_out": percent(calibration.left_out),
             "leave_one_structure_out_gflops_line": percent(calibration.left_out_line),

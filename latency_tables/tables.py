@@ -87,7 +87,9 @@ class Table:
         if group not in self._grids:
             if group not in self.rows:
                 alike = [str(other) for other in self.rows if other.kind == group.kind]
-                rest = nearest(str(group), alike) if alike else f"it has {', '.join(sorted({g.kind for g in self.rows}))}"
+                rest = (
+                    nearest(str(group), alike) if alike else f"it has {', '.join(sorted({g.kind for g in self.rows}))}"
+                )
                 raise UserError(f"table {self.id} has no kernel {group}; {rest}; profile it, or take another table")
             self._grids[group] = _grid(self.rows[group], group, self.source)
         return self._grids[group]
@@ -104,7 +106,9 @@ def read_table(path: str | Path) -> Table:
         raw = csv_path.read_bytes()
         text = raw.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{csv_path}: cannot be read ({error}); every table has a .csv and a .yaml of one name") from None
+        raise UserError(
+            f"{csv_path}: cannot be read ({error}); every table has a .csv and a .yaml of one name"
+        ) from None
     digest = hashlib.sha256(raw + b"\0" + csv_path.with_suffix(".yaml").read_bytes()).hexdigest()
     return Table(metadata, parse_rows(text, str(csv_path)), str(csv_path), digest)
 
@@ -113,11 +117,20 @@ def write_table(folder: Path, metadata: TableMetadata, rows: Iterable[Row]) -> P
     """Write CSV and YAML named after the id; the CSV's path. Each file is written under another name and renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{metadata.id}.csv"
-    for target, text in ((path, format_rows(rows)), (path.with_suffix(".yaml"), format_metadata(metadata))):
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text(text)
-        os.replace(partial, target)
+    _replace(path, format_rows(rows))
+    write_metadata(path.with_suffix(".yaml"), metadata)
     return path
+
+
+def write_metadata(path: Path, metadata: TableMetadata) -> None:
+    """Write a table's YAML."""
+    _replace(path, format_metadata(metadata))
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def format_rows(rows: Iterable[Row]) -> str:

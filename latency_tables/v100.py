@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 ConvType = tuple[str, int, int, bool]
 NEIGHBOURS = 16
 SMOOTHING = 0.3
+BELOW, ABOVE = np.array([2, 4, 4, 0.4]), np.array([2, 4, 4, 1.5])
+"""How far the logs of launch, rate, bandwidth and power may move from their start in a fit."""
 CONV_KINDS = ("stem", "conv", "depthwise")
 
 
@@ -89,7 +91,7 @@ def read_v100(path: Path, precision: str = "fp16", batch: int = 1) -> V100Convs:
         start = np.log([latency.min(), 50e9, 600e6, 1.5])
         fit = least_squares(
             lambda p, s=shapes, t=latency, k=key: np.log(_curve(p, k, s) / t), start,
-            bounds=(start - [2, 4, 4, 0.4], start + [2, 4, 4, 1.5]),
+            bounds=(start - BELOW, start + ABOVE),
         )  # fmt: skip
         curves[key] = fit.x
         logs = np.log2(shapes)

@@ -15,3 +15,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("TINYNAS_TEST_DATA is not set: no real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def reference(real_data: Path) -> Path:
+    """Figures of the released models (parity/, state_dict/) beside the folder of real data; skips without them."""
+    folder = real_data.parent / "reference"
+    if not (folder / "parity").is_dir():
+        pytest.skip(f"{folder} is not there: no figures of the released models")
+    return folder

@@ -101,7 +101,8 @@ class Objective:
     def __init__(self, encoding: Encoding, budgets: Sequence[Budget], table: Table | None) -> None:
         self.encoding, self.budgets, self.table = encoding, tuple(budgets), table
         self._scorer = load_plugin("tinynas.scores", encoding.space.score.kind)
-        self._pricer = Pricer(table) if table is not None else None
+        # single candidates may lie beyond the table; the winner is held to the table's own limit (predict)
+        self._pricer = Pricer(table, max_extrapolated=1.0) if table is not None else None
         self._neck_head: dict[Quantity, NeckHeadCosts] = {}
 
     def evaluate(self, genes: Genes) -> Evaluation:

@@ -81,6 +81,10 @@ class Backend:
             for one, scale, picture in zip(found, scales, pictures)
         ]
 
+    def at_least(self, score_threshold: float) -> Backend:
+        """The same model with a score threshold of at least this."""
+        return replace(self, card=replace(self.card, score_threshold=max(score_threshold, self.card.score_threshold)))
+
     def _detections(self, outputs: tuple[npt.NDArray[np.generic], ...], row: int) -> ImageDetections:
         card = self.card
         boxes, scores = (np.asarray(output[row], dtype=np.float32) for output in outputs[:2])
@@ -147,6 +151,6 @@ def _check_built_in(card: ModelCard, changes: dict[str, float], path: Path) -> N
     wrong = next((option for option, bad in problems.items() if bad), None)
     if wrong is not None:
         raise UserError(
-            f"{path}: {wrong} cannot be met, NMS is built in (score {card.score_threshold:g}, IoU {card.iou_threshold:g}, "
-            f"at most {card.max_detections}); export again with {wrong}, or with --raw"
+            f"{path}: {wrong} cannot be met, NMS is built in (score {card.score_threshold:g}, "
+            f"IoU {card.iou_threshold:g}, at most {card.max_detections}); export again with {wrong}, or with --raw"
         )

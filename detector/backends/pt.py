@@ -19,7 +19,8 @@ def load(path: Path) -> tuple[ModelCard, Run]:
     checkpoint = load_checkpoint(path)
     check_preprocessing(checkpoint.preprocessing, str(path))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = checkpoint.network().deploy().to(device, memory_format=torch.channels_last)
+    network = checkpoint.network().deploy().to(device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(images: Floats) -> tuple[npt.NDArray[np.generic], ...]:
         with torch.inference_mode():

@@ -52,6 +52,11 @@ def format_names() -> list[str]:
     return plugin_names("detector.export")
 
 
+def main_suffix(format_name: str) -> str:
+    """What a format's main file ends in. Raises UserError for an unknown format."""
+    return str(load_plugin("detector.export", format_name).SUFFIXES[0])
+
+
 def output_files(path: Path, format_name: str) -> list[Path]:
     """The files that an export to `path` consists of. Raises UserError when the suffix does not fit the format."""
     suffixes = load_plugin("detector.export", format_name).SUFFIXES
@@ -68,7 +73,6 @@ def export_checkpoint(
     The files appear under their names only after the exported model has given torch's boxes and scores on two inputs.
     Raises UserError for an unknown format, an existing file (unless `overwrite`) or a failed verification.
     """
-    from detector.export._suppression import with_suppression
     from detector.export._tracing import trace
     from detector.export._verification import Verifier
 
@@ -90,7 +94,7 @@ def export_checkpoint(
         differences = verifier.check_raw(target)
         suppression = None
         if card.output == "nms":
-            suppression = _suppressed(raw, plugin, verifier, target, settings.half, with_suppression)
+            suppression = _suppressed(raw, plugin, verifier, target, settings.half)
         for file in files:
             (scratch / file.name).replace(file)
     finally:
@@ -98,13 +102,17 @@ def export_checkpoint(
     return ExportReport(tuple(files), differences, suppression, time.perf_counter() - start)
 
 
-def _suppressed(raw: Any, plugin: Any, verifier: Verifier, target: Path, half: bool, add: Any) -> Differences:
-    """Write the model with NMS: once with a threshold low enough to have something to compare, then as wanted."""
-    checks = []
-    for card in (verifier.busy_card(), verifier.card):
-        plugin.write(add(raw, card), card, target, half)
-        checks.append(verifier.check_detections(target, card))
-    return max(checks, key=lambda check: check.compared)
+def _suppressed(raw: Any, plugin: Any, verifier: Verifier, target: Path, half: bool) -> Differences:
+    """Write the model with NMS; first NMS alone behind known boxes, so that there is much to compare in any case."""
+    from detector.export._stand_in import stand_in
+    from detector.export._suppression import with_suppression
+
+    known = stand_in(raw, verifier.card)
+    plugin.write(with_suppression(known.model, known.card), known.card, target, half)
+    differences = verifier.check_stand_in(target, known)
+    plugin.write(with_suppression(raw, verifier.card), verifier.card, target, half)
+    verifier.check_detections(target)
+    return differences
 
 
 def _card(checkpoint: Checkpoint, settings: ExportSettings) -> Any:

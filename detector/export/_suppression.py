@@ -7,7 +7,7 @@ from typing import Any
 from detector.model_card import ModelCard
 
 # Rows of `chosen` are image, class, prior. Every image ranks all rows, those of other images at -1, with
-# max_detections empty rows behind them: so TopK has a constant length whatever was found, and the outputs a fixed shape.
+# max_detections empty rows behind them: so TopK has a constant length whatever was found, and outputs a fixed shape.
 _GRAPH = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
 suppression (float[{n}, A, 4] raw_boxes, float[{n}, A, C] raw_scores)
@@ -63,9 +63,7 @@ def with_suppression(raw: Any, card: ModelCard) -> Any:
     )  # fmt: skip
     only_outputs = dict.fromkeys(("rename_nodes", "rename_edges", "rename_inputs", "rename_initializers"), False)
     first = onnx.compose.add_prefix(raw, "raw_", **only_outputs)
-    second = onnx.compose.add_prefix(
-        onnx.parser.parse_model(text), "nms_", rename_inputs=False, rename_outputs=False
-    )
+    second = onnx.compose.add_prefix(onnx.parser.parse_model(text), "nms_", rename_inputs=False, rename_outputs=False)
     pairs = [("raw_boxes", "raw_boxes"), ("raw_scores", "raw_scores")]
     merged = onnx.compose.merge_models(first, second, io_map=pairs)
     merged.graph.name = raw.graph.name

@@ -22,9 +22,9 @@ from detector.training.config import TrainConfig, dump, validate
 from detector.training.depthwise import speed_up_depthwise
 from detector.training.ema import Ema
 from detector.training.loop import Run, Say, restore
-from detector.training.memory import keep_freed_memory
 from detector.training.module import TrainingModule
 from detector.training.optimizer import build_optimizer, freeze
+from detector.training.process_settings import keep_freed_memory
 from detector.training.processes import Processes, autocast_type, join_processes
 from detector.training.run_log import RunLog
 from detector.training.schedule import build_schedule
@@ -32,6 +32,9 @@ from detector.training.step import Stepper
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
+
+RUN_FILES = ("best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt")
+"""What a run writes into its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,11 @@ def load_splits(data: Path, say: Say) -> Splits:
 def new_run(
     structure: Structure, splits: Splits, config: TrainConfig, folder: Path, say: Say, weights: Path | None = None
 ) -> Run:
-    """A run from epoch 0; `folder` gets structure.txt and config.yaml. `weights`: a checkpoint to start from."""
+    """A run from epoch 0; `folder` gets structure.txt and config.yaml. `weights`: a checkpoint to start from.
+
+    What an earlier run left in `folder` is deleted, once everything that could be refused has been checked.
+    """
+    start = None if weights is None else load_checkpoint(weights)
     processes = join_processes(config.device)
     if not processes.is_main:
         say = _silent
@@ -69,14 +76,17 @@ def new_run(
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
     torch.manual_seed(config.seed)
     network = Network(structure)
-    if weights is not None:
-        _start_from(network, load_checkpoint(weights), splits.train.class_names, weights, say)
+    if start is not None:
+        _start_from(network, start, splits.train.class_names, say, str(weights))
+    run = _assemble(network, splits, config, folder, processes, say)
     if processes.is_main:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in RUN_FILES:
+            (folder / name).unlink(missing_ok=True)
         for name, text in (("structure.txt", format_structure(structure)), ("config.yaml", dump(config))):
             with replacing(folder / name) as temporary:
                 temporary.write_text(text)
-    return _assemble(network, splits, config, folder, processes, say)
+    return run
 
 
 def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say) -> Run:
@@ -131,16 +141,10 @@ def _assemble(
         pin_memory=device.type == "cuda",
     )  # fmt: skip
     val_loader = build_loader(val_set, config.eval.batch_size or batch_size, shuffle=False, workers=workers)
-    schedule = build_schedule(config.schedule, config.epochs, len(train_loader))
-    stepper = Stepper(
-        module, network, build_optimizer(network, config.optimizer, batch_size * world),
-        torch.amp.GradScaler(device.type, enabled=dtype is torch.float16), schedule,
-        config.optimizer.learning_rate_per_image * batch_size * world,
-        Ema(network, config.ema, schedule.total_steps), config.optimizer.clip_norm,
-    )  # fmt: skip
+    stepper = _stepper(module, network, config, batch_size * world, len(train_loader), dtype)
     say(
-        f"training on {device} x {world}, {str(dtype or torch.float32).removeprefix('torch.')}, batch {batch_size * world}"
-        f", {config.epochs} epochs of {len(train_loader)} steps, preset {config.preset}, {workers} loader processes"
+        f"training on {device} x {world}, {str(dtype or torch.float32).removeprefix('torch.')}, batch {batch_size * world}, "
+        f"{config.epochs} epochs of {len(train_loader)} steps, preset {config.preset}, {workers} loader processes"
     )
     blank = Checkpoint(
         network.structure, splits.train.class_names, {}, tuple(splits.train.category_ids.tolist()),
@@ -150,6 +154,29 @@ def _assemble(
         config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, stepper, blank,
         RunLog(folder), say,
     )  # fmt: skip
+
+
+def _stepper(
+    module: nn.Module,
+    network: Network,
+    config: TrainConfig,
+    batch_size: int,
+    steps_per_epoch: int,
+    dtype: torch.dtype | None,
+) -> Stepper:
+    """batch_size: over all processes."""
+    schedule = build_schedule(config.schedule, config.epochs, steps_per_epoch)
+    device = next(network.parameters()).device
+    return Stepper(
+        module=module,
+        network=network,
+        optimizer=build_optimizer(network, config.optimizer, batch_size),
+        scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
+        schedule=schedule,
+        peak_rate=config.optimizer.learning_rate_per_image * batch_size,
+        ema=Ema(network, config.ema, schedule.total_steps),
+        clip_norm=config.optimizer.clip_norm,
+    )
 
 
 def _placed(network: Network, config: TrainConfig, processes: Processes) -> Network:
@@ -167,7 +194,7 @@ def _placed(network: Network, config: TrainConfig, processes: Processes) -> Netw
     return network.to(device)
 
 
-def _start_from(network: Network, checkpoint: Checkpoint, class_names: Sequence[str], source: Path, say: Say) -> None:
+def _start_from(network: Network, checkpoint: Checkpoint, class_names: Sequence[str], say: Say, source: str) -> None:
     """Take over a checkpoint's weights; class convs only if its classes are the same ones."""
     weights = dict(checkpoint.best_weights)
     if tuple(class_names) != checkpoint.class_names:
@@ -180,9 +207,9 @@ def _start_from(network: Network, checkpoint: Checkpoint, class_names: Sequence[
 
 
 def _workers(device: torch.device) -> int:
-    """Loader processes: one for every two cores, at most eight, on a GPU; on a CPU the network needs the cores."""
+    """Loader processes: half the cores on a GPU; on a CPU none below four cores, where they only slow the network."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, cores // 2)) if device.type == "cuda" else min(1, cores - 1)
+    return min(8, max(1, cores // 2)) if device.type == "cuda" else min(2, cores // 4)
 
 
 def _silent(_: str) -> None:

@@ -19,10 +19,16 @@ from search_spaces.graph import Graph
 
 DEVICE_KIND = "cpu"
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-METHOD = "per-node counters of small OpenVINO models, each kernel between thin 1x1 convs; runs of several models interleaved"
-STATISTIC = "mean of the faster half of the runs (what disturbs a run only ever slows it); spread = interquartile range / median"
-WARM_UP = 3
-REPEATS = 16
+METHOD = (
+    "per-node counters of small OpenVINO models, each kernel between thin 1x1 convs; runs of several models interleaved, "
+    "those while a reference conv ran slow left out"
+)
+STATISTIC = "mean of the faster half of the runs (disturbances only slow); spread = interquartile range / median"
+WARM_UP = 2
+REPEATS = 12
+RUNS_PER_ROUND = 4
+PATIENCE_S = 4.0
+CALM = 1.08
 
 
 def version() -> str:
@@ -58,44 +64,90 @@ def batches(kernels: Sequence[Kernel], size: int = 16) -> list[list[Kernel]]:
     return alone + [group[start : start + size] for group in together.values() for start in range(0, len(group), size)]
 
 
+class Gauge:
+    """Tells when the machine is disturbed: a fixed small conv takes longer than it has been seen to take.
+
+    Virtual machines halve their speed for seconds at a time; what is measured then is measured again.
+    """
+
+    def __init__(self, threads: int, precision: str = "fp32") -> None:
+        reference = Kernel("conv", 64, 64, 40, 40, 3, 1, "relu")
+        self._request = compile_model(
+            kernels_model([reference]), threads=threads, precision=precision
+        ).create_infer_request()
+        self._best_s = min(self._reference_s() for _ in range(200))
+
+    def calm(self) -> bool:
+        """Whether the reference runs within 8 % of its best time now."""
+        now = min(self._reference_s() for _ in range(2))
+        self._best_s = min(self._best_s, now)
+        return now <= CALM * self._best_s
+
+    def _reference_s(self) -> float:
+        start = time.perf_counter()
+        self._request.infer()
+        return time.perf_counter() - start
+
+
 def measure(
-    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", repeats: int = REPEATS
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None
 ) -> list[list[tuple[float, float]]]:
     """(latency in ms, relative spread) per kernel of each batch; runs of the batches are interleaved in rounds.
 
-    The first run of each round, on caches that another model has filled, is not counted.
+    The first run of each round, on caches that another model has filled, is not counted, nor are rounds that `gauge`
+    finds disturbed (if PATIENCE_S brings no calm, all rounds count).
     """
+    gauge = gauge or Gauge(threads, precision)
     requests = [_request(group, threads, precision) for group in groups]
-    samples: list[list[list[float]]] = [[[] for _ in group] for group in groups]
-    per_round = 4
-    for round_number in range(-1, -(-repeats // per_round)):
-        for request, group, found in zip(requests, groups, samples):
-            for run in range(WARM_UP if round_number < 0 else per_round + 1):
+    for request in requests:
+        for _ in range(WARM_UP):
+            request.infer()
+    calm: list[list[list[float]]] = [[] for _ in groups]
+    every: list[list[list[float]]] = [[] for _ in groups]
+    deadline = time.monotonic() + PATIENCE_S
+    while min(len(runs) for runs in calm) < REPEATS and (time.monotonic() < deadline or min(map(len, every)) < REPEATS):
+        for request, group, good, seen in zip(requests, groups, calm, every):
+            if len(good) >= REPEATS:
+                continue
+            before = gauge.calm()
+            runs = []
+            for _ in range(RUNS_PER_ROUND + 1):
                 request.infer()
-                if round_number >= 0 and run > 0:
-                    for values, ms in zip(found, _targets_ms(request, group)):
-                        values.append(ms)
-    return [[_statistic(np.array(values)) for values in found] for found in samples]
+                runs.append(_targets_ms(request, group))
+            seen.extend(runs[1:])
+            if before and gauge.calm():
+                good.extend(runs[1:])
+    chosen = [good if len(good) >= RUNS_PER_ROUND else seen for good, seen in zip(calm, every)]
+    return [[_statistic(values) for values in np.array(runs).T] for runs in chosen]
 
 
 def network_ms(
-    graphs: Sequence[Graph], *, threads: int, precision: str = "fp32", rounds: int = 9, at_least_ms: float = 100.0
+    graphs: Sequence[Graph], *, threads: int, precision: str = "fp32", rounds: int = 12, runs: int = 3
 ) -> list[float]:
-    """Latency of whole networks end to end: the lower quartile of runs in interleaved rounds."""
-    requests = [compile_model(network_model(g), threads=threads, precision=precision).create_infer_request() for g in graphs]
-    times: list[list[float]] = [[] for _ in graphs]
-    for round_number in range(-1, rounds):
-        for request, found in zip(requests, times):
+    """Latency of whole networks end to end: the faster half of runs in interleaved rounds, disturbed rounds aside.
+
+    On one thread the process's own time counts, so that other processes on the core are not in it.
+    """
+    gauge = Gauge(threads, precision)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    requests = [
+        compile_model(network_model(g), threads=threads, precision=precision).create_infer_request() for g in graphs
+    ]
+    calm: list[list[float]] = [[] for _ in graphs]
+    every: list[list[float]] = [[] for _ in graphs]
+    for _ in range(rounds):
+        for request, good, seen in zip(requests, calm, every):
+            before = gauge.calm()
             request.infer()
-            spent = 0.0
-            while spent < at_least_ms / max(rounds, 1):
-                start = time.perf_counter()
+            found = []
+            for _ in range(runs):
+                start = clock()
                 request.infer()
-                elapsed = 1000 * (time.perf_counter() - start)
-                spent += elapsed
-                if round_number >= 0:
-                    found.append(elapsed)
-    return [float(np.quantile(found, 0.25)) for found in times]
+                found.append(1000 * (clock() - start))
+            seen.extend(found)
+            if before and gauge.calm():
+                good.extend(found)
+    return [_statistic(np.array(good or seen))[0] for good, seen in zip(calm, every)]
 
 
 def _request(group: Sequence[Kernel], threads: int, precision: str) -> Any:

@@ -130,9 +130,7 @@ def test_the_search_finds_the_optimum_of_a_tiny_space(tmp_path):
     from tinynas.population import DEPTH, HIDDEN, OUT, Encoding
 
     space = load_space("res")
-    stages = [
-        stage.model_copy(update={"depth": (1, 2), "hidden": (0.5, 0.5)}) for stage in space.stages
-    ]
+    stages = [stage.model_copy(update={"depth": (1, 2), "hidden": (0.5, 0.5)}) for stage in space.stages]
     space = space.model_copy(update={"stages": tuple(stages), "stem": space.stem.model_copy(update={"out": (16, 16)})})
     encoding = Encoding(space, (64, 64), 2)
     objective = Objective(encoding, [Budget("conv_macs", 55e6)], None)

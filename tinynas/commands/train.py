@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from detector.training.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
 from search_spaces.image_size import parse_image_size
 
@@ -32,28 +34,29 @@ def run(
     weights: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the run folder.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights and augmentation. Default: 0.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
 ) -> None:
     """Train a structure on your data: best.pt, last.pt, metrics.csv and config.yaml in the run folder."""
-    size = None if image_size is None else list(parse_image_size(image_size))
-    direct = {"epochs": epochs, "batch_size": batch_size, "image_size": size, "seed": seed, "device": device}
+    direct = {
+        "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device,
+        "image_size": None if image_size is None else list(parse_image_size(image_size)),
+    }  # fmt: skip
+    let_threads_sleep()
     if resume is not None:
-        _refuse_with_resume(
-            {
-                **direct,
-                "structure": structure,
-                "out": out,
-                "preset": preset,
-                "config": config,
-                "set": set_,
-                "weights": weights,
-            }
-        )
+        only_new = {
+            "structure": structure,
+            "out": out,
+            "preset": preset,
+            "config": config,
+            "set": set_,
+            "weights": weights,
+        }
+        _refuse_with_resume({**direct, **only_new})
         _resume(resume, data, device)
+    elif structure is None:
+        raise UserError("train what? name a structure file or a shipped structure: tinynas train S --data DIR")
     else:
-        if structure is None:
-            raise UserError("train what? name a structure file or a shipped structure: tinynas train S --data DIR")
         _start(structure, find_data(data), out, preset, config, set_ or [], direct, weights, overwrite)
 
 
@@ -87,15 +90,13 @@ def _start(
 
     from detector.training.start import load_splits, new_run
 
-    splits = load_splits(data, print)
+    splits = load_splits(data, _say)
     if preset is None:
         preset = preset_for(len(splits.train))
         why = f"{'under' if preset == 'small' else 'at least'} {SMALL_DATA_IMAGES}"
-        print(f"preset {preset}, for {len(splits.train)} training images ({why}); --preset chooses another")
+        _say(f"preset {preset}, for {len(splits.train)} training images ({why}); --preset chooses another")
     resolved = build_config(preset_values(preset, chosen), config, settings, direct=direct)
-    if overwrite and folder.is_dir():
-        _clear(folder)
-    _fit(lambda: new_run(chosen, splits, resolved, folder, print, weights), folder)
+    _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)
 
 
 def _resume(folder: Path, data: Path | None, device: str | None) -> None:
@@ -103,7 +104,7 @@ def _resume(folder: Path, data: Path | None, device: str | None) -> None:
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; --resume expects one with last.pt in it")
-    _fit(lambda: resumed_run(folder, data, device, print), folder)
+    _fit(lambda: resumed_run(folder, data, device, _say), folder)
 
 
 def _fit(start: Any, folder: Path) -> None:
@@ -113,11 +114,11 @@ def _fit(start: Any, folder: Path) -> None:
     try:
         run = start()
         if run.epoch >= run.config.epochs:
-            print(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
+            _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
             return
         metrics = fit(run)
         if metrics is not None:
-            print(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
+            _say(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
     except KeyboardInterrupt:
         if (folder / "last.pt").is_file():
             print(f"\nstopped; the last whole epoch is kept. Go on with: tinynas train --resume {folder}")
@@ -136,15 +137,13 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _clear(folder: Path) -> None:
-    """Delete what a run writes, and nothing else."""
-    for name in ("best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt"):
-        (folder / name).unlink(missing_ok=True)
+def _say(text: str) -> None:
+    """Print, in the first process of a run only."""
+    if _is_first_process():
+        print(text, flush=True)
 
 
 def _is_first_process() -> bool:
-    import os
-
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -1,11 +1,21 @@
-"""Memory of a CPU run: freed blocks are kept for the next step instead of being handed back to the system."""
+"""The process of a CPU run: how its threads wait, and what becomes of memory that a step frees. Imports no torch."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # from malloc.h
+
+
+def let_threads_sleep() -> None:
+    """Have OpenMP's idle threads sleep instead of spin; call before torch is first imported, it has no effect after.
+
+    Spinning threads hold the core that another process (or a loader worker) needs: on two busy cores a training step
+    took four times as long. A value that the user has set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def keep_freed_memory() -> bool:

@@ -1,0 +1,154 @@
+"""Detections drawn into a picture to look at."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+Rectangle: TypeAlias = tuple[int, int, int, int]
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+# Strong hues far apart, neighbours in the list farthest, none close to black, white or skin.
+PALETTE = (
+    (230, 57, 70), (29, 126, 214), (42, 157, 72), (244, 140, 6), (139, 75, 201), (0, 168, 168), (214, 51, 132),
+    (128, 156, 19), (94, 96, 206), (181, 101, 29), (0, 119, 139), (240, 101, 149), (82, 121, 111), (192, 38, 211),
+    (202, 138, 4), (67, 97, 238), (190, 18, 60), (8, 145, 90), (124, 92, 68), (71, 85, 105),
+)  # fmt: skip
+SMALLEST_SHOWN = 384
+"""Pictures with a longer side below this are enlarged by a whole factor, so that labels can be read."""
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """RGB of a class; every 20th class has the same."""
+    return PALETTE[label % len(PALETTE)]
+
+
+def draw_detections(
+    picture: Pixels,
+    boxes_xyxy: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    scores: npt.NDArray[np.float32] | None = None,
+) -> Pixels:
+    """A copy of a picture (H, W, 3) uint8 RGB with boxes (K, 4) px and a label at each: class name and score.
+
+    Line width and text follow the picture's size. In a crowd a label moves to a free place along its box, is then
+    shortened to the score, and at last left out (the colour still tells the class): labels never hide one another.
+    Small pictures come back enlarged by a whole factor.
+    """
+    height, width = picture.shape[:2]
+    factor = max(1, -(-SMALLEST_SHOWN // max(height, width, 1)))
+    image = Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
+    canvas = _Canvas.of(image, len(labels))
+    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    large_first = np.argsort(-sides[:, 0] * sides[:, 1], kind="stable")
+    rectangles = {i: _rectangle(boxes_xyxy[i] * factor, image.size) for i in large_first.tolist()}
+    for i, rectangle in rectangles.items():
+        canvas.outline(rectangle, class_colour(int(labels[i])))
+    best_first = range(len(labels)) if scores is None else np.argsort(-scores, kind="stable").tolist()
+    for i in best_first:
+        name = class_names[int(labels[i])]
+        score = "" if scores is None else f"{scores[i]:.2f}"
+        texts = [f"{name} {score}".strip(), score] if score else [name]
+        canvas.label(rectangles[i], texts, class_colour(int(labels[i])))
+    return np.asarray(image, dtype=np.uint8)
+
+
+@dataclass
+class _Canvas:
+    image: Image.Image
+    draw: ImageDraw.ImageDraw
+    line: int
+    font: Font
+    padding: int
+    taken: list[Rectangle] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, image: Image.Image, boxes: int) -> _Canvas:
+        """Lines and text for a picture of that size; text shrinks (to 3/4 at most) with the number of boxes."""
+        scale = (image.width * image.height) ** 0.5
+        crowding = min(1.0, max(0.75, (25 / max(boxes, 1)) ** 0.25))
+        size = max(10, round(scale / 42 * crowding))
+        return cls(image, ImageDraw.Draw(image), max(2, round(scale / 270)), _font(size), max(2, round(size / 5)))
+
+    def outline(self, box: Rectangle, colour: tuple[int, int, int]) -> None:
+        """A box's frame with a thin dark rim, visible on any ground."""
+        x1, y1, x2, y2 = box
+        rim = max(1, self.line // 3)
+        dark = tuple(channel // 3 for channel in colour)
+        self.draw.rectangle((x1 - rim, y1 - rim, x2 + rim, y2 + rim), outline=dark, width=rim)
+        self.draw.rectangle(box, outline=colour, width=self.line)
+
+    def label(self, box: Rectangle, texts: Sequence[str], colour: tuple[int, int, int]) -> None:
+        """The first text that finds a free place at the box."""
+        for text in texts:
+            left, top, right, bottom = self.font.getbbox(text)
+            # one height for all labels, whatever their letters
+            line_height = round(sum(_metrics(self.font)))
+            size = round(right - left) + 2 * self.padding, max(line_height, round(bottom - top)) + self.padding
+            for place in _places(box, size, self.image.size):
+                if not any(_overlap(place, other) for other in self.taken):
+                    self._write(place, text, colour)
+                    return
+
+    def _write(self, place: Rectangle, text: str, colour: tuple[int, int, int]) -> None:
+        self.taken.append(place)
+        x1, y1, x2, y2 = place
+        self.draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
+        red, green, blue = colour
+        ink = (20, 20, 20) if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else (255, 255, 255)
+        self.draw.text((x1 + self.padding, (y1 + y2) / 2), text, fill=ink, font=self.font, anchor="lm")
+
+
+def _places(box: Rectangle, size: tuple[int, int], image: tuple[int, int]) -> Iterator[Rectangle]:
+    """Where a label of that size may stand: above, below, and in a box with room to spare inside; each flush left,
+    flush right, centred."""
+    x1, y1, x2, y2 = box
+    width, height = size
+    roomy = x2 - x1 >= width and y2 - y1 >= 2 * height
+    at_edge = y1 < height and y2 + 1 + height > image[1]
+    inside = (y1, y2 + 1 - height) if roomy or at_edge else ()
+    above, below = y1 - height, y2 + 1
+    for top in (above, *inside, below) if roomy else (above, below, *inside):
+        if top < 0 or top + height > image[1]:
+            continue
+        for left in (x1, x2 + 1 - width, (x1 + x2 - width) // 2):
+            start = min(max(left, 0), max(image[0] - width, 0))
+            yield start, top, start + width, top + height
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _rectangle(box: npt.NDArray[np.float32], size: tuple[int, int]) -> Rectangle:
+    """Whole pixels within the picture, at least one wide and high."""
+    x1, y1 = (int(min(max(round(float(v)), 0), side - 1)) for v, side in zip(box[:2], size))
+    x2, y2 = (int(min(max(round(float(v)) - 1, low), side - 1)) for v, low, side in zip(box[2:], (x1, y1), size))
+    return x1, y1, x2, y2
+
+
+def _metrics(font: Font) -> tuple[float, float]:
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return font.getmetrics()
+    return float(font.getbbox("Ag")[3]), 0.0
+
+
+@functools.cache
+def _font(size: int) -> Font:
+    """DejaVu Sans Bold as matplotlib ships it (Latin, Greek, Cyrillic), else Pillow's own."""
+    spec = importlib.util.find_spec("matplotlib")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)

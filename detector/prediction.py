@@ -1,0 +1,156 @@
+"""A model over a picture or a folder of pictures: drawn boxes and one JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from detector.backends import Backend, ImageDetections
+from detector.data.image import IMAGE_SUFFIXES, read_image
+from detector.drawing import draw_detections
+from search_spaces.errors import UserError
+from search_spaces.files import write_text
+
+JSON_NAME = "detections.json"
+_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+@dataclass(slots=True)
+class PredictionReport:
+    """images: their entries in the JSON file. skipped: (file, reason) of those that could not be read."""
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def num_detections(self) -> int:
+        return sum(len(entry["detections"]) for entry in self.images)
+
+
+def find_pictures(source: Path, out: Path) -> list[Path]:
+    """The picture itself, or all pictures below a folder, sorted; `out` and hidden files left out.
+
+    Raises UserError when there is none.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise UserError(f"{source}: no such file or folder; expected a picture or a folder of pictures")
+    found = sorted(
+        path for path in source.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts) and out not in path.parents
+    )  # fmt: skip
+    if not found:
+        raise UserError(f"{source}: no pictures in this folder; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return found
+
+
+def claim_folder(out: Path, source: Path, overwrite: bool) -> None:
+    """Make the output folder. Raises UserError when it holds anything (unless `overwrite`), or the source pictures."""
+    home = source if source.is_dir() else source.parent
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: not a folder; choose another --out")
+    if out.exists() and home.exists() and out.samefile(home):
+        raise UserError(f"{out}: holds the pictures to look at; choose another --out")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise UserError(f"{out}: not empty; choose another --out or say --overwrite")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+
+
+def predict_pictures(
+    backend: Backend,
+    pictures: Sequence[Path],
+    root: Path,
+    out: Path,
+    *,
+    model: str,
+    advance: Callable[[int], object] = lambda _: None,
+) -> PredictionReport:
+    """Run the model, write a drawn copy of each picture under its path relative to `root`, and `detections.json`.
+
+    A picture that cannot be read is reported and skipped. model: named in the JSON. advance: told of pictures done.
+    """
+    report = PredictionReport()
+    for chunk in _chunks(pictures, backend.card.batch or 1):
+        readable = list(_readable(chunk, root, report))
+        for (path, picture), found in zip(readable, backend.detect([picture for _, picture in readable])):
+            name = path.relative_to(root)
+            drawn = out / (name if name.suffix.lower() in _KEPT_SUFFIXES else name.with_name(f"{name.name}.png"))
+            names = backend.class_names
+            write_picture(drawn, draw_detections(picture, found.boxes_xyxy, found.labels, names, found.scores))
+            report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, names))
+        advance(len(chunk))
+    write_text(out / JSON_NAME, _json(backend, model, report))
+    return report
+
+
+def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write RGB pixels (H, W, 3) in the format of the suffix. Raises UserError when that fails."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _chunks(pictures: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(pictures), size):
+        yield pictures[start : start + size]
+
+
+def _readable(
+    paths: Sequence[Path], root: Path, report: PredictionReport
+) -> Iterator[tuple[Path, npt.NDArray[np.uint8]]]:
+    for path in paths:
+        try:
+            yield path, read_image(path)
+        except UserError as error:
+            report.skipped.append((path.relative_to(root).as_posix(), str(error)))
+
+
+def _entry(
+    name: Path, drawn: Path, shape: tuple[int, ...], found: ImageDetections, class_names: Sequence[str]
+) -> dict[str, Any]:
+    rows = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
+    return {
+        "image": name.as_posix(),
+        "picture": drawn.as_posix(),
+        "width": shape[1],
+        "height": shape[0],
+        "detections": [
+            {
+                "box_xyxy": [round(side, 2) for side in box],
+                "score": round(score, 5),
+                "label": label,
+                "name": class_names[label],
+            }
+            for box, score, label in rows
+        ],
+    }
+
+
+def _json(backend: Backend, model: str, report: PredictionReport) -> str:
+    card = backend.card
+    content = {
+        "model": model,
+        "image_size": list(card.image_size),
+        "score_threshold": card.score_threshold,
+        "iou_threshold": card.iou_threshold,
+        "class_names": list(card.class_names),
+        "images": report.images,
+        "skipped": [{"image": image, "reason": reason} for image, reason in report.skipped],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,181 @@
+"""Exports compute what torch computes, and say so themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from detector.backends import load_backend, postprocess_arrays
+from detector.checkpoint import Checkpoint
+from detector.export import ExportSettings, _verification, export_checkpoint, format_names
+from detector.export._verification import probe_images
+from search_spaces.errors import UserError
+from tests.detector.export.conftest import NAMES
+from tinynas.cli import main
+
+FORMATS = ("onnx", "openvino")
+
+
+def images(batch: int = 2, size: tuple[int, int] = (64, 96)) -> np.ndarray:
+    return probe_images(batch, size)[1]
+
+
+def test_formats_are_files() -> None:
+    assert format_names() == list(FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_raw_outputs_are_torchs(name: str, tiny: Checkpoint, models: dict[str, Path]) -> None:
+    boxes, scores = load_backend(models[f"{name}-raw"]).run(images())
+    with torch.inference_mode():
+        expected_boxes, expected_scores = tiny.network()(torch.from_numpy(images()))
+    assert boxes.shape == (2, 8 * 12 + 4 * 6 + 2 * 3, 4)
+    np.testing.assert_allclose(boxes, expected_boxes.numpy(), atol=1e-3)
+    np.testing.assert_allclose(scores, expected_scores.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nms_inside_is_postprocess(name: str, models: dict[str, Path]) -> None:
+    found = load_backend(models[f"{name}-nms"])(images())
+    for one, boxes, scores in zip(found, *load_backend(models[f"{name}-raw"]).run(images())):
+        expected = postprocess_arrays(boxes, scores, 0.05, 0.7, 500)
+        assert 5 < len(expected) < 500
+        np.testing.assert_array_equal(one.labels, expected.labels)
+        np.testing.assert_allclose(one.scores, expected.scores, atol=1e-6)
+        np.testing.assert_allclose(one.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_nms_outputs_are_padded(name: str, models: dict[str, Path]) -> None:
+    boxes, scores, labels, count = load_backend(models[f"{name}-nms"]).run(images())
+    assert (boxes.shape, scores.shape, labels.shape, count.shape) == ((2, 500, 4), (2, 500), (2, 500), (2,))
+    assert labels.dtype == count.dtype == np.int64
+    for row in range(2):
+        n = int(count[row])
+        assert (scores[row, :n] > 0.05).all()
+        assert not scores[row, n:].any()
+        assert not boxes[row, n:].any()
+        assert (labels[row, n:] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "found"),
+    [("onnx", ".onnx", "nothing"), ("onnx", ".onnx", "more than fit"), ("openvino", ".xml", "nothing")],
+)
+def test_nms_at_its_limits(name: str, suffix: str, found: str, tiny: Checkpoint, tmp_path: Path) -> None:
+    limits = (0.999999, 0.7, 10) if found == "nothing" else (0.0, 0.9, 10)
+    settings = ExportSettings("nms", None, None, *limits)
+    export_checkpoint(tiny, tmp_path / f"m{suffix}", name, settings)
+    backend = load_backend(tmp_path / f"m{suffix}")
+    assert [len(one) for one in backend(images(3))] == [0 if found == "nothing" else 10] * 3
+
+
+@pytest.mark.parametrize("kind", ["onnx-raw", "onnx-nms", "openvino-raw", "openvino-nms"])
+def test_the_file_alone_is_enough(kind: str, models: dict[str, Path]) -> None:
+    card = load_backend(models[kind]).card
+    assert card.class_names == NAMES
+    assert (card.image_size, card.batch, card.output) == ((64, 96), 2, kind.split("-")[1])
+    assert (card.score_threshold, card.iou_threshold, card.max_detections) == (0.05, 0.7, 500)
+    assert card.preprocessing["channels"] == "rgb"
+
+
+def test_onnx_is_plain_and_recent(models: dict[str, Path]) -> None:
+    model = onnx.load(models["onnx-nms"])
+    onnx.checker.check_model(model, full_check=True)
+    assert [item.name for item in model.graph.input] == ["images"]
+    assert [item.name for item in model.graph.output] == ["boxes", "scores", "labels", "num_detections"]
+    assert model.opset_import[0].version >= 17
+    assert {item.domain for item in model.opset_import} <= {"", "ai.onnx"}
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_dynamic_batch_and_another_image_size(tiny: Checkpoint, tmp_path: Path) -> None:
+    for name, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
+        path = tmp_path / f"m{suffix}"
+        export_checkpoint(tiny, path, name, ExportSettings("raw", (96, 32), None))
+        backend = load_backend(path)
+        assert backend.image_size == (96, 32)
+        for batch in (1, 3):
+            with torch.inference_mode():
+                expected, _ = tiny.network()(torch.from_numpy(images(batch, (96, 32))))
+            np.testing.assert_allclose(backend.run(images(batch, (96, 32)))[0], expected.numpy(), atol=1e-3)
+
+
+def test_half_stores_smaller_weights(tiny: Checkpoint, models: dict[str, Path], tmp_path: Path) -> None:
+    export_checkpoint(tiny, tmp_path / "half.xml", "openvino", ExportSettings("raw", half=True))
+    assert (tmp_path / "half.bin").stat().st_size < 0.7 * models["openvino-raw"].with_suffix(".bin").stat().st_size
+    with pytest.raises(UserError, match="openvino"):
+        export_checkpoint(tiny, tmp_path / "half.onnx", "onnx", ExportSettings("raw", half=True))
+
+
+def test_a_wrong_export_leaves_no_file(tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shifted(_verification.Verifier):
+        def __init__(self, network: torch.nn.Module, *rest: object) -> None:
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.add_(0.01)
+            super().__init__(network, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_verification, "Verifier", Shifted)
+    with pytest.raises(UserError, match="differs from torch"):
+        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("raw"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_nms_is_noticed(tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detector.export import _suppression
+
+    honest = _suppression.with_suppression
+    monkeypatch.setattr(
+        _suppression, "with_suppression", lambda raw, card: honest(raw, replace(card, iou_threshold=0.3))
+    )
+    with pytest.raises(UserError, match="other detections"):
+        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("nms"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_command(models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "m.xml"
+    assert main(["export", str(models["pt"]), "-o", str(out), "--raw", "--image-size", "32x64"]) == 0
+    assert "largest differences" in capsys.readouterr().out
+    assert sorted(path.name for path in out.parent.iterdir()) == ["m.bin", "m.xml"]
+    assert load_backend(out).image_size == (32, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "onx"], "did you mean onnx"),
+        (["--format", "openvino", "-o", "m.onnx"], "ends in .xml"),
+        (["--image-size", "100"], "multiple of 32"),
+        (["--batch", "zero"], "dynamic"),
+        (["--half"], "openvino"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], message: str, models: dict[str, Path], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(models["pt"]), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing_output(
+    tiny: Checkpoint, models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.bin").write_text("mine")
+    command = ["export", str(models["pt"]), "--raw", "-o", str(tmp_path / "m.xml")]
+    assert main(command) == 2
+    assert "m.bin: exists already" in capsys.readouterr().err
+    assert (tmp_path / "m.bin").read_text() == "mine"
+    assert main([*command, "--overwrite"]) == 0
+    assert load_backend(tmp_path / "m.xml").class_names == NAMES

@@ -1,0 +1,165 @@
+"""Models on pictures: the same detections from every kind of file, and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from detector.backends import load_backend
+from detector.drawing import class_colour, draw_detections
+from search_spaces.errors import UserError
+from tests.detector.export.conftest import NAMES, picture
+from tinynas.cli import main
+
+KINDS = ("pt", "onnx-raw", "onnx-nms", "openvino-raw", "openvino-nms")
+
+
+def predict(model: Path, source: Path, out: Path, *more: str) -> int:
+    return main(["predict", str(model), str(source), "--out", str(out), *more])
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_every_file_finds_the_same(kind: str, models: dict[str, Path]) -> None:
+    shots = [picture(1, 200, 100), picture(2, 64, 96), picture(3, 50, 700)]
+    for expected, found in zip(load_backend(models["pt"]).detect(shots), load_backend(models[kind]).detect(shots)):
+        assert len(expected) > 3
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=2e-2)
+
+
+def test_boxes_are_in_the_pictures_pixels(models: dict[str, Path]) -> None:
+    backend = load_backend(models["pt"])
+    small = picture(1, 64, 96)
+    large = cv2.resize(small, (96 * 4, 64 * 2), interpolation=cv2.INTER_NEAREST)
+    (one,) = backend.detect([small])
+    # back at the network's size by the same stretch, so that the network sees the same
+    (other,) = backend.detect([np.asarray(large, dtype=np.uint8)])
+    assert one.boxes_xyxy.max() <= 96
+    assert (one.boxes_xyxy >= 0).all()
+    assert 300 < other.boxes_xyxy[:, 2].max() <= 384
+    assert other.boxes_xyxy[:, 3].max() <= 128
+
+
+def test_detector_api_agrees(models: dict[str, Path]) -> None:
+    from detector import Detector
+
+    expected = Detector.load(models["pt"]).predict(picture(1, 200, 100), score_threshold=0.1)
+    (found,) = load_backend(models["onnx-raw"], score_threshold=0.1).detect([picture(1, 200, 100)])
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=2e-2)
+
+
+def test_thresholds(models: dict[str, Path]) -> None:
+    shot = [picture(1, 100, 100)]
+    for kind in KINDS:
+        assert load_backend(models[kind])(np.zeros((0, 3, 64, 96), np.float32)) == []
+    for kind in KINDS:
+        (found,) = load_backend(models[kind], score_threshold=0.25, max_detections=3).detect(shot)
+        assert len(found) <= 3
+        assert (found.scores > 0.25).all()
+    for change in ({"score_threshold": 0.01}, {"iou_threshold": 0.5}, {"max_detections": 900}):
+        with pytest.raises(UserError, match="export again"):
+            load_backend(models["onnx-nms"], **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["pt", "openvino-nms"])
+def test_folder(
+    kind: str, models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert predict(models[kind], pictures, out, "--score-threshold", "0.2") == 0
+    printed = capsys.readouterr()
+    assert "cut.jpg: the image file is cut short" in printed.err
+    assert "in 3 images, 1 skipped" in printed.out
+    content = json.loads((out / "detections.json").read_text())
+    assert [entry["picture"] for entry in content["images"]] == ["a/one.jpg", "b/one.jpg", "two.bmp.png"]
+    assert [entry["image"] for entry in content["skipped"]] == ["cut.jpg"]
+    for entry in content["images"]:
+        assert (entry["width"], entry["height"]) == (150, 120)
+        assert cv2.imread(str(out / entry["picture"])) is not None
+        for detection in entry["detections"]:
+            x1, y1, x2, y2 = detection["box_xyxy"]
+            assert 0 <= x1 <= x2 <= 150
+            assert 0 <= y1 <= y2 <= 120
+            assert detection["score"] > 0.2
+            assert detection["name"] == NAMES[detection["label"]]
+    assert any(entry["detections"] for entry in content["images"])
+
+
+def test_one_picture_and_overwrite(
+    models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shot, out = pictures / "a" / "one.jpg", tmp_path / "out"
+    assert predict(models["onnx-nms"], shot, out) == 0
+    assert predict(models["onnx-nms"], shot, out) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert predict(models["onnx-nms"], shot, out, "--overwrite") == 0
+    before = shot.read_bytes()
+    assert predict(models["onnx-nms"], shot, shot.parent, "--overwrite") == 2
+    assert shot.read_bytes() == before
+
+
+def test_nothing_to_read(
+    models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for source, message in (
+        (tmp_path / "empty", "no pictures"), (tmp_path / "absent", "no such file"), (pictures / "cut.jpg", "cut short"),
+        (pictures / "notes.txt", "not a readable image"),
+    ):  # fmt: skip
+        assert predict(models["pt"], source, tmp_path / f"out-{source.name}") == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_what_is_not_a_model(
+    models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = onnx.load(models["onnx-raw"])
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    for name in ("junk.pt", "junk.onnx", "junk.xml", "junk.bin", "junk.txt"):
+        (tmp_path / name).write_bytes(b"junk" * 100)
+    (tmp_path / "alone.xml").write_bytes(models["openvino-raw"].read_bytes())
+    for name, message in (
+        ("foreign.onnx", "not an export"), ("junk.pt", "not a checkpoint"), ("junk.onnx", "not an ONNX model"),
+        ("junk.xml", "OpenVINO"), ("alone.xml", "alone.bin"), ("junk.txt", "expected one of .onnx, .pt, .xml"),
+        ("absent.onnx", "no such file"),
+    ):  # fmt: skip
+        assert predict(tmp_path / name, pictures, tmp_path / "out") == 2
+        error = capsys.readouterr().err
+        assert message in error, name
+        assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 30), (480, 640), (1200, 300)])
+def test_drawing(size: tuple[int, int]) -> None:
+    height, width = size
+    shot = np.full((height, width, 3), 128, dtype=np.uint8)
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(-10, max(size) + 10, (60, 2, 2)).astype(np.float32)
+    boxes = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+    labels = generator.integers(0, 30, 60)
+    scores = generator.random(60).astype(np.float32)
+    drawn = draw_detections(shot, boxes, labels, [f"class {i}" for i in range(30)], scores)
+    assert drawn.shape[0] * width == drawn.shape[1] * height
+    assert max(drawn.shape) >= 384
+    assert (shot == 128).all()
+    assert (drawn != 128).any()
+
+
+def test_drawing_marks_the_box_in_its_class_colour() -> None:
+    shot = np.zeros((400, 400, 3), dtype=np.uint8)
+    drawn = draw_detections(shot, np.array([[100, 120, 200, 220]], np.float32), np.array([1]), ["a", "b"])
+    assert tuple(drawn[170, 100]) == tuple(drawn[219, 150]) == class_colour(1)
+    assert not drawn[170, 150].any()
+    empty = draw_detections(shot, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), ["a"])
+    assert not empty.any()

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector import Detector
+from detector.checkpoint import load_checkpoint
+from detector.training import loop
+from detector.training.config import TrainConfig, build_config
+from detector.training.loop import Run, fit
+from detector.training.start import load_splits, new_run, resumed_run
+from search_spaces.errors import UserError
+from search_spaces.structure import Structure
+from tinynas.cli import main
+
+BASE = {
+    "epochs": 4, "batch_size": 4, "workers": 0, "device": "cpu", "amp": "off",
+    "schedule": {"warmup_epochs": 1},
+    "optimizer": {"name": "adamw", "learning_rate_per_image": 2e-4},
+    "augment": {"mosaic": 0.5, "scale": [0.5, 1.5]},
+}  # fmt: skip
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _config(**changes: object) -> TrainConfig:
+    return build_config({**BASE, **changes})
+
+
+def _run(tiny: Structure, sample: Path, folder: Path, **changes: object) -> Run:
+    return new_run(tiny, load_splits(sample, _silent), _config(**changes), folder, _silent)
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_resumed_equals_uninterrupted(
+    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(_run(tiny, sample, tmp_path / "whole"))
+    stopped = _run(tiny, sample, tmp_path / "stopped")
+    train_one_epoch = loop.train_one_epoch
+
+    def interrupted(run: Run) -> dict[str, float]:
+        if run.epoch == 2:
+            train_one_epoch(run)
+            raise KeyboardInterrupt
+        return train_one_epoch(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_one_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped)
+    fit(resumed_run(tmp_path / "stopped", None, None, _silent))
+    names = ("epoch", "step", "learning_rate", "total", "cls", "dfl", "giou", "ap", "ap50")
+    whole, resumed = (
+        [{n: row.get(n) for n in names} for row in _rows(tmp_path / name)] for name in ("whole", "stopped")
+    )
+    assert whole == resumed
+    assert [row["epoch"] for row in resumed] == [1, 2, 3, 4]
+    a, b = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "stopped"))
+    for name in ("weights", "ema"):
+        assert all(torch.equal(value, getattr(b, name)[key]) for key, value in getattr(a, name).items())
+
+
+def test_overfits_a_few_images(tiny: Structure, sample: Path, tmp_path: Path) -> None:
+    plain = {"mosaic": 0.0, "scale": [1.0, 1.0], "degrees": 0.0, "translate": 0.0, "shear_degrees": 0.0, "mixup": 0.0}
+    rate = {"name": "adamw", "learning_rate_per_image": 2e-3}
+    run = _run(
+        tiny, sample, tmp_path / "r", epochs=50, augment={**plain, "flip": 0.0}, optimizer=rate,
+        eval={"every_epochs": 1000},
+    )  # fmt: skip
+    fit(run)
+    rows = _rows(tmp_path / "r")
+    # The box losses rise first: they are weighted by the scores, which start at 0.01.
+    assert rows[-1]["total"] < 0.9 * max(row["total"] for row in rows)
+    assert Detector.load(run.folder / "best.pt").evaluate(sample, "train").ap50 > 0.05
+    assert {path.name for path in run.folder.iterdir()} == {
+        "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt",
+    }  # fmt: skip
+    best = load_checkpoint(run.folder / "best.pt")
+    assert best.class_names == ("disc", "square", "triangle")
+    assert best.structure.head.num_classes == 3
+    assert not best.training
+
+
+def test_bfloat16_and_a_small_last_batch(tiny: Structure, sample: Path, tmp_path: Path) -> None:
+    fit(_run(tiny, sample, tmp_path / "r", epochs=1, amp="bf16", batch_size=3))
+    assert _rows(tmp_path / "r")[0]["total"] > 0
+
+
+def test_a_non_finite_step_changes_nothing(tiny: Structure, sample: Path, tmp_path: Path) -> None:
+    run = _run(tiny, sample, tmp_path / "r")
+    batch = next(iter(run.train_loader))
+    run.stepper.module.train()
+    run.stepper.run(batch)
+    before = {key: value.clone() for key, value in run.stepper.network.state_dict().items()}
+    average = {key: value.clone() for key, value in run.stepper.ema.weights.items()}
+    batch.boxes_xyxy[:] = float("nan")
+
+    run.stepper.module.register_forward_hook(lambda *args: {**args[2], "total": args[2]["total"] * float("nan")})
+    for count in range(1, 10):
+        run.stepper.run(batch)
+        assert run.stepper.skipped == count
+    after = run.stepper.network.state_dict()
+    floats = [key for key, value in before.items() if value.is_floating_point()]
+    assert all(torch.equal(after[key], before[key]) for key in floats)
+    assert all(torch.equal(run.stepper.ema.weights[key], average[key]) for key in floats)
+    with pytest.raises(UserError, match=r"10 steps in a row; lower optimizer\.learning_rate"):
+        run.stepper.run(batch)
+
+
+def test_command_line(
+    tiny_file: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ["--epochs", "1", "--batch-size", "4", "--set", "workers=0", "--device", "cpu"]
+    assert main(["train", str(tiny_file)]) == 2
+    assert "tinynas sample-data" in capsys.readouterr().err
+    os.symlink(sample, tmp_path / "data")
+    assert main(["train", str(tiny_file), *quick]) == 0
+    said = capsys.readouterr().out
+    assert "preset small" in said
+    assert "classes: 3 from the data" in said
+    assert main(["train", str(tiny_file), *quick]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["train", str(tiny_file), *quick, "--overwrite", "--device", "tpu"]) == 2
+    assert (tmp_path / "runs" / "tiny" / "best.pt").is_file()
+    assert main(["train", str(tiny_file), *quick, "--overwrite", "--weights", "runs/tiny/best.pt"]) == 0
+    capsys.readouterr()
+    assert main(["train", str(tiny_file), *quick, "--out", "again", "--weights", "runs/tiny/best.pt"]) == 0
+    assert "not loaded, fresh: nothing" in capsys.readouterr().out
+    assert main(["eval", "again/best.pt", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["classes"]) == {"disc", "square", "triangle"}
+    assert main(["train", "--resume", "again"]) == 0
+    assert "done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "Nss"], "did you mean"),
+        (["train"], "train what?"),
+        (["train", "Ns", "--preset", "tiny"], "known: published, small"),
+        (["train", "Ns", "--set", "epoch=1"], "epochs"),
+        (["train", "Ns", "--image-size", "100"], "multiple of 32"),
+        (["train", "Ns", "--device", "tpu"], "expected auto, cpu, cuda"),
+        (["train", "--resume", "nowhere"], "no such run folder"),
+        (["train", "Ns", "--resume", "nowhere"], "leave out structure"),
+        (["eval", "nothing.pt"], "no such file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], expected: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    os.symlink(sample, tmp_path / "data")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_processes(tiny_file: Path, sample: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
+        "-m", "tinynas", "train", str(tiny_file), "--data", str(sample), "--out", str(tmp_path / "r"), "--device", "cpu",
+        "--epochs", "2", "--batch-size", "4", "--set", "workers=0", "--set", "amp=off",
+    ]  # fmt: skip
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = _rows(tmp_path / "r")
+    assert [row["step"] for row in rows] == [3, 6]
+    assert all(row["total"] > 0 for row in rows)
+    assert done.stdout.count("training on cpu x 2") == 1
+    assert load_checkpoint(tmp_path / "r" / "best.pt").class_names == ("disc", "square", "triangle")

@@ -1,0 +1,118 @@
+"""The T4 derivation, on V100 rows made up from a known device."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from datetime import date
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latency_tables.derive import calibrate, kernel_work, latency_ms, network_kernels, published_structures
+from latency_tables.kernels import Kernel
+from latency_tables.predictor import predict
+from latency_tables.t4 import build_t4_table, grid_kernels
+from latency_tables.tables import read_table
+from latency_tables.v100 import read_v100, work
+from search_spaces.emit import emit_detector
+from search_spaces.errors import UserError
+
+HEADER = "precision,conv_type,batch,in_channels,in_h,in_w,out_channels,kernel,stride,fused_add,latency_ms\n"
+PUBLISHED = """source,model,base,change,t4_trt_fp16_ms,gflops,ap
+Table 9,T,T,as released,2.78,18.1,42.0
+Table 9,S,S,as released,3.83,37.8,46.0
+Table 9,M,M,as released,5.62,61.8,49.2
+Table 9,L,L,as released,7.95,97.3,50.8
+Table 3,neck depth 2 width 192-192-192,S,equal neck widths,3.53,34.9,44.2
+Table 3,neck depth 2 width 128-256-512,S,,3.72,36.1,45.1
+Table 3,neck depth 3 width 160-160-160,S,,3.91,38.2,44.9
+Table 3,neck depth 4 width 64-128-256,S,,3.85,99.9,45.3
+"""
+
+
+@pytest.fixture(scope="module")
+def v100_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("v100") / "conv.csv.gz"
+    lines = []
+    for kind, size, stride, add in product(("regular", "depthwise"), (1, 3, 5), (1, 2), (0, 1)):
+        for inputs, ratio, side in product((8, 64, 512), (0.5, 1, 2), (6, 42, 280)):
+            if kind == "depthwise" and (ratio != 1 or add):
+                continue
+            out = int(inputs * ratio)
+            name = "depthwise" if kind == "depthwise" else "conv"
+            kernel = Kernel(name, inputs, out, side, side, size, stride, "any", bool(add))
+            macs, moved = work(kernel)
+            ms = 0.014 + ((macs / 40e9) ** 2 + (moved / 750e6) ** 2) ** 0.5
+            lines.append(f"fp16,{kind},1,{inputs},{side},{side},{out},{size},{stride},{add},{ms:.6g}\n")
+    with gzip.open(path, "wt") as file:
+        file.write(HEADER + "".join(lines))
+    return path
+
+
+@pytest.fixture
+def published_csv(tmp_path: Path) -> Path:
+    path = tmp_path / "t4_published.csv"
+    path.write_text(PUBLISHED)
+    return path
+
+
+def test_only_rows_that_can_be_rebuilt_count(published_csv: Path) -> None:
+    names = [item.name for item in published_structures(published_csv)]
+    assert names[:4] == ["T", "S", "M", "L"]
+    assert "neck depth 4 width 64-128-256" not in names  # its GFLOPs were changed above
+    assert len(names) == 7
+    published_csv.write_text(PUBLISHED.replace("Table 9,M,M", "Table 9,X,X"))
+    with pytest.raises(UserError, match="the row Table 9, M is missing"):
+        published_structures(published_csv)
+
+
+def test_v100_curve_gives_back_its_measurements(v100_csv: Path) -> None:
+    v100 = read_v100(v100_csv)
+    kernels = [Kernel("conv", 64, 64, 42, 42, 3, 1, "any"), Kernel("depthwise", 64, 64, 42, 42, 5, 2, "any")]
+    for kernel, found in zip(kernels, v100.latency_ms(kernels)):
+        macs, moved = work(kernel)
+        assert found == pytest.approx(0.014 + ((macs / 40e9) ** 2 + (moved / 750e6) ** 2) ** 0.5, rel=0.05)
+    with pytest.raises(UserError, match="have no"):
+        v100.latency_ms([Kernel("conv", 8, 8, 8, 8, 11, 1, "any")])
+    with pytest.raises(UserError, match="no rows of int8, batch 1"):
+        read_v100(v100_csv, "int8")
+
+
+def test_calibration_finds_the_device_that_made_the_figures(v100_csv: Path, published_csv: Path) -> None:
+    from dataclasses import replace
+
+    v100 = read_v100(v100_csv)
+    structures = [
+        replace(s, latency_ms=float(latency_ms(kernel_work(network_kernels(s.structure), v100), 0.02, 12e9).sum()))
+        for s in published_structures(published_csv)
+    ]
+    found = calibrate(structures, v100)
+    assert found.launch_ms == pytest.approx(0.02, rel=1e-3)
+    assert found.rate == pytest.approx(12e9, rel=1e-3)
+    assert max(abs(error) for error in found.left_out.values()) < 1e-3
+
+
+def test_build_writes_a_table_that_prices_networks(v100_csv: Path, published_csv: Path, tmp_path: Path) -> None:
+    calibration = build_t4_table(v100_csv, published_csv, tmp_path, date(2024, 1, 1))
+    table = read_table(tmp_path / "t4-tensorrt-fp16-b1.csv")
+    assert len(table) == len(list(grid_kernels()))
+    for item in published_structures(published_csv):
+        found = predict(emit_detector(item.structure), table).total_ms
+        assert found / item.latency_ms - 1 == pytest.approx(calibration.fitted[item.name], abs=0.03)
+
+
+@pytest.mark.skipif("TINYNAS_TEST_DATA" not in os.environ, reason="needs TINYNAS_TEST_DATA")
+def test_shipped_rows_come_from_the_public_measurements() -> None:
+    v100 = read_v100(Path(os.environ["TINYNAS_TEST_DATA"]) / "v100_tensorrt_conv" / "conv.csv.gz")
+    shipped = read_table(Path(__file__).parents[2] / "latency_tables" / "devices" / "t4-tensorrt-fp16-b1.csv")
+    parameters = shipped.metadata.derived.parameters if shipped.metadata.derived else {}
+    kernels = [kernel for kernel in grid_kernels() if kernel.kind == "conv"][::500]
+    expected = latency_ms(kernel_work(kernels, v100), parameters["launch_ms"], parameters["rate_macs_per_ms"])
+    lines = Path(shipped.source).read_text().splitlines()
+    for kernel, ms in zip(kernels, expected):
+        key = f"conv,{kernel.in_channels},{kernel.out_channels},{kernel.kernel},{kernel.stride},{kernel.height},"
+        found = [line for line in lines if line.startswith(key) and line.split(",")[8] == str(int(kernel.fused_add))]
+        np.testing.assert_allclose(float(found[0].split(",")[9]), ms, rtol=1e-3)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from latency_tables.kernels import Kernel
+from latency_tables.metadata import TableMetadata, format_metadata, parse_metadata
+from latency_tables.tables import Group, Row, Table, format_rows, parse_row, parse_rows, read_table
+from search_spaces.errors import UserError
+from tests.latency_tables.conftest import METADATA
+
+MakeTable = Callable[[list[Row]], Table]
+GROUP = Group("conv", 1, 1, "any", False)
+
+
+def test_round_trip(make_table: MakeTable, conv_rows: list[Row], metadata: TableMetadata) -> None:
+    table = make_table(conv_rows)
+    assert table.metadata == metadata
+    assert len(table) == len(conv_rows)
+    lines = format_rows(conv_rows).splitlines()[1:]
+    again = [parse_row(line) for line in lines]
+    assert format_rows(again).splitlines()[1:] == lines
+    assert {row.kernel for row in again} == {row.kernel for row in conv_rows}
+
+
+def test_hash_covers_both_files(make_table: MakeTable, conv_rows: list[Row], tmp_path: Path) -> None:
+    table = make_table(conv_rows)
+    path = Path(table.source)
+    assert table.hash == hashlib.sha256(path.read_bytes() + b"\0" + path.with_suffix(".yaml").read_bytes()).hexdigest()
+    path.with_suffix(".yaml").write_text(path.with_suffix(".yaml").read_text().replace("Toy", "Toys"))
+    changed = read_table(path)
+    assert changed.hash != table.hash
+    path.write_text(path.read_text().replace("0.02,measured", "0.03,measured", 1))
+    assert read_table(path.with_suffix(".yaml")).hash not in (table.hash, changed.hash)
+
+
+def test_unknown_kernel_names_what_there_is(make_table: MakeTable, conv_rows: list[Row]) -> None:
+    table = make_table(conv_rows)
+    with pytest.raises(UserError, match="no kernel depthwise 5x5; it has conv"):
+        table.grid(Group("depthwise", 5, 1, "any", False))
+    with pytest.raises(UserError, match=r"no kernel conv 3x3 stride 2 \+ silu \+ add; .*conv 1x1"):
+        table.grid(Group("conv", 3, 2, "silu", True))
+
+
+def test_a_hole_in_the_grid_is_refused(make_table: MakeTable, conv_rows: list[Row]) -> None:
+    with pytest.raises(UserError, match="1 cells are missing in a grid of 3 x 3 x 2"):
+        make_table(conv_rows[1:]).grid(GROUP)
+
+
+def test_same_area_twice_is_refused(make_table: MakeTable, conv_rows: list[Row]) -> None:
+    twin = Row(Kernel("conv", 8, 8, 5, 20, 1, 1, "any"), 1.0)
+    with pytest.raises(UserError, match="two rows have the same channels and map area"):
+        make_table([*conv_rows, twin]).grid(GROUP)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.replace("stride,", "", 1), ":1: the column 'stride' is missing"),
+        (lambda t: t.replace("spread,source", "source,spread", 1), ":1: the columns are in another order"),
+        (lambda t: "", ":1: the column 'kind' is missing"),
+        (lambda t: t.replace(",measured\n", ",measured,1\n", 1), ":2: 13 cells found, 12 expected"),
+        (lambda t: t + t.splitlines()[1] + "\n", ":20: the kernel of line 2 again"),
+        (lambda t: t.replace("conv,8", "conf,8", 1), ":2: unknown kind 'conf'; did you mean conv"),
+        (lambda t: t.replace(",measured", ",guessed", 1), ":2: source 'guessed' found; "),
+        (lambda t: t.replace("conv,8,8,1,1,10,10", "conv,8,8,1,1,ten,10", 1), ":2: 'ten' found, a number expected"),
+        (lambda t: t.replace("conv,8,8,1,1", "conv,8,8,x,1", 1), "must be whole numbers"),
+        (lambda t: t[:-5], "the file ends in the middle of a line"),
+        (lambda t: t.replace("conv,8,8,", "conv,0,8,", 1), ":2: sizes and latency must be positive"),
+        (lambda t: _latency(t, "0"), ":2: sizes and latency must be positive"),
+        (lambda t: _latency(t, "-1"), ":2: sizes and latency must be positive"),
+        (lambda t: _latency(t, "nan"), ":2: sizes and latency must be positive"),
+    ],
+)
+def test_bad_csv(change: Callable[[str], str], message: str, conv_rows: list[Row]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_rows(change(format_rows(conv_rows)), "t.csv")
+    assert message in str(caught.value)
+
+
+def _latency(text: str, value: str) -> str:
+    lines = text.splitlines(keepends=True)
+    cells = lines[1].split(",")
+    cells[9] = value
+    return lines[0] + ",".join(cells) + "".join(lines[2:])
+
+
+def test_metadata_round_trip(metadata: TableMetadata) -> None:
+    assert parse_metadata(format_metadata(metadata), "again") == metadata
+    assert metadata.default_space == "res"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("device: Toy", "devise: Toy", "toy: devise: unknown key; did you mean device"),
+        ("warm_up: 0", "warmup: 0", "toy: measured.warmup: unknown key; did you mean warm_up"),
+        ("batch: 1", "batch: 32", "toy: id: 'toy-tensorrt-fp16-b1' found, by the other keys it must end in"),
+        ("fp16\n", "fp17\n", "toy: precision: 'fp17' found; input should be 'fp32'"),
+        ("kind: gpu\n", "", "toy: kind: this key is missing"),
+        ("measured:", "#", "one of `measured` and `derived`"),
+        ("overhead_ms: 0.25", "overhead_ms: -1", "overhead_ms: -1 found"),
+        ("id: ", "id: [", "not YAML"),
+    ],
+)
+def test_bad_metadata(old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_metadata(METADATA.replace(old, new), "toy")
+    assert message in str(caught.value)
+
+
+def test_metadata_that_is_no_mapping() -> None:
+    with pytest.raises(UserError, match="a table's metadata expected"):
+        parse_metadata("- 1", "toy")
+
+
+def test_missing_files(make_table: MakeTable, conv_rows: list[Row], tmp_path: Path) -> None:
+    path = Path(make_table(conv_rows).source)
+    path.unlink()
+    with pytest.raises(UserError, match=r"every table has a .csv and a .yaml"):
+        read_table(path)
+    with pytest.raises(UserError, match=r"nowhere.yaml: cannot be read"):
+        read_table(tmp_path / "nowhere.csv")

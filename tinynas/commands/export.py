@@ -1,0 +1,59 @@
+"""`tinynas export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search_spaces.errors import UserError
+
+
+def run(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="best.pt of a training run.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="onnx or openvino; by default what -o ends in, else onnx.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; by default beside the checkpoint.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="All boxes and scores; without it, NMS is inside.")] = False,
+    image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the checkpoint's.")] = None,
+    batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
+    score_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Candidates score above this; by default as published.")
+    ] = None,
+    iou_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Overlap that suppresses; by default as published.")
+    ] = None,
+    max_detections: Annotated[int, typer.Option(min=1, max=10_000, help="Per image.")] = 500,
+    half: Annotated[bool, typer.Option("--half", help="OpenVINO: store the weights in fp16.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+) -> None:
+    """Write a model file for deployment, verified against the checkpoint."""
+    from search_spaces.image_size import parse_image_size
+
+    size = parse_image_size(image_size) if image_size else None
+    images = _batch(batch)
+    from detector.checkpoint import load_checkpoint
+    from detector.export import ExportSettings, export_checkpoint, main_suffix
+
+    name = format_ or ("openvino" if out is not None and out.suffix == ".xml" else "onnx")
+    path = out or checkpoint.with_suffix(main_suffix(name))
+    settings = ExportSettings(
+        "raw" if raw else "nms", size, images, score_threshold, iou_threshold, max_detections, half
+    )
+    report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
+    print(f"largest differences from torch: {report.network}")
+    if report.detections is not None:
+        print(f"largest differences of NMS inside from torch's: {report.detections}")
+    print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
+
+
+def _batch(text: str) -> int | None:
+    if text == "dynamic":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise UserError(f"--batch {text}: expected a number from 1 to 1024, or dynamic")
+    return int(text)

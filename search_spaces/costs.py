@@ -37,8 +37,7 @@ def op_macs(graph: Graph, op: Op) -> Dim:
     """Multiply-accumulates of one op, not multiplied by its count; 0 for all but convs."""
     if op.kind != "conv":
         return 0
-    fan_in = op.kernel**2 if op.depthwise else graph.in_channels(op) * op.kernel**2
-    return fan_in * op.shape.elements
+    return _product(_fan_in(graph, op), op.shape.elements)
 
 
 def parts(graph: Graph) -> list[str]:
@@ -112,11 +111,22 @@ def _op_params(graph: Graph, op: Op, deploy: bool) -> Dim:
     if op.kind != "conv":
         return 0
     out = op.shape.channels
-    fan_in = 1 if op.depthwise else graph.in_channels(op)
-    weights = fan_in * op.kernel**2 * out
+    weights = _product(_fan_in(graph, op), out)
     if op.reparam:
-        return weights + out if deploy else weights + fan_in * out + 4 * out
+        return weights + out if deploy else weights + _product(1 if op.depthwise else graph.in_channels(op), out) + 4 * out
     return weights + (2 * out if op.norm else 0) + (out if op.bias else 0)
+
+
+def _fan_in(graph: Graph, op: Op) -> Dim:
+    """Weights per output channel of a conv."""
+    return _product(op.kernel, op.kernel, 1 if op.depthwise else graph.in_channels(op))
+
+
+def _product(*values: Dim) -> Dim:
+    product: Dim = 1
+    for value in values:
+        product = product * value
+    return product
 
 
 def _total(values: Iterable[Dim]) -> Dim:

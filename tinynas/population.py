@@ -126,20 +126,18 @@ class Encoding:
             before = genes[OUT + index]
         return genes
 
-    def _wanted_out(self, genes: Genes, index: int) -> npt.NDArray[np.float64] | Genes:
+    def _wanted_out(self, genes: Genes, index: int) -> Genes:
         """The width a stage asks for: its gene, or what the tap before it dictates."""
         growth, stage = self.space.tap_growth, index + 1
-        if growth is not None and stage in TAP_STAGES[1:]:
-            return genes[OUT + TAP_STAGES[TAP_STAGES.index(stage) - 1] - 1] * growth
-        limit = self._tap_after(genes, index)
-        return genes[OUT + index] if limit is None else np.minimum(genes[OUT + index], limit)
-
-    def _tap_after(self, genes: Genes, index: int) -> npt.NDArray[np.float64] | None:
-        """The width of the next tap where it is dictated by the tap before: a stage between must not exceed it."""
-        growth = self.space.tap_growth
-        if growth is None or index != 2:
-            return None
-        return genes[OUT + 1] * growth
+        wanted: Genes = genes[OUT + index]
+        if growth is None:
+            return wanted
+        if stage in TAP_STAGES[1:]:
+            before = TAP_STAGES[TAP_STAGES.index(stage) - 1]
+            return _to_step(genes[OUT + before - 1] * growth, 1)
+        if stage == 3:  # between two taps: not wider than the next
+            wanted = np.minimum(wanted, _to_step(genes[OUT + 1] * growth, 1))
+        return wanted
 
     def _change_one(self, genes: Genes, columns: npt.NDArray[np.intp], rng: np.random.Generator) -> None:
         """Change one gene of each of the given candidates, in place."""

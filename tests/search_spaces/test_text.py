@@ -36,7 +36,7 @@ def test_the_good_file_reads():
     [
         ("spp: true", "ssp: true", 12, ["unknown key", "did you mean spp"]),
         ("{in: 8, out: 16, hidden: 8, depth: 1", "{in: 8, out: 16, hiden: 8, depth: 1", 6, ["hiden", "hidden"]),
-        ("depth: 1, stride: 2, kernel: 3}\n  - {in: 16, out: 16", "depth: one, stride: 2, kernel: 3}\n  - {in: 16, out: 16", 6,
+        ("8, depth: 1, stride: 2", "8, depth: one, stride: 2", 6,
          ["stages.1.depth", "'one' found", "integer"]),
         ("{in: 16, out: 32,", "{in: 24, out: 32,", 8, ["stages.3", "in is 24", "16 channels"]),
         ("image_size: [64, 96]", "image_size: [64, 97]", 2, ["97 found", "multiples of 32"]),

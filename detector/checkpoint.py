@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import uuid
-from collections.abc import Iterator, Mapping
+import re
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detector.network import Network
 from search_spaces.errors import UserError
+from search_spaces.files import replacing
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, parse_structure
 
@@ -91,31 +92,52 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises UserError, one line, for a missing, cut-short or foreign file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a checkpoint (best.pt or last.pt of a training run)")
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a checkpoint that can be loaded safely ({_reason(error)}); "
-            "expected best.pt or last.pt of a training run, whole"
-        ) from None
+    data = load_safely(path, "best.pt or last.pt of a training run")
     if not isinstance(data, Mapping) or _FORMAT_KEY not in data:
         hint = "; a public DAMO-YOLO checkpoint? convert it with: tinynas import-weights" if _is_public(data) else ""
         raise UserError(f"{path}: not a checkpoint of this project (no {_FORMAT_KEY!r} in it){hint}")
     if data[_FORMAT_KEY] != FORMAT_VERSION:
         raise UserError(f"{path}: checkpoint version {data[_FORMAT_KEY]}, this release reads {FORMAT_VERSION}")
-    try:
-        checkpoint = Checkpoint(
-            structure=parse_structure(data["structure"], f"{path} (its structure)"),
-            class_names=tuple(data["class_names"]),
-            category_ids=tuple(data["category_ids"]),
-            **{key: data[key] for key in ("weights", "ema", "config", "metrics", "preprocessing", "training")},
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: a checkpoint with parts missing ({error}); was it written by hand?") from None
+    checkpoint = _parsed(data, path)
     _check_weights(checkpoint, path)
     return checkpoint
+
+
+def load_safely(path: Path, expected: str) -> object:
+    """What a torch file holds, loaded without running code from it.
+
+    Raises UserError, one line that ends in `expected`, for a missing or damaged file and for one with Python objects.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a checkpoint ({expected})")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of plain pickles, before they are refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds Python code, {found.group(1)}" if found else "it is damaged, cut short or no torch file"
+        raise UserError(f"{path}: not a checkpoint that can be loaded safely ({reason}); expected {expected}") from None
+
+
+def _parsed(data: Mapping[str, Any], path: Path) -> Checkpoint:
+    """The checkpoint in a file's content. Raises UserError for a part that is missing or of another type."""
+    kinds: dict[str, type] = {
+        "structure": str, "class_names": list, "category_ids": list, "weights": dict, "ema": dict, "config": dict,
+        "metrics": dict, "preprocessing": dict, "training": dict,
+    }  # fmt: skip
+    for key, kind in kinds.items():
+        if not isinstance(data.get(key), kind) and not (key == "ema" and data.get(key) is None):
+            raise UserError(f"{path}: its {key!r} is missing or no {kind.__name__}; was it written by hand?")
+    same: dict[str, Any] = {
+        key: data.get(key) for key in kinds if key not in ("structure", "class_names", "category_ids")
+    }
+    return Checkpoint(
+        structure=parse_structure(data["structure"], f"{path} (its structure)"),
+        class_names=tuple(data["class_names"]),
+        category_ids=tuple(data["category_ids"]),
+        **same,
+    )
 
 
 def transfer(weights: Mapping[str, Tensor], network: Network) -> list[str]:
@@ -129,17 +151,6 @@ def transfer(weights: Mapping[str, Tensor], network: Network) -> list[str]:
     return [key for key in own if key not in fitting]
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and is deleted when it does not."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _check_weights(checkpoint: Checkpoint, path: Path) -> None:
     if len(checkpoint.class_names) != checkpoint.structure.head.num_classes:
         raise UserError(
@@ -150,7 +161,7 @@ def _check_weights(checkpoint: Checkpoint, path: Path) -> None:
     for name, weights in (("weights", checkpoint.weights), ("ema", checkpoint.ema)):
         if weights is None:
             continue
-        found = {key: value.shape for key, value in weights.items()}
+        found = {key: getattr(value, "shape", None) for key, value in weights.items()}
         if found != wanted:
             wrong = [key for key in (wanted | found) if wanted.get(key) != found.get(key)]
             raise UserError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from detector.checkpoint import load_safely
 from detector.network import Network
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph, Op
@@ -32,7 +32,7 @@ def key_map(network: Network) -> dict[str, str]:
                 pairs[f"{op.path}.{ours}"] = theirs
         elif op.kind == "detect":
             for level in range(len(op.strides)):
-                pairs[f"{op.path}.scales.{level}"] = f"head.scales.{level}.scale"
+                pairs[f"{op.path}.scale{level}"] = f"head.scales.{level}.scale"
     return pairs
 
 
@@ -64,15 +64,7 @@ def read_public_checkpoint(path: Path) -> dict[str, Tensor]:
 
     Raises UserError when the file is missing, is no checkpoint, or holds more than tensors and plain values.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a public DAMO-YOLO checkpoint (.pth)")
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path}: not a checkpoint that can be loaded safely ({reason}); expected a torch file of tensors"
-        ) from None
+    data = load_safely(path, "a public DAMO-YOLO .pth")
     state = data.get("model", data) if isinstance(data, dict) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: holds no state dict under 'model'; expected a public DAMO-YOLO checkpoint")

@@ -16,7 +16,7 @@ from detector.backends import Backend, ImageDetections
 from detector.data.image import IMAGE_SUFFIXES, read_image
 from detector.drawing import draw_detections
 from search_spaces.errors import UserError
-from search_spaces.files import write_text
+from search_spaces.files import check_folder, write_text
 
 JSON_NAME = "detections.json"
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -54,18 +54,14 @@ def find_pictures(source: Path, out: Path) -> list[Path]:
 
 
 def claim_folder(out: Path, source: Path, overwrite: bool) -> None:
-    """Make the output folder. Raises UserError when it holds anything (unless `overwrite`), or the source pictures."""
+    """Raise UserError when the output folder holds anything (unless `overwrite`) or the source pictures, or cannot be
+    written. Makes nothing: the first picture does."""
     home = source if source.is_dir() else source.parent
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: not a folder; choose another --out")
+    check_folder(out)
     if out.exists() and home.exists() and out.samefile(home):
         raise UserError(f"{out}: holds the pictures to look at; choose another --out")
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise UserError(f"{out}: not empty; choose another --out or say --overwrite")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
 
 
 def predict_pictures(
@@ -79,7 +75,8 @@ def predict_pictures(
 ) -> PredictionReport:
     """Run the model, write a drawn copy of each picture under its path relative to `root`, and `detections.json`.
 
-    A picture that cannot be read is reported and skipped. model: named in the JSON. advance: told of pictures done.
+    A picture that cannot be read is reported and skipped; when all are, nothing is written and UserError is raised.
+    model: named in the JSON. advance: told of pictures done.
     """
     report = PredictionReport()
     for chunk in _chunks(pictures, backend.card.batch or 1):
@@ -91,6 +88,9 @@ def predict_pictures(
             write_picture(drawn, draw_detections(picture, found.boxes_xyxy, found.labels, names, found.scores))
             report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, names))
         advance(len(chunk))
+    if not report.images:
+        more = f" (and {len(report.skipped) - 1} more pictures that cannot be read)" if len(report.skipped) > 1 else ""
+        raise UserError(report.skipped[0][1] + more)
     write_text(out / JSON_NAME, _json(backend, model, report))
     return report
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detector.priors import decode_distances, priors
 from search_spaces.graph import Graph, Op
 
 NORM_EPS = 1e-3
@@ -88,36 +89,32 @@ class Detect(nn.Module):
     def __init__(self, op: Op) -> None:
         super().__init__()
         self.strides, self.reg_max, self.num_classes = op.strides, op.reg_max, op.num_classes
-        self.scales = nn.ParameterList([nn.Parameter(torch.tensor(1.0)) for _ in op.strides])
+        for level in range(len(op.strides)):
+            self.register_parameter(f"scale{level}", nn.Parameter(torch.tensor(1.0)))
         self.register_buffer("bins", torch.arange(op.reg_max + 1, dtype=torch.float32), persistent=False)
         self.bins: Tensor
 
     def logits(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (B, A, C) and box-distribution logits (B, A, 4 x (reg_max + 1))."""
         cls = [level.flatten(2).transpose(1, 2) for level in maps[0::2]]
-        reg = [(level * scale).flatten(2).transpose(1, 2) for level, scale in zip(maps[1::2], self.scales, strict=True)]
+        reg = [
+            (level * self.get_parameter(f"scale{number}")).flatten(2).transpose(1, 2)
+            for number, level in enumerate(maps[1::2])
+        ]
         return torch.cat(cls, 1), torch.cat(reg, 1)
 
     def priors(self, maps: list[Tensor]) -> Tensor:
         """(A, 3): x, y in input pixels, stride."""
-        rows = []
-        for level, stride in zip(maps[0::2], self.strides, strict=True):
-            height, width = level.shape[-2:]
-            y, x = torch.meshgrid(
-                torch.arange(height, device=level.device), torch.arange(width, device=level.device), indexing="ij"
-            )
-            grid = torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(-1, 3)
-            rows.append(grid.to(torch.float32) * stride)
-        return torch.cat(rows)
+        height, width = maps[0].shape[-2:]
+        stride = self.strides[0]
+        return priors((height * stride, width * stride), self.strides, maps[0].device)
 
-    def decode(self, reg_logits: Tensor, priors: Tensor) -> Tensor:
+    def decode(self, reg_logits: Tensor, priors_A3: Tensor) -> Tensor:
         """Boxes (B, A, 4), xyxy in input pixels, from box-distribution logits (fp32)."""
         shape = (*reg_logits.shape[:-1], 4, self.reg_max + 1)
         distribution = reg_logits.float().reshape(shape).softmax(-1)
         # multiply and sum: OpenVINO miscompiles softmax @ vector
-        distances = (distribution * self.bins).sum(-1) * priors[:, 2:3]
-        centres = priors[:, :2]
-        return torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=-1)
+        return decode_distances((distribution * self.bins).sum(-1), priors_A3)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy in input pixels and scores (B, A, C) after the sigmoid."""

@@ -81,6 +81,15 @@ def released_detectors(cases: Sequence[tuple[str, int]]) -> list[tuple[str, Grap
     return [(f"{n} at {s}", emit_detector(resolve_structure(n).with_image_size(s, s))) for n, s in cases]
 
 
+def standard_detectors() -> list[tuple[str, Graph]]:
+    """The 20 detectors that shipped CPU tables are checked on: released ones, and random ones from a fixed seed."""
+    cases = [(name, side) for name in ("Ns", "Nm", "Nl") for side in (320, 416)]
+    cases += [(name, side) for name in ("T", "S") for side in (320, 640)]
+    return [
+        *released_detectors(cases), *random_detectors(np.random.default_rng(0), 10, (256, 320, 416, 512, 640))
+    ]  # fmt: skip
+
+
 def kendall_tau(first: Floats, second: Floats) -> float:
     """Share of pairs in the same order less the share in the other one (no correction for ties)."""
     upper = np.triu_indices(len(first), 1)

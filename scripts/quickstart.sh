@@ -14,6 +14,6 @@ tinynas search --budget 6ms --device cpu --image-size 320 --num-classes 3 --out 
 tinynas train "$out/structure.txt" --data "$out/data" --out "$out/run" --epochs "${TINYNAS_EPOCHS:-12}"
 tinynas eval "$out/run/best.pt" --data "$out/data"
 tinynas export "$out/run/best.pt" --format openvino -o "$out/detector.xml"
-tinynas predict "$out/detector.xml" "$out/data/val2017" --out "$out/predictions"
+tinynas predict "$out/detector.xml" "$out/data/images/val" --out "$out/predictions"
 echo
 echo "Look at: $out/search.png  $out/network.png  and the pictures in $out/predictions"

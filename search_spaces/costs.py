@@ -113,7 +113,9 @@ def _op_params(graph: Graph, op: Op, deploy: bool) -> Dim:
     out = op.shape.channels
     weights = _product(_fan_in(graph, op), out)
     if op.reparam:
-        return weights + out if deploy else weights + _product(1 if op.depthwise else graph.in_channels(op), out) + 4 * out
+        return (
+            weights + out if deploy else weights + _product(1 if op.depthwise else graph.in_channels(op), out) + 4 * out
+        )
     return weights + (2 * out if op.norm else 0) + (out if op.bias else 0)
 
 

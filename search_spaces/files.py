@@ -1,32 +1,70 @@
-"""Writing files whole or not at all."""
+"""Text files read with a clear refusal, files written whole or not at all, folders checked before work starts."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from search_spaces.errors import UserError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write to a temporary name beside `path`, then rename."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+def read_text(path: Path, expected: str) -> str:
+    """The text of a UTF-8 file (a byte order mark is left out).
+
+    Raises UserError, with the line of the first foreign byte, for what is not UTF-8; `expected` ends the message.
+    """
     try:
-        partial.write_text(text)
-        partial.replace(path)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
+        raise UserError(
+            f"{path}:{line}: cannot be read as text (the byte {byte:#04x} is not UTF-8); expected {expected} in UTF-8"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 to a temporary name beside `path`, then rename. Raises UserError when that fails."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
+        ) from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and is deleted when it does not."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path, remedy: str = "choose another --out") -> None:
+    """Raise UserError unless `folder` can be written into, or made where it is not there yet. Makes nothing."""
+    existing = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path())
+    what = "it" if existing == folder else existing
+    if not existing.is_dir():
+        raise UserError(f"{folder}: {what} is a file, expected a folder; {remedy}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: {what} is read-only, expected a folder to write into; {remedy}")
 
 
 def claim_outputs(folder: Path, names: list[str], overwrite: bool) -> None:
-    """Make sure that the named files may be written into `folder`, which is made if need be.
+    """Make sure that the named files may be written into `folder`.
 
-    Raises UserError when one exists (unless `overwrite`), or when the folder cannot be made.
+    Raises UserError when one exists (unless `overwrite`), or when the folder cannot be made or written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from None
+    check_folder(folder)
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
         raise UserError(f"{folder / existing[0]}: exists already; choose another --out or say --overwrite")

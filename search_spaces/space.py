@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import read_text
 from search_spaces.plugins import plugin_names
 
 Range = Annotated[tuple[int, int], Field(description="lowest and highest value, both allowed")]
@@ -158,7 +159,7 @@ def load_space(name_or_path: str | Path) -> Space:
     if text in shipped_spaces():
         source = resources.files("search_spaces").joinpath("spaces", f"{text}.yaml").read_text()
     elif Path(text).is_file():
-        source = Path(text).read_text()
+        source = read_text(Path(text), "a space file")
     else:
         raise UserError(f"no space {text!r}: neither a file nor a shipped name; {nearest(text, shipped_spaces())}")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import read_text
 from search_spaces.public_formats import is_public_text, read_public
 from search_spaces.schema import FORMAT_VERSION, StructureModel
 from search_spaces.structure import Structure
@@ -52,17 +54,13 @@ def read_structure(path: Path, space: str | None = None) -> Structure:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise UserError(f"{path}: {size} bytes, a structure file has at most {MAX_BYTES}; is this another file?")
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}); expected a structure file") from None
-    return parse_structure(text, str(path), space)
+    return parse_structure(read_text(path, "a structure file"), str(path), space)
 
 
 def parse_structure(text: str, source: str = "<text>", space: str | None = None) -> Structure:
     """Parse a structure from text; `source` is named in errors. Raises UserError."""
     if is_public_text(text):
-        return read_public(text, source, space)
+        return _checked(read_public(text, source, space), source)
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -70,6 +68,7 @@ def parse_structure(text: str, source: str = "<text>", space: str | None = None)
         mark = getattr(error, "problem_mark", None)
         line = f"{source}:{mark.line + 1}" if mark else source
         raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a structure file") from None
+    _refuse_repeated_keys(node, source)
     if not isinstance(data, Mapping) or "stages" not in data:
         raise UserError(
             f"{source}: not a structure; expected YAML with the keys tinynas, image_size, space, stem, stages, neck, "
@@ -128,26 +127,58 @@ def _flow(value: Any) -> str:
     return str(value)
 
 
+def _checked(structure: Structure, source: str) -> Structure:
+    """A public text's structure, held to what a structure file may say. Raises UserError."""
+    try:
+        StructureModel.model_validate(yaml.safe_load(format_structure(structure)))
+    except ValidationError as error:
+        raise UserError(_first_problem(error, source, None)) from None
+    return structure
+
+
 def _first_problem(error: ValidationError, source: str, node: yaml.Node | None) -> str:
     """One line for the first problem found, with its line in the file, and how many more there are."""
-    problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    unknown = ("extra_forbidden", "invalid_key")
+    problems = sorted(error.errors(), key=lambda item: item["type"] not in unknown)
     problem = problems[0]
     location = list(problem["loc"])
+    if problem["type"] == "invalid_key":
+        location[-1] = str(location[-1])
     line = _line_of(node, location)
     key = ".".join(str(item + 1 if isinstance(item, int) else item) for item in location)
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in unknown:
         parent = _model_at(location[:-1])
         message = f"unknown key; {nearest(str(location[-1]), parent)}"
     elif problem["type"] == "missing":
         message = "this key is missing"
+    elif problem["type"] == "model_type":
+        message = f"{reprlib.repr(problem['input'])} found; expected the keys {', '.join(_model_at(location))}"
     elif problem["type"] != "value_error":
-        found = problem.get("input")
-        message = f"{found!r} found; {message[0].lower()}{message[1:]}"
+        message = f"{reprlib.repr(problem['input'])} found; {message[0].lower()}{message[1:]}"
     elif not location:
         line = _line_of(node, _location_from(message))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{source}:{line}: {key + ': ' if key else ''}{message}{more}"
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
+    """YAML takes the last of two equal keys without a word. Raises UserError with the line of the second."""
+    pending, seen = [node], set()
+    while pending:
+        node = pending.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending += node.value
+        elif isinstance(node, yaml.MappingNode):
+            pending += [value for _, value in node.value]
+            keys: set[str] = set()
+            for key, _ in node.value:
+                if str(key.value) in keys:
+                    raise UserError(f"{source}:{key.start_mark.line + 1}: {key.value}: this key occurs twice; keep one")
+                keys.add(str(key.value))
 
 
 def _location_from(message: str) -> list[str | int]:

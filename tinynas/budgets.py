@@ -65,5 +65,5 @@ def _parse(text: str, option: str, units: dict[str, float], expected: str) -> fl
         raise UserError(f"{option} {text!r}: {what}; expected {expected}")
     value = float(match.group(1)) * units[unit]
     if not value > 0 or value == float("inf"):
-        raise UserError(f"{option} {text!r}: must be above zero; expected {expected}")
+        raise UserError(f"{option} {text!r}: must be above zero and finite; expected {expected}")
     return value

@@ -6,7 +6,9 @@ A mistake of the user's (UserError) is one line on stderr and exit code 2; Ctrl-
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
+from typing import Any, TextIO
 
 import typer
 
@@ -42,6 +44,7 @@ def build_app() -> typer.Typer:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    warnings.showwarning = _show_warning
     try:
         code = build_app()(args=arguments, standalone_mode=False)
     except UserError as error:
@@ -53,13 +56,30 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
-        # click's usage errors (unknown option, missing argument) know how to show themselves
-        show = getattr(error, "show", None)
-        if show is None:
+        # click's usage errors (unknown option, missing argument) know their message and their command
+        if not hasattr(error, "format_message"):
             raise
-        show()
+        _show_usage_error(error)
         return int(getattr(error, "exit_code", 2))
     return code if isinstance(code, int) else 0
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
+    """A warning is one line on stderr, without the place in the code that it came from."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _show_usage_error(error: Any) -> None:
+    """One line like every other mistake's; no arguments at all show the help."""
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if not message or "\n" in message:
+        error.show()
+    else:
+        see = f"; see {context.command_path} -h" if context is not None else ""
+        print(f"error: {message[0].lower()}{message[1:]}{see}", file=sys.stderr)
 
 
 def run() -> None:

@@ -141,8 +141,11 @@ def pack(
 ) -> tuple[Annotations, DataReport]:
     """Sort boxes by image, clip them to their image, drop those under 1 px, and count both.
 
-    `source` names the split in the report. Raises UserError when there is no image.
+    `source` names the split in the report. Raises UserError when there is no image or a class name occurs twice.
     """
+    twice = next((name for i, name in enumerate(class_names) if name in class_names[:i]), None)
+    if twice is not None:
+        raise UserError(f"{source}: two classes are named {twice!r}; expected every name once, rename or merge them")
     if not image_paths:
         raise UserError(f"{source}: no images found; expected at least one image listed in this split")
     sizes = np.asarray(sizes_hw, dtype=np.int32).reshape(-1, 2)

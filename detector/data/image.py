@@ -37,9 +37,10 @@ def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_
 
 def check_image(path: Path, expected_hw: tuple[int, int]) -> None:
     """Raise what `read_image` would for a missing, cut or wrongly sized file, without decoding its pixels."""
-    if _is_truncated(_bytes_of(path)):
+    data = _bytes_of(path)
+    if _is_truncated(data):
         raise UserError(f"{path}: the image file is cut short; copy it again, or remove it from the split")
-    size = image_size(path)
+    size = _size_of(data, path)
     if size not in (tuple(expected_hw), tuple(expected_hw)[::-1]):
         raise _wrong_size(path, size, expected_hw)
 
@@ -49,21 +50,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises UserError naming the file when it is missing or unreadable.
     """
-    data = _bytes_of(path)
-    raw = data.tobytes()
-    if raw[:8] == b"\x89PNG\r\n\x1a\n" and len(raw) >= 24 and b"eXIf" not in raw:
-        return int.from_bytes(raw[20:24], "big"), int.from_bytes(raw[16:20], "big")
-    if raw[:2] == b"\xff\xd8":
-        size = _jpeg_size(raw)
-        if size is not None and b"Exif\0" not in raw[:4096]:
-            return size
-        if size is not None:
-            # Decoding an eighth of the picture is the cheap way to learn whether EXIF turns it.
-            small = _decode(data, cv2.IMREAD_REDUCED_COLOR_8, path)
-            turned = (small.shape[0] > small.shape[1]) != (size[0] > size[1])
-            return (size[1], size[0]) if turned else size
-    image = _decode(data, cv2.IMREAD_COLOR, path)
-    return image.shape[0], image.shape[1]
+    return _size_of(_bytes_of(path), path)
 
 
 def resize_stretch(
@@ -92,6 +79,23 @@ def _bytes_of(path: Path) -> Image:
     if data.size == 0:
         raise UserError(f"{path}: the image file is empty; copy it again, or remove it from the split")
     return data
+
+
+def _size_of(data: Image, path: Path) -> tuple[int, int]:
+    raw = data.tobytes()
+    if raw[:8] == b"\x89PNG\r\n\x1a\n" and len(raw) >= 24 and b"eXIf" not in raw:
+        return int.from_bytes(raw[20:24], "big"), int.from_bytes(raw[16:20], "big")
+    if raw[:2] == b"\xff\xd8":
+        size = _jpeg_size(raw)
+        if size is not None and b"Exif\0" not in raw[:4096]:
+            return size
+        if size is not None:
+            # Decoding an eighth of the picture is the cheap way to learn whether EXIF turns it.
+            small = _decode(data, cv2.IMREAD_REDUCED_COLOR_8, path)
+            turned = (small.shape[0] > small.shape[1]) != (size[0] > size[1])
+            return (size[1], size[0]) if turned else size
+    image = _decode(data, cv2.IMREAD_COLOR, path)
+    return image.shape[0], image.shape[1]
 
 
 def _decode(data: Image, flags: int, path: Path) -> Image:

@@ -15,6 +15,7 @@ from detector.data import formats
 from detector.data.annotations import Annotations, RawBoxes, pack
 from detector.data.image import Image
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import check_folder
 
 CORNERS = {"disc": 48, "square": 4, "triangle": 3}
 """The shapes that can be drawn, with their number of polygon corners."""
@@ -46,6 +47,7 @@ def write_sample_data(
         raise UserError("sample data: expected at least one class, one training image and sides of at least 32 px")
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not overwrite):
         raise UserError(f"{directory}: already exists and is not empty; choose another folder or pass --overwrite")
+    check_folder(directory.parent, "choose another folder")
     formats.get(format)
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")

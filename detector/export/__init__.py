@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder
 from search_spaces.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def output_files(path: Path, format_name: str) -> list[Path]:
     """The files that an export to `path` consists of. Raises UserError when the suffix does not fit the format."""
     suffixes = load_plugin("detector.export", format_name).SUFFIXES
     if path.suffix != suffixes[0]:
-        raise UserError(f"{path}: a {format_name} model's file ends in {suffixes[0]}")
+        raise UserError(f"{path}: expected a file name that ends in {suffixes[0]}, as {format_name} models do")
     return [path.with_suffix(suffix) for suffix in suffixes]
 
 
@@ -82,6 +83,7 @@ def export_checkpoint(
     existing = next((file for file in files if file.exists()), None)
     if existing is not None and not overwrite:
         raise UserError(f"{existing}: exists already; choose another -o or say --overwrite")
+    check_folder(path.parent, "choose another -o")
     card = _card(checkpoint, settings)
     network = checkpoint.network()
     raw = trace(network.deploy(), card)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from detector.data.augment import AugmentConfig
 from detector.losses import LossConfig
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import read_text
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -157,9 +158,7 @@ def dump(config: TrainConfig) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); expected a YAML file of training settings") from None
+        data = yaml.safe_load(read_text(path, "a YAML file of training settings"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)

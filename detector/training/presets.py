@@ -20,8 +20,8 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
 }
 _SMALL: dict[str, Any] = {
     "epochs": 100,
-    "batch_size": 16,
-    "optimizer": {"name": "adamw", "learning_rate_per_image": 2e-3 / 16, "weight_decay": 1e-2, "clip_norm": 35.0},
+    "batch_size": 8,
+    "optimizer": {"name": "adamw", "learning_rate_per_image": 1e-3 / 8, "weight_decay": 1e-2, "clip_norm": 35.0},
     "schedule": {"warmup_epochs": 3, "warmup_min_steps": 60, "warmup_max_share": 0.15, "no_aug_max_share": 0.15},
     "ema": {"decay": 0.998, "ramp_steps": 100, "memory_share": 0.05},
     "augment": {

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from detector.checkpoint import replacing
+from search_spaces.files import write_text
 
 
 class RunLog:
@@ -31,10 +31,5 @@ class RunLog:
         writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        _write(self._folder / "metrics.csv", table.getvalue())
-        _write(self._folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+        write_text(self._folder / "metrics.csv", table.getvalue())
+        write_text(self._folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))

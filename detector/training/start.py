@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detector.checkpoint import Checkpoint, load_checkpoint, replacing, transfer
+from detector.checkpoint import Checkpoint, load_checkpoint, transfer
 from detector.criterion import DetectionCriterion
 from detector.data.annotations import Annotations
-from detector.data.dataset import DetectionDataset
+from detector.data.dataset import DetectionDataset, check_images
 from detector.data.formats import load_split
 from detector.data.loader import build_loader
 from detector.network import Network
@@ -30,11 +30,14 @@ from detector.training.run_log import RunLog
 from detector.training.schedule import build_schedule
 from detector.training.step import Stepper
 from search_spaces.errors import UserError
+from search_spaces.files import write_text
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
 
 RUN_FILES = ("best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt")
 """What a run writes into its folder."""
+MIN_SHARE_OF_WEIGHTS = 0.5
+"""Of a network, to be found in the checkpoint that it starts from: models of one family share up to 0.28 by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,28 @@ class Splits:
 
 
 def load_splits(data: Path, say: Say) -> Splits:
-    """Both splits, the validation classes matched to the training ones by name. Raises UserError for unsound data."""
+    """Both splits, the validation classes matched to the training ones by name, every picture looked at.
+
+    Raises UserError for unsound data and for pictures that are missing, cut short or of another size.
+    """
     train, report = load_split(data, "train")
     say(str(report))
-    if not len(train.labels):
-        raise UserError(f"{data}: the training split has {len(train)} images but not one box; nothing can be learnt")
+    _refuse_without_boxes(train, f"{data}: the training split", "nothing can be learnt")
     val, report = load_split(data, "val", train.class_names)
     say(str(report))
+    _refuse_without_boxes(val, f"{data}: the validation split", "no epoch can be called the best")
+    for split in (train, val):
+        check_images(split)
     return Splits(str(data), train, val)
+
+
+def _refuse_without_boxes(split: Annotations, name: str, why: str) -> None:
+    if split.ignore.all():
+        crowds = f" ({len(split.ignore)} crowd or difficult ones aside)" if len(split.ignore) else ""
+        raise UserError(
+            f"{name} has {len(split)} images but not one box{crowds}, {why}; "
+            "look whether the annotation files are where the layout has them"
+        )
 
 
 def new_run(
@@ -84,8 +101,7 @@ def new_run(
         for name in RUN_FILES:
             (folder / name).unlink(missing_ok=True)
         for name, text in (("structure.txt", format_structure(structure)), ("config.yaml", dump(config))):
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text)
+            write_text(folder / name, text)
     return run
 
 
@@ -200,8 +216,13 @@ def _start_from(network: Network, checkpoint: Checkpoint, class_names: Sequence[
     if tuple(class_names) != checkpoint.class_names:
         weights = {key: value for key, value in weights.items() if not (key.startswith("head.") and ".cls." in key)}
     missing = transfer(weights, network)
-    if len(missing) == len(network.state_dict()):
-        raise UserError(f"{source}: none of its weights fit this structure; it is a checkpoint of another model")
+    sizes = {key: value.numel() for key, value in network.state_dict().items()}
+    share = 1 - sum(sizes[key] for key in missing) / sum(sizes.values())
+    if share < MIN_SHARE_OF_WEIGHTS:
+        raise UserError(
+            f"{source}: a checkpoint of another model, only {share:.0%} of this structure's weights are in it; expected a "
+            "checkpoint of the same structure (any classes, any image size), or none"
+        )
     shown = ", ".join(missing[:12]) + (f" and {len(missing) - 12} more" if len(missing) > 12 else "")
     say(f"weights from {source}; not loaded, fresh: {shown or 'nothing'}")
 

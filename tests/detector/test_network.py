@@ -47,7 +47,7 @@ def conv_macs(network: Network, size: tuple[int, int]) -> dict[str, int]:
     """Per part, from torch's own counter, which tells modules apart by their path."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, 3, *size, device="meta"))
-    flops = {part: 0 for part in (*PARTS, "total")}
+    flops = dict.fromkeys((*PARTS, "total"), 0)
     for name, kinds in counter.get_flop_counts().items():
         convolutions = sum(count for kind, count in kinds.items() if "convolution" in str(kind))
         words = name.split(".")
@@ -85,8 +85,8 @@ def test_torch_counts_the_published_macs(name):
 def test_thop_counts_the_published_params(name):
     structure = resolve_structure(name)
     network = Network(structure).eval().merge_branches()
-    # thop counts what lies in modules that it knows; the head's three scalars are bare parameters
     _, found = profile(network, (torch.zeros(1, 3, 64, 64),), verbose=False)
+    # thop counts modules of types that it knows; the three scalars of the head are not in one
     assert found == FIGURES[name]["params_deploy"]["total"] - 3
 
 

@@ -50,6 +50,12 @@ def test_contradictions_are_refused(tmp_path, old, new, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_space_file_that_is_no_text(tmp_path):
+    (tmp_path / "my.yaml").write_bytes(b"name: d\xe9s\n")
+    with pytest.raises(UserError, match=r"my\.yaml:1: cannot be read as text.*expected a space file"):
+        load_space(tmp_path / "my.yaml")
+
+
 @pytest.mark.parametrize(("text", "size"), [("640", (640, 640)), ("480x640", (480, 640)), (" 96 X 32 ", (96, 32))])
 def test_image_sizes(text, size):
     assert parse_image_size(text) == size

@@ -47,6 +47,12 @@ def test_the_good_file_reads():
         ("stride: 1", "stride: 2", 5, ["strides"]),
         ("reg_max: 7, ", "", 15, ["reg_max", "missing"]),
         ("tinynas: 1", "tinynas: 9", 1, ["version 9", "reads 1"]),
+        ("out: 8, kernel: 3}", "out: 8, out: 16}", 4, ["out: this key occurs twice"]),
+        ("spp: true", "space: csp", 12, ["space: this key occurs twice"]),
+        ("spp: true", "7: true", 12, ["7: unknown key"]),
+        ("{kind: focus, out: 8, kernel: 3}", "focus", 4, ["stem: 'focus' found", "the keys kind, out, kernel"]),
+        ("{in: 8, out: 16, hidden: 8, depth: 1, stride: 2, kernel: 3}", "3", 6, ["stages.1: 3 found", "the keys in, out"]),
+        ("spp: true", "spp: &a [*a]", 12, ["spp", "a valid boolean"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(old, new, line, words):

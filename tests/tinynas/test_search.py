@@ -50,7 +50,7 @@ def test_one_seed_one_file(tmp_path):
 
 @pytest.mark.parametrize("space", ["res", "csp", "mob"])
 def test_all_limits_hold_together(tmp_path, space):
-    limits = {"res": ("9M", "5G", "17"), "csp": ("20M", "14G", "21"), "mob": ("1.6M", "0.8G", "19")}[space]
+    limits = {"res": ("11M", "7G", "19"), "csp": ("20M", "14G", "21"), "mob": ("1.6M", "0.8G", "28")}[space]
     options = ["--max-params", limits[0], "--max-macs", limits[1], "--max-layers", limits[2], "--max-memory", "64MB"]
     assert search(tmp_path, "--space", space, *options) == 0
     totals = explain(resolve_structure(tmp_path / "structure.txt")).totals
@@ -78,8 +78,8 @@ def test_image_size_and_classes_are_priced(tmp_path):
         (["--budget", "3.8ms"], "go together"),
         (["--device", "t4"], "go together"),
         ([], "no budget"),
-        (["--max-macs", "5G", "--space", "ress"], "did you mean res"),
-        (["--max-macs", "5G", "--image-size", "100"], "not a multiple of 32"),
+        (["--max-macs", "8G", "--space", "ress"], "did you mean res"),
+        (["--max-macs", "8G", "--image-size", "100"], "not a multiple of 32"),
         (["--max-macs", "1M"], "reachable range"),
         (["--max-layers", "3"], "reachable range"),
     ],
@@ -94,10 +94,10 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys, options, words)
 
 def test_earlier_results_are_not_overwritten(tmp_path, capsys):
     (tmp_path / "structure.txt").write_text("mine")
-    assert search(tmp_path, "--max-macs", "5G") == 2
+    assert search(tmp_path, "--max-macs", "8G") == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "structure.txt").read_text() == "mine"
-    assert search(tmp_path, "--max-macs", "5G", "--overwrite") == 0
+    assert search(tmp_path, "--max-macs", "8G", "--overwrite") == 0
     assert (tmp_path / "structure.txt").read_text() != "mine"
 
 
@@ -113,7 +113,7 @@ def test_ctrl_c_keeps_what_was_found(tmp_path, monkeypatch, capsys):
             yield pool
 
     monkeypatch.setattr(module, "evolve", interrupted)
-    assert search(tmp_path, "--max-macs", "5G") == 130
+    assert search(tmp_path, "--max-macs", "8G") == 130
     assert "interrupted after 4,096 of 6,000" in capsys.readouterr().out
     assert json.loads((tmp_path / "search.json").read_text())["interrupted"] is True
     resolve_structure(tmp_path / "structure.txt")
@@ -152,7 +152,7 @@ def test_the_search_finds_the_optimum_of_a_tiny_space(tmp_path):
 def test_neither_search_nor_explain_imports_torch(tmp_path):
     code = (
         "import sys; from tinynas.cli import main; "
-        f"assert main(['search', '--max-macs', '5G', '--evaluations', '500', '--out', {str(tmp_path)!r}]) == 0; "
+        f"assert main(['search', '--max-macs', '8G', '--evaluations', '500', '--out', {str(tmp_path)!r}]) == 0; "
         "assert main(['explain', 'S', '--device', 't4', '--json']) == 0; "
         "sys.exit(int('torch' in sys.modules))"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder
 
 if TYPE_CHECKING:
     from detector.checkpoint import Checkpoint
@@ -30,6 +31,7 @@ def run(
     target = out or source.with_suffix(".pt")
     if target.exists() and (not overwrite or target.resolve() == source.resolve()):
         raise UserError(f"{target}: exists already; choose another -o or say --overwrite")
+    check_folder(target.parent, "choose another -o")
     from detector.checkpoint import save_checkpoint
 
     checkpoint = _converted(source, structure, class_names.split(",") if class_names else [])

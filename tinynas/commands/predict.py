@@ -22,7 +22,7 @@ def run(
     ] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, help="Per image; the model's own if not given.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Write into a folder that is not empty.")] = False,
-) -> int:
+) -> None:
     """Find objects in pictures: boxes drawn, JSON written."""
     import sys
 
@@ -42,8 +42,7 @@ def run(
     with tqdm(total=len(pictures), unit="image", desc="predict", disable=None if len(pictures) > 1 else True) as bar:
         report = predict_pictures(backend, pictures, root, out, model=str(model), advance=bar.update)
     for _, reason in report.skipped:
-        print(f"{'skipped' if report.images else 'error'}: {reason}", file=sys.stderr)
+        print(f"skipped: {reason}", file=sys.stderr)
     skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
     found = f"{report.num_detections} detections in {len(report.images)} images{skipped}"
     print(f"{found}; wrote {out} and {out / JSON_NAME}")
-    return 0 if report.images else 2

@@ -32,5 +32,5 @@ def run(
         overwrite=overwrite,
     )
     print(
-        f"wrote {train} training and {val} validation images to {directory}; next: tinynas train S --data {directory}"
+        f"wrote {train} training and {val} validation images to {directory}; next: tinynas train Ns --data {directory}"
     )

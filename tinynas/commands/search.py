@@ -47,6 +47,7 @@ def run(
             bar.update(pool.evaluated - bar.n)
 
         result = run_search(plan, progress)
+    out.mkdir(parents=True, exist_ok=True)
     write_result(result, out)
     _print_summary(result, out)
     return 130 if result.interrupted else 0

@@ -10,6 +10,7 @@ import typer
 
 from detector.training.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
 
 ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations"
@@ -128,8 +129,7 @@ def _fit(start: Any, folder: Path) -> None:
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
-    if folder.is_file():
-        raise UserError(f"{folder}: a file; --out expects a folder")
+    check_folder(folder)
     if folder.is_dir() and any(folder.iterdir()) and not overwrite and _is_first_process():
         raise UserError(
             f"{folder}: already exists and is not empty; pass --overwrite to replace it, --resume {folder} to go on with "

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
 from search_spaces.errors import UserError
+from search_spaces.files import read_text
 
 _ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _COLUMNS = 8  # image id, category id, x, y, w, h, crowd, area
@@ -138,7 +139,7 @@ def _read(path: Path) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
         return None
 
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), object_hook=take)
+        document = json.loads(read_text(path, "a COCO instances file"), object_hook=take)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: the JSON does not parse ({error.msg}); restore the file") from error
     if not isinstance(document, dict) or not isinstance(document.get("annotations"), list):

@@ -18,6 +18,7 @@ import numpy as np
 from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
 from detector.data.image import IMAGE_SUFFIXES, image_size
 from search_spaces.errors import UserError
+from search_spaces.files import read_text
 
 _SPLITS = ("train", "val", "test")
 
@@ -83,7 +84,7 @@ def _list_file(root: Path, split: str) -> Path:
 
 def _stems(root: Path, split: str) -> list[str]:
     listing = _list_file(root, split)
-    stems = [line.split()[0] for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = [line.split()[0] for line in read_text(listing, "one image name per line").splitlines() if line.strip()]
     if not stems:
         raise UserError(f"{listing}: no images; expected one image name per line")
     return stems
@@ -93,7 +94,8 @@ def _class_names(root: Path, split: str, found: list[str]) -> tuple[str, ...]:
     for name in ("classes.txt", "labels.txt"):
         listing = root / name
         if listing.is_file():
-            return tuple(line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
+            lines = read_text(listing, "one class name per line").splitlines()
+            return tuple(line.strip() for line in lines if line.strip())
     if split == "train" or not _list_file(root, "train").is_file():
         return tuple(found)
     train = (_parse(root / "Annotations" / f"{stem}.xml") for stem in _stems(root, "train"))
@@ -129,7 +131,8 @@ def _number(node: ElementTree.Element, tag: str, path: Path, default: str | None
     try:
         return float(text or "")
     except ValueError:
-        raise UserError(f"{path}: <{tag}> is {text!r}; expected a number of pixels") from None
+        found = "missing" if text is None else repr(text)
+        raise UserError(f"{path}: <{tag}> is {found}; expected a number of pixels") from None
 
 
 def _locate(root: Path, stems: list[str], pictures: list[_Picture]) -> list[Path]:

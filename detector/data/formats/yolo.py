@@ -17,6 +17,7 @@ import yaml
 from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
 from detector.data.image import IMAGE_SUFFIXES, image_size
 from search_spaces.errors import UserError
+from search_spaces.files import read_text
 
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
@@ -98,7 +99,7 @@ def _config(root: Path) -> tuple[dict[str, Any], Path]:
     if path is None:
         return {}, root
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(read_text(path, "a data.yaml"))
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
         raise UserError(f"{path}:{line}: the YAML does not parse; expected keys train, val and names") from error
@@ -133,7 +134,7 @@ def _names(config: dict[str, Any], root: Path, folder: Path) -> list[str]:
             raise UserError(
                 f"{root}: no class names; expected 'names' in data.yaml, or a classes.txt with one per line"
             )
-        names = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(listing, "one class name per line").splitlines() if line.strip()]
     if isinstance(names, dict):
         if sorted(names) != list(range(len(names))):
             raise UserError(f"{root}: 'names' has the keys {sorted(map(str, names))}; expected 0..{len(names) - 1}")
@@ -150,7 +151,7 @@ def _pictures(source: Path) -> list[Path]:
         return sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not source.is_file():
         raise UserError(f"{source}: no such folder or list of images; correct the split's entry in data.yaml")
-    lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_text(source, "one image path per line").splitlines()]
     paths = [source.parent / line for line in lines if line]
     for number, path in enumerate(paths, start=1):
         if not path.is_file():
@@ -172,20 +173,23 @@ def _parse(path: Path, names: Sequence[str]) -> list[tuple[int, tuple[float, flo
     if not path.is_file():
         return []
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "lines 'class cx cy w h'").splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
         try:
-            label, values = int(float(fields[0])), [float(field) for field in fields[1:]]
-        except ValueError:
-            values, label = [], 0
+            number_of_class, *values = (float(field) for field in fields)
+            label = int(number_of_class)
+        except (ValueError, OverflowError):
+            values, number_of_class, label = [], 0, 0
         if len(values) != 4 and (len(values) < 6 or len(values) % 2):
             raise UserError(
                 f"{path}:{number}: {line.strip()[:40]!r}; expected 'class cx cy w h' or 'class x y x y x y ...'"
             )
-        if not 0 <= label < len(names):
-            raise UserError(f"{path}:{number}: class index {label}; expected 0..{len(names) - 1} ({len(names)} names)")
+        if label != number_of_class or not 0 <= label < len(names):
+            raise UserError(
+                f"{path}:{number}: class index {fields[0]}; expected 0..{len(names) - 1} ({len(names)} names)"
+            )
         if max(map(abs, values)) > 2:
             raise UserError(f"{path}:{number}: {max(values):g} is not normalised; expected values from 0 to 1")
         found.append((label, _box(values)))

@@ -142,6 +142,9 @@ def test_sample_data_is_not_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / "notes.txt").exists()
     with pytest.raises(UserError, match="unknown sample class 'disk'; did you mean disc"):
         write_sample_data(tmp_path / "new", classes=("disk",))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="file: it is a file, expected a folder"):
+        write_sample_data(tmp_path / "file" / "data", 1, 1, (64, 64))
     assert [path.name for path in tmp_path.parent.iterdir() if path.name.startswith(f".{tmp_path.name}")] == []
 
 

@@ -90,6 +90,8 @@ def test_coco_beside_the_pictures(tmp_path: Path) -> None:
         ({"categories": []}, "'categories' is empty"),
         ({"categories": [{"id": "x", "name": "cat"}]}, r"categories\[0\] has the id 'x'; expected an integer"),
         ({"categories": [{"id": 9, "name": "cat"}, {"id": 9, "name": "dog"}]}, "an id occurs twice in 'categories'"),
+        ({"categories": [{"id": 9, "name": "cat"}, {"id": 3, "name": "cat"}]}, "two classes are named 'cat'"),
+        ({"images": [3]}, r"images\[0\] has no 'id'"),
     ],
 )
 def test_coco_mistakes(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
@@ -111,6 +113,8 @@ def test_coco_json_that_does_not_parse_names_the_line(tmp_path: Path) -> None:
         ("0 .5 .5 .2", "a.txt:1: '0 .5 .5 .2'; expected 'class cx cy w h'"),
         ("cat .5 .5 .2 .2", "expected 'class cx cy w h'"),
         ("0 100 50 20 20", "a.txt:1: 100 is not normalised"),
+        ("0.5 .5 .5 .2 .2", "a.txt:1: class index 0.5; expected 0..1"),
+        ("nan .5 .5 .2 .2", "expected 'class cx cy w h'"),
     ],
 )
 def test_yolo_bad_lines(tmp_path: Path, line: str, expected: str) -> None:
@@ -126,6 +130,8 @@ def test_yolo_bad_lines(tmp_path: Path, line: str, expected: str) -> None:
         ("train: images/train\nnames: {1: cat, 2: dog}\n", "expected 0..1"),
         ("train: images/nowhere\nnames: [cat, dog]\n", "no such folder"),
         ("train: [\n", "does not parse"),
+        ("- train\n", "expected keys train, val and names; found list"),
+        ("train: images/train\nnames: [cat, cat]\n", "two classes are named 'cat'"),
         ("val: images/train\nnames: [cat, dog]\n", "no 'train' split; found: val"),
     ],
 )
@@ -166,6 +172,84 @@ def test_voc_without_size_reads_the_header_and_clips(tmp_path: Path) -> None:
 def test_voc_number_that_is_none(tmp_path: Path) -> None:
     voc(tmp_path, "<annotation><object><name>x</name><bndbox><xmin>a</xmin></bndbox></object></annotation>")
     assert "<bndbox/xmin> is 'a'" in message(tmp_path)
+
+
+def test_voc_box_that_is_missing(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation><object><name>x</name></object></annotation>")
+    assert "a.xml: <bndbox/xmin> is missing; expected a number of pixels" in message(tmp_path)
+
+
+def test_voc_object_without_a_name_and_image_without_a_file(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation><object/></annotation>")
+    assert "a.xml: an object has no <name>" in message(tmp_path)
+    (tmp_path / "Annotations" / "a.xml").unlink()
+    assert "a.xml: no annotation file for an image of the split" in message(tmp_path)
+
+
+def test_splits_without_images(tmp_path: Path) -> None:
+    voc(tmp_path / "voc", "<annotation/>")
+    (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt").write_text("\n")
+    assert "train.txt: no images; expected one image name per line" in message(tmp_path / "voc")
+    yolo(tmp_path / "yolo", "")
+    (tmp_path / "yolo" / "images" / "train" / "a.jpg").unlink()
+    assert "no images for the 'train' split" in message(tmp_path / "yolo")
+
+
+def test_images_without_boxes_stay(tmp_path: Path) -> None:
+    voc(tmp_path / "voc", "<annotation/>")
+    yolo(tmp_path / "yolo", "")
+    coco(tmp_path / "coco", annotations=[])
+    for name in ("voc", "yolo", "coco"):
+        found, report = load_split(tmp_path / name, "train")
+        assert (len(found), report.images_without_boxes, report.boxes) == (1, 1, 0)
+        assert len(found.boxes_of(0).labels) == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "kept", "clipped", "dropped"),
+    [
+        ([-10, -10, 200, 200], [[0, 0, 48, 32]], 1, 0),
+        ([500, 500, 10, 10], [], 0, 1),
+        ([5, 5, 0, 10], [], 0, 1),
+        ([30, 30, -10, -10], [], 0, 1),
+        ([float("nan"), 5, 5, 5], [], 0, 1),
+    ],
+)
+def test_boxes_outside_and_degenerate_are_counted(
+    tmp_path: Path, box: list[float], kept: list[list[float]], clipped: int, dropped: int
+) -> None:
+    coco(tmp_path, annotations=[{"id": 1, "image_id": 7, "category_id": 9, "bbox": box}])
+    found, report = load_split(tmp_path, "train")
+    assert found.boxes_xyxy.tolist() == kept
+    assert (report.boxes, report.clipped, report.dropped) == (len(kept), clipped, dropped)
+    assert f"{clipped} boxes clipped at the border, {dropped} dropped" in str(report)
+
+
+def test_annotations_that_are_not_utf8_name_file_and_line(tmp_path: Path) -> None:
+    bad = "d\xe9s".encode("latin-1")
+    voc(tmp_path / "voc", "<annotation/>")
+    label = yolo(tmp_path / "yolo", "")
+    file = coco(tmp_path / "coco")
+    for path, expected in (
+        (tmp_path / "voc" / "classes.txt", "one class name per line"),
+        (tmp_path / "voc" / "ImageSets" / "Main" / "train.txt", "one image name per line"),
+        (tmp_path / "voc" / "Annotations" / "a.xml", "the XML does not parse"),
+        (label, "lines 'class cx cy w h'"),
+        (tmp_path / "yolo" / "data.yaml", "a data.yaml"),
+        (file, "a COCO instances file"),
+    ):
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes(bad)
+        said = message(tmp_path / path.relative_to(tmp_path).parts[0])
+        assert said.startswith(f"{path}:1: ")
+        assert expected in said
+        path.unlink() if before is None else path.write_bytes(before)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = coco(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(load_split(tmp_path, "train")[0]) == 1
 
 
 def test_folders_of_no_known_layout(tmp_path: Path) -> None:

@@ -117,6 +117,10 @@ def test_nothing_to_read(
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+        assert not (tmp_path / f"out-{source.name}").exists()
+    (tmp_path / "file").write_text("x")
+    assert predict(models["pt"], pictures, tmp_path / "file" / "out") == 2
+    assert "is a file, expected a folder" in capsys.readouterr().err
 
 
 def test_what_is_not_a_model(

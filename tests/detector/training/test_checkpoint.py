@@ -51,12 +51,22 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("write", [_garbage, _pickle, _tensor, _public, _empty])
+def _plain_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"model": 1}))
+
+
+def _python_object(path: Path) -> None:
+    torch.save({"model": Path("code that must not run")}, path)
+
+
+@pytest.mark.parametrize("write", [_garbage, _pickle, _plain_pickle, _python_object, _tensor, _public, _empty])
 def test_what_is_no_checkpoint_is_one_line(write: object, tmp_path: Path) -> None:
     write(tmp_path / "x.pt")  # type: ignore[operator]
     with pytest.raises(UserError) as error:
         load_checkpoint(tmp_path / "x.pt")
     assert "\n" not in str(error.value)
+    assert "Weights only load failed" not in str(error.value)
+    assert ("it holds Python code" in str(error.value)) == (write is _python_object)
     assert ("import-weights" in str(error.value)) == (write is _public)
 
 
@@ -75,6 +85,26 @@ def test_damaged_checkpoints(checkpoint: Checkpoint, tmp_path: Path) -> None:
     save_checkpoint(replace(checkpoint, class_names=("cat",)), path)
     with pytest.raises(UserError, match="1 class names"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("structure", 3), ("class_names", "cat"), ("weights", 3), ("weights", {"a": 3}), ("ema", 3), ("config", None),
+        ("preprocessing", None), ("training", []),
+    ],
+)  # fmt: skip
+def test_parts_of_another_type(checkpoint: Checkpoint, tmp_path: Path, key: str, value: object) -> None:
+    save_checkpoint(checkpoint, tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    torch.save({**content, key: value}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=rf"a\.pt: its '?{key}"):
+        load_checkpoint(tmp_path / "a.pt")
+    del content[key]
+    torch.save(content, tmp_path / "a.pt")
+    if key != "ema":
+        with pytest.raises(UserError, match=rf"its '{key}' is missing"):
+            load_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_failed_write_keeps_the_old_file(

@@ -1,0 +1,99 @@
+"""The commands' refusals: one line on stderr, exit code 2, and nothing left behind."""
+
+import pytest
+
+from search_spaces.text import resolve_structure, shipped_names
+from tinynas.cli import main
+
+
+def refused(arguments, capsys):
+    capsys.readouterr()
+    assert main([str(word) for word in arguments]) == 2
+    error = capsys.readouterr().err
+    last = error.replace("\r", "\n").rstrip("\n").splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "Traceback" not in error
+    return last
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["explain", "Sx"], "neither a file nor a shipped name; did you mean S"),
+        (["explain", "S", "--device", "t44"], "unknown device 't44': did you mean t4"),
+        (["explain", "S", "--image-size", "650"], "650 is not a multiple of 32; the nearest is 640"),
+        (["explain", "."], "no structure '.'"),
+        (["train", "S"], "no data: pass --data (a folder or YAML with VOC, COCO or YOLO annotations)"),
+        (["train", "S", "--data", "nowhere"], "nowhere: no such folder or file"),
+        (["eval", "best.pt"], "no such file; expected a checkpoint"),
+        (["export", "best.pt"], "no such file; expected a checkpoint"),
+        (["export", "best.pt", "--format", "onxx"], "unknown export 'onxx': did you mean onnx"),
+        (["export", "best.pt", "--batch", "0"], "--batch 0: expected a number from 1 to 1024, or dynamic"),
+        (["predict", "best.pt", "."], "no pictures in this folder"),
+        (["import-weights", "a.pth", "--model", "S"], "no such file; expected a checkpoint"),
+        (["import-weights", "a.pth", "--model", "SS"], "did you mean S"),
+        (["sample-data", "d", "--format", "cocoo"], "unknown data format 'cocoo'; did you mean coco"),
+        (["sample-data", "d", "--size", "100"], "100 is not a multiple of 32"),
+        (["search", "--budget", "3.8ms", "--device", "t4", "--space", "rex"], "no space 'rex'"),
+        (["search", "--evaluations", "0"], "greater than or equal to 1; see "),
+        (["sample-data", "d", "--image-size", "64"], "no such option: --image-size"),
+        (["explain"], "missing argument"),
+        (["train", "S", "--data"], "option '--data' requires an argument"),
+        (["serch"], "no such command 'serch'. Did you mean 'search'?"),
+    ],
+)
+def test_one_line_and_nothing_left(arguments, expected, here, capsys):
+    assert expected in refused(arguments, capsys)
+    assert not list(here.iterdir())
+
+
+def test_outputs_below_a_file(here, capsys):
+    (here / "file").write_text("x")
+    for arguments in (
+        ["sample-data", "file/d"],
+        ["search", "--budget", "3.8ms", "--device", "t4", "--out", "file/d"],
+        ["import-weights", "a.pth", "--model", "S", "-o", "file/a.pt"],
+    ):
+        assert "file is a file, expected a folder" in refused(arguments, capsys).replace(
+            "it is a file", "file is a file"
+        )
+    assert [path.name for path in here.iterdir()] == ["file"]
+
+
+def test_an_unreachable_budget_leaves_no_folder(here, capsys):
+    options = ["--budget", "0.01ms", "--device", "t4", "--evaluations", "3000", "--out", "out"]
+    assert "the reachable range is" in refused(["search", *options], capsys)
+    assert not list(here.iterdir())
+
+
+def test_an_existing_search_is_kept(here, capsys):
+    (here / "structure.txt").write_text("mine")
+    error = refused(["search", "--budget", "3.8ms", "--device", "t4"], capsys)
+    assert "structure.txt: exists already; choose another --out or say --overwrite" in error
+    assert (here / "structure.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text", ["import os\nos.system('touch hacked')\n", "stages: !!python/object/apply:os.getcwd []\n"]
+)
+def test_code_in_a_structure_file_is_never_run(text, here, capsys):
+    (here / "s.txt").write_text(text)
+    assert "s.txt:1: " in refused(["explain", "s.txt"], capsys)
+    assert [path.name for path in here.iterdir()] == ["s.txt"]
+
+
+def test_a_structure_file_in_another_encoding(here, capsys):
+    (here / "s.txt").write_bytes(b"# d\xe9s\ntinynas: 1\n")
+    assert "s.txt:1: cannot be read as text (the byte 0xe9 is not UTF-8)" in refused(["explain", "s.txt"], capsys)
+
+
+def test_every_shipped_name_is_explained(here, capsys):
+    for name in shipped_names():
+        assert main(["explain", name, "--json"]) == 0
+        assert f'"num_classes": {resolve_structure(name).head.num_classes}' in capsys.readouterr().out

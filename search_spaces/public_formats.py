@@ -38,13 +38,13 @@ def is_public_text(text: str) -> bool:
     return "'class'" in text or '"class"' in text or "best_structures" in text or "(" in text
 
 
-def read_public(text: str, source: str, space: str | None = None, index: int = 0) -> Structure:
-    """The structure in a public text; of a search result, number `index` of `best_structures` (the best is 0).
+def read_public(text: str, source: str, space: str | None = None) -> Structure:
+    """The structure in a public text; of a search result, the first (best) of `best_structures`.
 
     `space` overrides what the block classes say, and must be given as "mob" for the public detector's mob text.
     Raises UserError for anything that is not a plain literal of the two formats.
     """
-    blocks = _blocks(_literal(text, source), source, index)
+    blocks = _blocks(_literal(text, source), source)
     stem, stages = blocks[0], blocks[1:]
     if stem.get("class") not in STEM_CLASSES or len(stages) != 5:
         raise UserError(
@@ -107,14 +107,12 @@ def _depth(node: ast.AST) -> int:
     return int(isinstance(node, (ast.List, ast.Dict, ast.Tuple))) + max(children, default=0)
 
 
-def _blocks(data: Any, source: str, index: int) -> list[dict[str, Any]]:
+def _blocks(data: Any, source: str) -> list[dict[str, Any]]:
     if isinstance(data, dict) and "best_structures" in data:
         structures = data["best_structures"]
         if not isinstance(structures, list) or not structures:
             raise UserError(f"{source}: best_structures is empty; the search found nothing to convert")
-        if not 0 <= index < len(structures):
-            raise UserError(f"{source}: structure {index} asked for, best_structures has {len(structures)}")
-        data = structures[index]
+        data = structures[0]
     if not isinstance(data, list) or not data or not all(isinstance(block, dict) for block in data):
         raise UserError(f"{source}: expected a list of block dicts or a dict with best_structures")
     return data

@@ -45,7 +45,7 @@ class Check:
         """Figures for a table's metadata; percentages of the measured latency."""
         size = np.abs(self.errors(overhead_ms))
         return {
-            "unit": "percent of the measured latency of whole detectors",
+            "unit": "percent of the measured latency of whole detectors; overhead_ms is fitted on the same ones",
             "detectors": len(self.names),
             "median": round(100 * float(np.median(size)), 2),
             "percentile_90": round(100 * float(np.quantile(size, 0.9)), 2),

@@ -11,9 +11,9 @@ if [ -e "$out" ]; then
 fi
 tinynas sample-data "$out/data"
 tinynas search --budget 6ms --device cpu --image-size 320 --num-classes 3 --out "$out"
-tinynas train "$out/structure.txt" --data "$out/data" --out "$out/run" --epochs "${TINYNAS_EPOCHS:-12}"
+tinynas train "$out/structure.txt" --data "$out/data" --out "$out/run" --epochs "${TINYNAS_EPOCHS:-30}"
 tinynas eval "$out/run/best.pt" --data "$out/data"
 tinynas export "$out/run/best.pt" --format openvino -o "$out/detector.xml"
-tinynas predict "$out/detector.xml" "$out/data/images/val" --out "$out/predictions"
+tinynas predict "$out/detector.xml" "$out/data/images/val" --out "$out/predictions" --score-threshold 0.45
 echo
 echo "Look at: $out/search.png  $out/network.png  and the pictures in $out/predictions"

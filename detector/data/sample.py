@@ -25,7 +25,7 @@ Points = npt.NDArray[np.float64]
 
 def write_sample_data(
     directory: Path,
-    images_train: int = 160,
+    images_train: int = 320,
     images_val: int = 40,
     size: tuple[int, int] = (320, 320),
     classes: Sequence[str] = ("disc", "square", "triangle"),
@@ -78,7 +78,8 @@ def draw_picture(
         if not solid.any() or hidden[solid].mean() > 0.4:
             continue
         visible = mask * ~hidden
-        canvas += visible[..., None] * (_texture(size, rng) - canvas)
+        paint = _texture(classes[label], points, canvas[solid].mean(axis=0), size, rng)
+        canvas += visible[..., None] * (paint - canvas)
         hidden |= solid
         boxes.append([*points.min(axis=0), *points.max(axis=0)])
         labels.append(label)
@@ -141,17 +142,32 @@ def _background(size: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[
     return np.asarray(gradient + blotches, dtype=np.float32)
 
 
-def _texture(size: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """What a shape is filled with: one colour, lightly shaded across the picture, with grain."""
-    colour = rng.uniform(0, 255, 3)
-    shade = np.linspace(-1, 1, size[1])[None, :, None] * rng.uniform(-60, 60)
-    return np.asarray(colour + shade + rng.normal(0, 5, (*size, 1)), dtype=np.float32)
+def _texture(
+    name: str, points: Points, behind: npt.NDArray[np.float32], size: tuple[int, int], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """What a shape is filled with: of four colours the one farthest from what lies behind, with grain and a pattern of
+    its class (a disc is shaded like a ball, a square striped, a triangle dark towards its rim)."""
+    colours = rng.uniform(0, 255, (4, 3))
+    colour = colours[np.argmax(np.square(colours - behind).sum(axis=1))]
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    centre, radius = points.mean(axis=0), float(np.ptp(points, axis=0).max()) / 2
+    if name == "disc":
+        distance = np.hypot(x - centre[0] + radius / 3, y - centre[1] + radius / 3) / radius
+        pattern = 70 - 110 * np.clip(distance, 0, 1.4)
+    elif name == "square":
+        (x1, y1), (x2, y2) = points[0], points[1]
+        along = ((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / max(float(np.hypot(x2 - x1, y2 - y1)), 1.0)
+        pattern = 45 * np.sign(np.sin(along * 2 * np.pi / max(radius / 2.5, 4.0)))
+    else:
+        inside = cv2.distanceTransform((_mask(points, size) > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
+        pattern = np.where(inside < radius / 6, -90, 30)
+    return np.asarray(colour + pattern[..., None] + rng.normal(0, 5, (*size, 1)), dtype=np.float32)
 
 
 def _outline(name: str, size: tuple[int, int], rng: np.random.Generator) -> Points:
     """The corners (k, 2) of one shape, x and y in pixels, wholly inside the picture."""
     corners = CORNERS[name]
-    radius = min(size) * np.exp(rng.uniform(np.log(0.04), np.log(0.2)))
+    radius = min(size) * np.exp(rng.uniform(np.log(0.06), np.log(0.22)))
     angles = rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
     stretch = rng.uniform(0.8, 1.0, 2)
     points = radius * stretch * np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -10,7 +10,7 @@ import typer
 
 def run(
     directory: Annotated[Path, typer.Argument(help="Folder to write.")],
-    train: Annotated[int, typer.Option(min=1, help="Training images.")] = 160,
+    train: Annotated[int, typer.Option(min=1, help="Training images.")] = 320,
     val: Annotated[int, typer.Option(min=0, help="Validation images.")] = 40,
     size: Annotated[str, typer.Option(metavar="H[xW]", help="Pixels; multiples of 32.")] = "320",
     format: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from detector.network import Network
 from search_spaces.errors import UserError
-from search_spaces.files import replacing
+from search_spaces.files import replacing, uninterrupted
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, parse_structure
 
@@ -78,7 +78,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "training": dict(checkpoint.training),
     }
     try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with uninterrupted(), replacing(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())

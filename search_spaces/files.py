@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,3 +70,19 @@ def claim_outputs(folder: Path, names: list[str], overwrite: bool) -> None:
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
         raise UserError(f"{folder / existing[0]}: exists already; choose another --out or say --overwrite")
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the block is done. For native writers, which an exception in mid-write can abort."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if received:
+            signal.raise_signal(signal.SIGINT)

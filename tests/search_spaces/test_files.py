@@ -1,11 +1,12 @@
 """Files are read with a clear refusal and written whole; folders are checked without being made."""
 
 import os
+import signal
 
 import pytest
 
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder, claim_outputs, read_text, write_text
+from search_spaces.files import check_folder, claim_outputs, read_text, uninterrupted, write_text
 
 
 def test_text_is_utf8_with_or_without_a_mark(tmp_path):
@@ -48,3 +49,15 @@ def test_folders_are_checked_but_not_made(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match="is read-only, expected a folder to write into"):
         check_folder(tmp_path / "new")
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_waits_for_an_uninterrupted_block() -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("whole")
+        steps.append("after")
+    assert steps == ["whole"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -113,6 +113,7 @@ def test_run_folders_that_cannot_be(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_ctrl_c_keeps_the_last_epoch(workers: int, tiny_file: Path, sample: Path, tmp_path: Path) -> None:
     out, root = tmp_path / "r", str(Path(__file__).parents[3])
@@ -133,7 +134,7 @@ def test_ctrl_c_keeps_the_last_epoch(workers: int, tiny_file: Path, sample: Path
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     said, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors[-2000:]
     assert "Traceback" not in errors
     assert f"tinynas train --resume {out}" in said
     assert load_checkpoint(out / "last.pt").training["epoch"] >= 1

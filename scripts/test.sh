@@ -7,5 +7,4 @@ source scripts/environment.sh dev
 ruff check .
 ruff format --check .
 mypy
-python -m pytest -n "${TINYNAS_TEST_WORKERS:-2}" --timeout 300 \
-    --cov=search_spaces --cov=latency_tables --cov=tinynas --cov=detector --cov-report=term:skip-covered "$@"
+python -m pytest -n "${TINYNAS_TEST_WORKERS:-2}" --timeout 300 "$@"

@@ -34,3 +34,12 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+@pytest.fixture(autouse=True)
+def own_process_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training changes malloc's settings for the rest of its process; here that process also runs all other tests."""
+    if "tests/tinynas" in request.node.nodeid or "tests/detector" in request.node.nodeid:
+        from detector.training import start
+
+        monkeypatch.setattr(start, "keep_freed_memory", lambda: False)

@@ -7,4 +7,13 @@ source scripts/environment.sh dev
 ruff check .
 ruff format --check .
 mypy
-python -m pytest -n "${TINYNAS_TEST_WORKERS:-2}" --timeout 300 "$@"
+# Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
+# either, and their native libraries do not always get along in one.
+run() { python -m pytest --timeout 300 "$@"; }
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/export
+run tests/detector/data
+run tests/detector/training
+run tests/detector/export
+run tests/golden

@@ -23,10 +23,17 @@ NAMES: dict[Quantity, tuple[str, float, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """An upper limit, in the quantity's own unit (ms, count, bytes)."""
+    """An upper limit, in the quantity's own unit (ms, count, bytes). `device`: id of the table that a latency is priced
+    by; empty where there is one table, and for all else."""
 
     quantity: Quantity
     limit: float
+    device: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names what is limited: `params`, `latency_ms`, `latency_ms@t4-tensorrt-fp16-b1`."""
+        return f"{self.quantity}@{self.device}" if self.device else self.quantity
 
     def __str__(self) -> str:
         return f"{NAMES[self.quantity][0]} {show(self.quantity, self.limit)}"

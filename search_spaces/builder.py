@@ -53,6 +53,7 @@ class Builder:
         self._ops: list[Op] = []
         self._main: list[MainConv] = []
         self._outputs: dict[str, int] = {}
+        self._stage_depths: tuple[Dim, ...] = ()
         self._scope: list[str] = []
         self._count: Dim = 1
         self._level = 1
@@ -100,8 +101,12 @@ class Builder:
         """Name an output (a tap for the neck or for distillation)."""
         self._outputs[name] = x.index
 
+    def stage_depths(self, depths: Sequence[Dim]) -> None:
+        """Record how many blocks each stage of the backbone has; ops cannot tell where two stages share a wrapper."""
+        self._stage_depths = tuple(depths)
+
     def graph(self) -> Graph:
-        return Graph(self._image_size, tuple(self._ops), dict(self._outputs), tuple(self._main))
+        return Graph(self._image_size, tuple(self._ops), dict(self._outputs), tuple(self._main), self._stage_depths)
 
     # ---- ops -------------------------------------------------------------------------------------------------------
 

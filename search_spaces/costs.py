@@ -66,9 +66,9 @@ def peak_memory_bytes(graph: Graph, bytes_per_element: int = 4) -> Dim:
             for step in range(start, reader + 1):
                 live[step] = live[step] + size * still_read
             start = max(start, reader + 1)
-    peak = np.max(
-        [np.broadcast_to(size * flag, _width(graph)) for size, flag in zip(live, present, strict=True)], axis=0
-    )
+    peak = np.zeros(_width(graph), np.int64)
+    for size, flag in zip(live, present, strict=True):
+        np.maximum(peak, size * flag, out=peak)
     return peak if peak.ndim else int(peak)
 
 

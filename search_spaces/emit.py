@@ -52,6 +52,7 @@ def _emit_neck_and_head(b: Builder, taps: list[Tensor], structure: Structure) ->
 
 
 def _emit_backbone(b: Builder, image: Tensor, backbone: Backbone) -> list[Tensor]:
+    b.stage_depths([stage.depth for stage in backbone.stages])
     stem = backbone.stem
     if stem.kind == "focus":
         x = b.space_to_depth(image)

@@ -92,12 +92,13 @@ class MainConv:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Ops in emission order, named outputs (op indices), and the main path of the score."""
+    """Ops in emission order, named outputs (op indices), the main path of the score, and the blocks of each stage."""
 
     image_size: tuple[int, int]
     ops: tuple[Op, ...]
     outputs: Mapping[str, int]
     main_path: tuple[MainConv, ...] = ()
+    stage_depths: tuple[Dim, ...] = ()
     consumers: tuple[tuple[int, ...], ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ FORMAT_VERSION = 1
 MAX_CHANNELS = 8192
 Channels = Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
 Activation = Literal["relu", "silu"]
+Links = Literal["down", "up", "both", "none"]
+Fusion = Literal["csp_reparam_elan", "csp_reparam", "csp", "conv"]
 
 
 def _odd(value: int) -> int:
@@ -51,6 +53,8 @@ class NeckModel(_Model):
     out: Annotated[list[Channels], Field(min_length=3, max_length=3)]
     activation: Activation = "relu"
     depthwise: bool = False
+    links: Links = "down"
+    fusion: Fusion = "csp_reparam_elan"
 
 
 class HeadModel(_Model):
@@ -58,6 +62,8 @@ class HeadModel(_Model):
     reg_max: Annotated[int, Field(ge=1, le=64)]
     kernel: Kernel = 3
     num_classes: Annotated[int, Field(ge=1, le=100_000)] = 80
+    depth: Annotated[int, Field(ge=0, le=20)] = 0
+    activation: Activation = "relu"
 
 
 class StructureModel(_Model):
@@ -128,8 +134,11 @@ class StructureModel(_Model):
             ),
             Neck(
                 self.neck.kind, self.neck.depth, self.neck.hidden_ratio, tuple(self.neck.in_), tuple(self.neck.out),
-                self.neck.activation, self.neck.depthwise,
+                self.neck.activation, self.neck.depthwise, self.neck.links, self.neck.fusion,
             ),
-            Head(self.head.kind, self.head.reg_max, self.head.kernel, self.head.num_classes),
+            Head(
+                self.head.kind, self.head.reg_max, self.head.kernel, self.head.num_classes, self.head.depth,
+                self.head.activation,
+            ),
             self.search,
         )  # fmt: skip

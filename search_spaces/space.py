@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.plugins import plugin_names
+from search_spaces.schema import MAX_CHANNELS, Fusion, Kernel, Links
 
 Range = Annotated[tuple[int, int], Field(description="lowest and highest value, both allowed")]
 Ratios = tuple[float, float]
+MAX_DEPTH = 100
+GROUPS = 5
 Activation = Literal["relu", "silu"]
 
 
@@ -24,7 +28,7 @@ class _Model(BaseModel):
 
 class StemSpace(_Model):
     kind: Literal["focus", "conv"]
-    kernel: int = 3
+    kernel: Kernel = 3
     out: Range
 
 
@@ -35,38 +39,63 @@ class StageSpace(_Model):
     hidden: Ratios
     depth: Range
     stride: Literal[1, 2]
-    kernels: tuple[int, ...] = (3,)
+    kernels: tuple[Kernel, ...] = Field(default=(3,), min_length=1)
     tied: bool = False
 
 
 class NeckRule(_Model):
-    """How the neck follows the backbone: widths in = taps, out = taps x out_ratio in whole channel steps."""
+    """How the neck follows the backbone: widths in = taps, out = taps x out_ratio in whole channel steps; the other keys
+    are those of a structure file's neck."""
 
     kind: str
-    depth: float
-    hidden_ratio: float
-    out_ratio: float = 1.0
+    depth: float = Field(ge=0, le=20)
+    hidden_ratio: float = Field(gt=0, le=4)
+    out_ratio: float = Field(default=1.0, gt=0, le=4)
     activation: Activation
     depthwise: bool = False
+    links: Links = "down"
+    fusion: Fusion = "csp_reparam_elan"
 
 
 class HeadRule(_Model):
+    """The keys of a structure file's head."""
+
     kind: str
-    reg_max: int
-    kernel: int
+    reg_max: int = Field(ge=1, le=64)
+    kernel: Kernel
+    depth: int = Field(default=0, ge=0, le=20)
+    activation: Activation = "relu"
 
 
 class ScoreRule(_Model):
-    """`weights`: one per group (stem, stage 1, stage 2, stages 3 + 4, stage 5)."""
+    """`weights`: one per group (stem, stage 1, stage 2, stages 3 + 4, stage 5); none: those that the score was published
+    with."""
 
     kind: str = "entropy"
-    weights: tuple[float, ...] = Field(min_length=5, max_length=5)
+    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
+
+    @model_validator(mode="after")
+    def _sound(self) -> ScoreRule:
+        if self.weights and (len(self.weights) != GROUPS or not any(self.weights)):
+            raise ValueError(f"weights: {list(self.weights)} found, expected {GROUPS} numbers, not all zero")
+        return self
 
 
 class Mutation(_Model):
-    channel_factors: tuple[float, ...]
-    channel_steps: tuple[int, ...] = ()
-    depth_steps: tuple[int, ...]
+    """What a single change may do to a width (factors, and steps of `channel_step`) and to a depth."""
+
+    channel_factors: tuple[Annotated[float, Field(gt=0, le=10)], ...] = (2.0, 1.5, 1.25, 0.8, 0.6, 0.5)
+    channel_steps: tuple[int, ...] = (-1, 1)
+    depth_steps: tuple[int, ...] = Field(default=(-2, -1, 1, 2), min_length=1)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Mutation:
+        if not self.channel_factors and not self.channel_steps:
+            raise ValueError("channel_factors and channel_steps are both empty; give one of them")
+        for key in ("channel_steps", "depth_steps"):
+            if 0 in getattr(self, key):
+                raise ValueError(f"{key}: {list(getattr(self, key))} found, a step of 0 changes nothing")
+        return self
 
 
 class Space(_Model):
@@ -79,17 +108,17 @@ class Space(_Model):
     block: str
     image_size: tuple[int, int]
     stem: StemSpace
-    channel_step: int = Field(default=8, ge=1)
+    channel_step: int = Field(default=8, ge=2, multiple_of=2)
     stages: tuple[StageSpace, ...] = Field(min_length=5, max_length=5)
-    tap_growth: float | None = None
-    max_layers: int | None = None
+    tap_growth: float | None = Field(default=None, gt=0, le=16)
+    max_layers: int | None = Field(default=None, ge=1)
     activation: Activation
     spp: bool = True
     reparam: bool = True
     neck: NeckRule
     head: HeadRule
-    score: ScoreRule
-    mutation: Mutation
+    score: ScoreRule = ScoreRule()
+    mutation: Mutation = Mutation()
 
     @model_validator(mode="after")
     def _sound(self) -> Space:
@@ -100,15 +129,10 @@ class Space(_Model):
         ):
             if value not in plugin_names(package):
                 raise ValueError(f"{key}: {value!r} found, known are {', '.join(plugin_names(package))}")
-        self._check_range("stem.out", self.stem.out, self.channel_step)
+        self._check_range("stem.out", self.stem.out, self.channel_step, MAX_CHANNELS)
         highest = self.stem.out[1]
         for number, stage in enumerate(self.stages, start=1):
-            self._check_range(f"stages.{number}.out", stage.out, self.channel_step)
-            self._check_range(f"stages.{number}.depth", stage.depth, 1)
-            if not 0 < stage.hidden[0] <= stage.hidden[1]:
-                raise ValueError(f"stages.{number}.hidden: {list(stage.hidden)} found, expected 0 < lowest <= highest")
-            if not stage.kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in stage.kernels):
-                raise ValueError(f"stages.{number}.kernels: {list(stage.kernels)} found, expected odd numbers")
+            self._check_stage(f"stages.{number}", number, stage)
             if stage.out[1] < highest:
                 raise ValueError(
                     f"stages.{number}.out: highest {stage.out[1]} is below the {highest} of what comes before; "
@@ -124,6 +148,26 @@ class Space(_Model):
                 raise ValueError(f"image_size: {side} found, sides must be multiples of 32")
         return self
 
+    def _check_stage(self, key: str, number: int, stage: StageSpace) -> None:
+        self._check_range(f"{key}.out", stage.out, self.channel_step, MAX_CHANNELS)
+        self._check_range(f"{key}.depth", stage.depth, 1, MAX_DEPTH)
+        low, high = stage.hidden
+        if not 0 < low <= high < float("inf"):
+            raise ValueError(f"{key}.hidden: {[low, high]} found, expected 0 < lowest <= highest, as multiples of out")
+        if self.block == "csp" and number == 4 and not stage.tied:
+            raise ValueError(f"{key}.tied: a csp stage 4 shares its wrapper with stage 3; say tied: true")
+        if not stage.tied:
+            return
+        if number == 1 or stage.stride != 1:
+            raise ValueError(f"{key}.tied: only a stage of stride 1 can be tied to the one before it; leave it out")
+        before = self.stages[number - 2]
+        for name in ("out", "hidden", "kernels"):
+            if getattr(stage, name) != getattr(before, name):
+                raise ValueError(
+                    f"{key}.{name}: {list(getattr(stage, name))} found, tied to stage {number - 1}, which has "
+                    f"{list(getattr(before, name))}; make them equal, or leave tied out"
+                )
+
     def _check_taps(self) -> None:
         if self.tap_growth is None:
             return
@@ -136,10 +180,12 @@ class Space(_Model):
                 )
 
     @staticmethod
-    def _check_range(key: str, values: tuple[int, int], step: int) -> None:
+    def _check_range(key: str, values: tuple[int, int], step: int, most: int) -> None:
         low, high = values
         if not 0 < low <= high:
             raise ValueError(f"{key}: {list(values)} found, expected 0 < lowest <= highest")
+        if high > most:
+            raise ValueError(f"{key}: {list(values)} found, expected at most {most}")
         if low % step or high % step:
             raise ValueError(f"{key}: {list(values)} found, expected multiples of {step}")
 
@@ -164,19 +210,27 @@ def load_space(name_or_path: str | Path) -> Space:
         raise UserError(f"no space {text!r}: neither a file nor a shipped name; {nearest(text, shipped_spaces())}")
     try:
         data: Any = yaml.safe_load(source)
+        if not isinstance(data, dict):
+            raise UserError(f"{text}: not a space; expected YAML with the keys {', '.join(Space.model_fields)}")
         return Space.model_validate(data)
     except yaml.YAMLError as error:
-        raise UserError(f"{text}: not YAML ({getattr(error, 'problem', error)}); expected a space file") from None
+        mark = getattr(error, "problem_mark", None)
+        line = f"{text}:{mark.line + 1}" if mark else text
+        raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a space file") from None
     except ValidationError as error:
         raise UserError(f"{text}: {_problem(error)}") from None
 
 
 def _problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
+    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     key = ".".join(str(item + 1 if isinstance(item, int) else item) for item in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = f"unknown key; {nearest(str(problem['loc'][-1]), _keys_at(problem['loc'][:-1]))}"
+    elif problem["type"] == "missing":
+        message = "this key is missing"
+    elif problem["type"] != "value_error":
+        message = f"{reprlib.repr(problem['input'])} found; {message[0].lower()}{message[1:]}"
     return f"{key}: {message}" if key else message
 
 

@@ -50,7 +50,11 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True, eq=True)
 class Neck:
-    """Feature fusion. `depth` x 3 (rounded) blocks in each of the five fusions."""
+    """Feature fusion. `depth` x 3 (rounded) blocks in each fusion; 0 leaves none.
+
+    `links`: queen-fusion's extra links, `down` (released), `up`, `both` or `none` (report, table 4). `fusion`: how
+    joined features are fused, `csp_reparam_elan` (released), `csp_reparam`, `csp` or `conv` (report, table 5).
+    """
 
     kind: str
     depth: float
@@ -59,16 +63,24 @@ class Neck:
     out_channels: tuple[Dim, ...]
     activation: str = "relu"
     depthwise: bool = False
+    links: str = "down"
+    fusion: str = "csp_reparam_elan"
 
 
 @dataclass(frozen=True, slots=True, eq=True)
 class Head:
-    """Task projections. `reg_max` + 1 bins per box side."""
+    """Task projections. `reg_max` + 1 bins per box side.
+
+    `depth` convs of the feature's width (with `activation`) precede the projection of each task (report, table 6); the
+    released heads have none.
+    """
 
     kind: str
     reg_max: int
     kernel: int
     num_classes: int = 80
+    depth: int = 0
+    activation: str = "relu"
 
 
 @dataclass(frozen=True, slots=True, eq=True)

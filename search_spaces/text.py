@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.public_formats import is_public_text, read_public
 from search_spaces.schema import FORMAT_VERSION, StructureModel
-from search_spaces.structure import Structure
+from search_spaces.structure import Head, Neck, Structure
 
 MAX_BYTES = 1_000_000
 
@@ -99,10 +100,11 @@ def format_structure(structure: Structure) -> str:
     neck_row = {
         "kind": neck.kind, "depth": float(neck.depth), "hidden_ratio": float(neck.hidden_ratio),
         "in": list(neck.in_channels), "out": list(neck.out_channels), "activation": neck.activation,
-        "depthwise": neck.depthwise,
+        "depthwise": neck.depthwise, **_beyond_default(neck, "links", "fusion"),
     }  # fmt: skip
     head_row = {
         "kind": head.kind, "reg_max": head.reg_max, "kernel": head.kernel, "num_classes": head.num_classes,
+        **_beyond_default(head, "depth", "activation"),
     }  # fmt: skip
     lines += [
         f"activation: {backbone.activation}",
@@ -115,6 +117,12 @@ def format_structure(structure: Structure) -> str:
     if structure.search:
         text += yaml.safe_dump({"search": dict(structure.search)}, sort_keys=False, width=120)
     return text
+
+
+def _beyond_default(part: Neck | Head, *names: str) -> dict[str, Any]:
+    """Fields that differ from their default: what the released detectors lack is left out of their files."""
+    defaults = {field.name: field.default for field in fields(part)}
+    return {name: getattr(part, name) for name in names if getattr(part, name) != defaults[name]}
 
 
 def _flow(value: Any) -> str:

@@ -1,14 +1,18 @@
 """Space files: shipped ones load, contradictions are refused in one line."""
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
+import yaml
 
 from search_spaces.errors import UserError
 from search_spaces.image_size import parse_image_size
-from search_spaces.space import load_space, shipped_spaces
+from search_spaces.space import HeadRule, Mutation, NeckRule, ScoreRule, Space, StageSpace, load_space, shipped_spaces
+from search_spaces.text import resolve_structure
 
 RES = resources.files("search_spaces").joinpath("spaces", "res.yaml").read_text()
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "doorbell.yaml"
 
 
 def test_three_spaces_ship():
@@ -26,13 +30,31 @@ def test_unknown_space_suggests_the_nearest():
     [
         ("out: [32, 128]", "out: [128, 32]", r"stages.1.out: \[128, 32\] found, expected 0 < lowest <= highest"),
         ("out: [32, 128]", "out: [30, 128]", "expected multiples of 8"),
-        ("out: [32, 128]", "out: [32, 160]", "never narrower"),
-        ("out: [256, 512]", "out: [256, 640]", "tap_growth"),
+        ("out: [32, 128]", "out: [32, 168]", "never narrower"),
+        ("out: [128, 640]", "out: [128, 720]", "tap_growth"),
+        ("out: [16, 64]", "out: [16, 9000]", "at most 8192"),
+        ("out: [16, 64]", "out: 64", r"stem.out: 64 found; input should be a valid tuple"),
+        ("kernel: 3, out", "kernel: 2, out", "a kernel must be odd"),
+        ("channel_step: 8\n", "channel_step: 7\n", "channel_step: 7 found; input should be a multiple of 2"),
+        ("depth: [1, 3]", "depth: [1, 300]", r"stages.5.depth: \[1, 300\] found, expected at most 100"),
+        ("stride: 1, kernels: [3]", "stride: 1, kernels: [3], tied: true", "stages.4.out: .* tied to stage 3"),
+        ("stride: 2, kernels: [3]", "stride: 2, kernels: [3], tied: true", "only a stage of stride 1"),
+        ("block: res", "block: csp", "stages.4.tied: .* say tied: true"),
+        ("tap_growth: 2.0", "tap_growth: -2.0", "greater than 0"),
+        ("hidden_ratio: 0.75", "hidden_ratio: 0", "neck.hidden_ratio: 0 found"),
+        ("reg_max: 16", "reg_max: 0", "head.reg_max: 0 found"),
+        ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 1, 1]", "expected 5 numbers"),
+        ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 0, 0, 0]", "not all zero"),
+        ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 1, 1, -16]", "score.weights.5: -16 found"),
+        ("channel_steps: [-1, 1]", "channel_steps: [-1, 0]", "a step of 0 changes nothing"),
+        ("[2.0, 1.5, 1.25, 0.8, 0.6, 0.5]", "[-2.0]", "mutation.channel_factors.1"),
+        ("max_layers: 25", "max_layers: none", "max_layers: 'none' found"),
+        ("activation: relu\nspp", "spp", "activation: this key is missing"),
         ("hidden: [0.1, 1.0]", "hidden: [1.1, 1.0]", "stages.1.hidden"),
         ("kernels: [3]", "kernels: [4]", "odd"),
         ("depth: [1, 2]", "depth: [2, 1]", "stages.1.depth"),
         ("stride: 1", "stride: 2", "strides"),
-        ("block: res", "block: rex", "'rex' found, known are csp, mob, res"),
+        ("block: res", "block: rex", "'rex' found, known are csp, darknet, mob, res"),
         ("kind: zero", "kind: one", "head.kind"),
         ("spp: true", "sppp: true", "unknown key; did you mean spp"),
         ("out_ratio: 1.0", "out_ration: 1.0", "unknown key; did you mean out_ratio"),
@@ -48,6 +70,43 @@ def test_contradictions_are_refused(tmp_path, old, new, words):
         load_space(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_space(tmp_path):
+    (tmp_path / "my.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match=r"my\.yaml: not a space; expected YAML with the keys name, block"):
+        load_space(tmp_path / "my.yaml")
+
+
+def test_what_may_be_left_out():
+    data = yaml.safe_load(RES)
+    for key in ("mutation", "score", "tap_growth", "max_layers", "channel_step"):
+        data.pop(key)
+    space = Space.model_validate(data)
+    assert space.mutation == load_space("res").mutation
+    assert space.score.kind == "entropy"
+    assert space.tap_growth is None
+
+
+def test_the_example_is_searched(tmp_path):
+    from tinynas.cli import main
+
+    options = ["--space", str(EXAMPLE), "--num-classes", "2", "--evaluations", "3000", "--population", "64"]
+    assert main(["search", "--max-macs", "150M", "--out", str(tmp_path), *options]) == 0
+    structure = resolve_structure(tmp_path / "structure.txt")
+    assert structure.image_size == (256, 320)
+    assert structure.backbone.space == "mob"
+    assert structure.search["space"] == "doorbell"
+    for stage, allowed in zip(structure.backbone.stages, load_space(EXAMPLE).stages, strict=True):
+        assert allowed.out[0] <= stage.out_channels <= allowed.out[1]
+        assert allowed.depth[0] <= stage.depth <= allowed.depth[1]
+        assert stage.kernel in allowed.kernels
+
+
+def test_the_guide_names_every_key():
+    text = (EXAMPLE.parents[1] / "custom-spaces.md").read_text()
+    for model in (Space, StageSpace, NeckRule, HeadRule, ScoreRule, Mutation):
+        assert [key for key in model.model_fields if f"`{key}" not in text] == []
 
 
 def test_a_space_file_that_is_no_text(tmp_path):

@@ -40,7 +40,7 @@ def test_the_good_file_reads():
          ["stages.1.depth", "'one' found", "integer"]),
         ("{in: 16, out: 32,", "{in: 24, out: 32,", 8, ["stages.3", "in is 24", "16 channels"]),
         ("image_size: [64, 96]", "image_size: [64, 97]", 2, ["97 found", "multiples of 32"]),
-        ("space: res", "space: ras", 3, ["'ras' found", "csp, mob, res"]),
+        ("space: res", "space: ras", 3, ["'ras' found", "csp, darknet, mob, res"]),
         ("kind: repgfpn", "kind: fpn", 14, ["neck.kind", "repgfpn"]),
         ("in: [16, 32, 64]", "in: [16, 32, 48]", 14, ["neck.in", "[16, 32, 64] channels"]),
         ("kernel: 3}\nstages", "kernel: 4}\nstages", 4, ["stem.kernel", "odd"]),

@@ -1,112 +1,103 @@
-"""The T4 table: V100 measurements carried over by rooflines, calibrated on published whole-detector latencies.
+"""The T4 model: V100 measurements carried over by rooflines, calibrated on published whole-detector latencies.
 
-    t = launch + max(MACs / rate, bytes / bandwidth) x inefficiency^CARRY
+    t = launch + max(MACs / rate, bytes / bandwidth) x inefficiency^carry      per kernel, plus `overhead` per network
 
-per kernel. `launch` and `rate` are calibrated; the T4's bandwidth is its data sheet's times a usual efficiency. The
-inefficiency of a convolution is its measured V100 time over the V100's roofline; of that, half (in log) is taken to come
-from the kernel and half from the V100 being the wider chip (batch 1 fills its 80 multiprocessors badly).
+The inefficiency of a convolution is its measured V100 time over the V100's roofline; `carry` is how much of it (in log)
+is taken to come from the kernel, the rest from the V100 being the wider chip (batch 1 fills its 80 multiprocessors
+badly). The four parameters are fitted with priors: what the data sheet and common experience say, and how far that may
+be off. Thirteen networks of one family, nine of them with one backbone, say too little to fit four free parameters.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables.kernels import Kernel, fuse, fusion_rules
+from latency_tables.t4_published import Published
 from latency_tables.v100 import CONV_KINDS, V100Convs, conv_type, work
-from search_spaces.costs import conv_macs
 from search_spaces.emit import emit_detector
-from search_spaces.errors import UserError
 from search_spaces.structure import Structure
-from search_spaces.text import resolve_structure
 
 Floats = npt.NDArray[np.float64]
-T4_BANDWIDTH = 250e6
-"""Bytes per ms: 78 % of the data sheet's 320 GB/s."""
 V100_BANDWIDTH = 750e6
+"""Bytes per ms: 83 % of the data sheet's 900 GB/s."""
 V100_RATE = 40e9
 """MACs per ms: 64 % of the data sheet's 125 TFLOPS."""
 V100_LAUNCH_MS = 0.003
-CARRY = 0.5
-GFLOPS_TOLERANCE = 0.015
-MAC_ONLY_GFLOPS = 1.0035
-"""The report's GFLOPs are 2 x MACs plus 0.2 to 0.5 %."""
+NOISE = 0.03
+"""Standard deviation of the relative error that a whole detector's prediction is expected to have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A published latency and the structure it belongs to, rebuilt."""
+class Form:
+    """`carry`: see above. `copied_concats`: whether a concat copies (else its producers write in place)."""
 
-    name: str
-    structure: Structure
-    latency_ms: float
-    gflops: float
+    carry: float = 0.5
+    copied_concats: bool = False
+
+
+SHIPPED_FORM = Form()
+FORMS = tuple(Form(carry, copied) for carry, copied in product((0.0, 0.25, 0.5, 0.75, 1.0), (True, False)))
+"""What the nested check chooses from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`rate` in MACs per ms, `bandwidth` in bytes per ms."""
+
+    launch_ms: float
+    rate: float
+    bandwidth: float
+    overhead_ms: float
+
+    def logs(self) -> Floats:
+        return np.log([self.launch_ms, self.rate, self.bandwidth, self.overhead_ms])
+
+
+PRIOR = Device(launch_ms=0.01, rate=13e9, bandwidth=250e6, overhead_ms=0.2)
+"""The T4's data sheet has 65 TFLOPS at clocks that its 70 W do not sustain (40 % of that is taken), and 320 GB/s (78 %)."""
+PRIOR_SPREAD = np.array([0.5, 0.3, 0.15, 0.7])
+"""Standard deviations of the logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the kernels of one network cost, but for the calibrated parameters."""
+    """What the kernels of one network cost, but for the calibrated parameters. `concat`: which kernels are concats."""
 
     macs: Floats
     moved: Floats
     inefficiency: Floats
+    concat: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """`rate` in MACs per ms. Errors are signed and relative, one per structure, each from a fit without it."""
+    """The fitted device. Errors are signed and relative, one per structure; `left_out` from a fit without it, `nested`
+    from a fit whose form, too, was chosen without it, `other_backbones` (those structures only) from a fit to the
+    structures that share the commonest backbone; `_line`: the same for a straight line in GFLOPs."""
 
-    launch_ms: float
-    rate: float
+    device: Device
     fitted: dict[str, float]
     left_out: dict[str, float]
     left_out_line: dict[str, float]
-
-
-def published_structures(path: Path) -> list[Published]:
-    """Rows of `t4_published.csv` that can be rebuilt to 1.5 % of the published GFLOPs, S once.
-
-    The released four, and variants of S with another neck depth, hidden ratio or widths (report, table 3).
-    """
-    with path.open() as file:
-        rows = {(row["source"], row["model"]): row for row in csv.DictReader(file)}
-    found = []
-    for (source, model), structure in _rebuilt().items():
-        row = rows.get((source, model))
-        if row is None:
-            raise UserError(f"{path}: the row {source}, {model} is missing")
-        gflops = 2e-9 * float(conv_macs(emit_detector(structure))) * MAC_ONLY_GFLOPS
-        if abs(gflops / float(row["gflops"]) - 1) <= GFLOPS_TOLERANCE:
-            found.append(Published(model, structure, float(row["t4_trt_fp16_ms"]), float(row["gflops"])))
-    return found
-
-
-def _rebuilt() -> dict[tuple[str, str], Structure]:
-    small = resolve_structure("S")
-    structures = {("Table 9", name): resolve_structure(name) for name in "TSML"}
-    for name, depth, ratio, out in (
-        ("neck depth 2 width 192-192-192", 2 / 3, 0.75, (192, 192, 192)),
-        ("neck depth 2 width 128-256-512", 2 / 3, 1.0, (128, 256, 512)),
-        ("neck depth 3 width 160-160-160", 1.0, 1.0, (160, 160, 160)),
-        ("neck depth 4 width 64-128-256", 4 / 3, 0.5, (128, 256, 512)),
-    ):
-        neck = replace(small.neck, depth=depth, hidden_ratio=ratio, out_channels=out)
-        structures["Table 3", name] = replace(small, neck=neck)
-    return structures
+    nested: dict[str, float]
+    other_backbones: dict[str, float]
+    other_backbones_line: dict[str, float]
 
 
 def network_kernels(structure: Structure) -> list[Kernel]:
-    """The kernels of a network under TensorRT, repeats written out."""
-    sites = fuse(emit_detector(structure), fusion_rules("tensorrt"))
+    """The kernels of a network under TensorRT, concats among them (a form may price them), repeats written out."""
+    sites = fuse(emit_detector(structure), replace(fusion_rules("tensorrt"), free=()))
     return [site.kernel for site in sites for _ in range(int(site.count))]
 
 
 def kernel_work(kernels: Sequence[Kernel], v100: V100Convs) -> Work:
+    """MACs, bytes and V100 inefficiency of each kernel (1 for what is no convolution)."""
     macs, moved = np.array([work(kernel) for kernel in kernels]).T
     inefficiency = np.ones(len(kernels))
     convs = [index for index, kernel in enumerate(kernels) if kernel.kind in CONV_KINDS]
@@ -116,39 +107,72 @@ def kernel_work(kernels: Sequence[Kernel], v100: V100Convs) -> Work:
         busy = np.maximum(v100.latency_ms(chosen) - floor + V100_LAUNCH_MS, V100_LAUNCH_MS / 2)
         roofline = np.maximum(macs[convs] / V100_RATE, moved[convs] / V100_BANDWIDTH)
         inefficiency[convs] = busy / (V100_LAUNCH_MS + roofline)
-    return Work(macs, moved, inefficiency)
+    return Work(macs, moved, inefficiency, np.array([kernel.kind == "concat" for kernel in kernels]))
 
 
-def latency_ms(work: Work, launch_ms: float, rate: float) -> Floats:
-    """T4 latency per kernel."""
-    result: Floats = launch_ms + np.maximum(work.macs / rate, work.moved / T4_BANDWIDTH) * work.inefficiency**CARRY
-    return result
+def latency_ms(work: Work, device: Device, form: Form = SHIPPED_FORM) -> Floats:
+    """T4 latency per kernel, without the network's overhead."""
+    busy = np.maximum(work.macs / device.rate, work.moved / device.bandwidth) * work.inefficiency**form.carry
+    result: Floats = device.launch_ms + busy
+    return result if form.copied_concats else np.where(work.concat, 0.0, result)
 
 
-def calibrate(structures: Sequence[Published], v100: V100Convs) -> Calibration:
-    """Fit launch and rate on relative errors; leave each structure out once, beside a straight line in GFLOPs."""
+def network_ms(work: Work, device: Device, form: Form = SHIPPED_FORM) -> float:
+    """T4 latency of a whole network."""
+    return float(latency_ms(work, device, form).sum()) + device.overhead_ms
+
+
+def calibrate(structures: Sequence[Published], v100: V100Convs, forms: Sequence[Form] = FORMS) -> Calibration:
+    """Fit the device on relative errors; leave each structure out once, beside a straight line in GFLOPs.
+
+    `nested`: for each structure the form with the least leave-one-out error over the other ones is fitted to those.
+    """
     works = [kernel_work(network_kernels(item.structure), v100) for item in structures]
     target = np.array([item.latency_ms for item in structures])
     gflops = np.array([item.gflops for item in structures])
     everything = list(range(len(structures)))
-    launch, rate = _fit(works, target, everything)
-    left_out, line, fitted = {}, {}, {}
+    device = fit(works, target, everything)
+    left_out, line, fitted, nested = {}, {}, {}, {}
     for index, item in enumerate(structures):
         rest = [other for other in everything if other != index]
-        fitted[item.name] = float(latency_ms(works[index], launch, rate).sum() / target[index] - 1)
-        left_out[item.name] = float(latency_ms(works[index], *_fit(works, target, rest)).sum() / target[index] - 1)
-        design = np.column_stack([np.ones(len(rest)), gflops[rest]]) / target[rest, None]
-        constant, slope = np.linalg.lstsq(design, np.ones(len(rest)), rcond=None)[0]
-        line[item.name] = float((constant + slope * gflops[index]) / target[index] - 1)
-    return Calibration(launch, rate, fitted, left_out, line)
+        fitted[item.name] = network_ms(works[index], device) / target[index] - 1
+        left_out[item.name] = _left_out(works, target, rest, index, SHIPPED_FORM)
+        best = min(forms, key=lambda form: _mean_left_out(works, target, rest, form))
+        nested[item.name] = _left_out(works, target, rest, index, best)
+        line[item.name] = _line_error(gflops, target, rest, index)
+    backbones = [item.structure.backbone for item in structures]
+    common = max(backbones, key=backbones.count)
+    alike = [index for index in everything if backbones[index] == common]
+    others = {structures[index].name: index for index in everything if index not in alike}
+    return Calibration(
+        device, fitted, left_out, line, nested,
+        {name: _left_out(works, target, alike, index, SHIPPED_FORM) for name, index in others.items()},
+        {name: _line_error(gflops, target, alike, index) for name, index in others.items()},
+    )  # fmt: skip
 
 
-def _fit(works: Sequence[Work], target: Floats, chosen: Sequence[int]) -> tuple[float, float]:
+def fit(works: Sequence[Work], target: Floats, chosen: Sequence[int], form: Form = SHIPPED_FORM) -> Device:
+    """The most probable device, given the latencies (`target`, ms) of the chosen networks and the priors."""
     from scipy.optimize import least_squares
 
-    def errors(logs: Floats) -> Floats:
-        launch, rate = np.exp(logs)
-        return np.array([latency_ms(works[index], launch, rate).sum() / target[index] - 1 for index in chosen])
+    def residuals(logs: Floats) -> Floats:
+        device = Device(*np.exp(logs))
+        errors = [network_ms(works[index], device, form) / target[index] - 1 for index in chosen]
+        return np.concatenate([np.array(errors) / NOISE, (logs - PRIOR.logs()) / PRIOR_SPREAD])
 
-    launch, rate = np.exp(least_squares(errors, np.log([0.015, 10e9])).x)
-    return float(launch), float(rate)
+    return Device(*(float(value) for value in np.exp(least_squares(residuals, PRIOR.logs()).x)))
+
+
+def _left_out(works: Sequence[Work], target: Floats, rest: Sequence[int], index: int, form: Form) -> float:
+    return network_ms(works[index], fit(works, target, rest, form), form) / float(target[index]) - 1
+
+
+def _line_error(gflops: Floats, target: Floats, rest: Sequence[int], index: int) -> float:
+    design = np.column_stack([np.ones(len(rest)), gflops[rest]]) / target[rest, None]
+    constant, slope = np.linalg.lstsq(design, np.ones(len(rest)), rcond=None)[0]
+    return float((constant + slope * gflops[index]) / target[index] - 1)
+
+
+def _mean_left_out(works: Sequence[Work], target: Floats, chosen: Sequence[int], form: Form) -> float:
+    errors = [_left_out(works, target, [i for i in chosen if i != index], index, form) for index in chosen]
+    return float(np.mean(np.abs(errors)))

@@ -1,6 +1,8 @@
 """Multilinear interpolation of log latency over log channels and log map area, exact on the grid's points.
 
 Beyond the grid the last cell's slope goes on (an axis of one point: proportional); callers report it as extrapolated.
+A device that works on channels in blocks (16 on AVX-512) is slower on a part-filled last block: widths that fill their
+blocks and widths that do not are grids of their own, so that neither is interpolated from the other.
 """
 
 from __future__ import annotations
@@ -10,38 +12,76 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.tables import Floats, Grid
+from latency_tables.tables import HOLE, SOURCES, Floats, Grid
+
+Shares = tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
-    """One group's log latency at one map area, over (in channels, out channels), and the same for the share of
-    measured points behind it. `outside`: the area lies beyond the grid. `on_grid`: it is one of the grid's."""
+    """One grid's log latency at one map area, over (in channels, out channels). `origins` (in, out, 4): which share of
+    a point is measured, fitted, derived and a hole. `outside`: the area lies beyond the grid. `on_grid`: it is one of
+    the grid's."""
 
     inputs: Floats
     outputs: Floats
     log_ms: Floats
-    measured: Floats
+    origins: Floats
     outside: bool
     on_grid: bool
 
-    def covers(self, low_in: int, high_in: int, low_out: int, high_out: int) -> bool:
-        """Whether a range of channels lies in the grid."""
-        return (
-            not self.outside
-            and within(self.inputs, low_in, high_in)
-            and ((len(self.outputs) == 1 and self.outputs[0] == 1) or within(self.outputs, low_out, high_out))
-        )
+    def latency(self, inputs: Floats, outputs: Floats) -> Floats:
+        """Latency in ms on the outer product of two channel lists, (len(inputs), len(outputs)); negative where it is
+        extrapolated."""
+        over_in = blend(self.inputs, inputs, self.log_ms)
+        latency = np.exp(blend(self.outputs, outputs, over_in.T).T)
+        return np.where(self._beyond(inputs, outputs), -latency, latency)
+
+    def shares(self, inputs: float, outputs: float) -> Shares:
+        """Shares of measured, interpolated, fitted, derived and extrapolated at one pair of channels."""
+        where_in, where_out = np.array([inputs]), np.array([outputs])
+        if self._beyond(where_in, where_out)[0, 0]:
+            return 0.0, 0.0, 0.0, 0.0, 1.0
+        over_in = blend(self.inputs, where_in, self.origins, slope=0.0)
+        found = blend(self.outputs, where_out, np.moveaxis(over_in, 1, 0), slope=0.0)[0, 0]
+        measured, fitted, derived = (float(np.clip(share, 0, 1)) for share in found[:3])
+        exact = self.on_grid and inputs in self.inputs and (outputs in self.outputs or len(self.outputs) == 1)
+        return (measured, 0.0, fitted, derived, 0.0) if exact else (0.0, measured, fitted, derived, 0.0)
+
+    def _beyond(self, inputs: Floats, outputs: Floats) -> npt.NDArray[np.bool_]:
+        if self.outside:
+            return np.ones((len(inputs), len(outputs)), dtype=np.bool_)
+        off_in, off_out = ~_inside(self.inputs, inputs), ~_inside(self.outputs, outputs)
+        beyond = off_in[:, None] | (off_out if len(self.outputs) > 1 or self.outputs[0] != 1 else False)
+        holes = self.origins[..., HOLE]
+        if holes.any():
+            over_in = blend(self.inputs, inputs, holes, slope=0.0)
+            beyond = beyond | (blend(self.outputs, outputs, over_in.T, slope=0.0).T > 1e-9)
+        return np.broadcast_to(beyond, (len(inputs), len(outputs)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """Planes of a group at one map area: `full` for widths in whole blocks, `tail` for the others (None: all widths are
+    one plane). `by_inputs`: the width that counts is the in channels (kinds with one channel axis)."""
+
+    full: Plane
+    tail: Plane | None
+    block: int
+    by_inputs: bool
 
     def latency(self, inputs: Floats, outputs: Floats) -> Floats:
-        """Latency in ms on the outer product of two channel lists: (len(inputs), len(outputs))."""
-        over_in = blend(self.inputs, inputs, self.log_ms)
-        return np.exp(blend(self.outputs, outputs, over_in.T).T)
+        """As `Plane.latency`."""
+        latency = self.full.latency(inputs, outputs)
+        if self.tail is None:
+            return latency
+        widths = inputs[:, None] if self.by_inputs else outputs[None, :]
+        return np.where(widths % self.block > 0, self.tail.latency(inputs, outputs), latency)
 
-    def measured_share(self, inputs: float, outputs: float) -> float:
-        """Weight of measured points in the interpolation at one pair of channels."""
-        over_in = blend(self.inputs, np.array([inputs]), self.measured, slope=0.0)
-        return float(np.clip(blend(self.outputs, np.array([outputs]), over_in.T, slope=0.0), 0, 1).item())
+    def shares(self, inputs: float, outputs: float) -> Shares:
+        """As `Plane.shares`."""
+        tail = self.tail is not None and (inputs if self.by_inputs else outputs) % self.block > 0
+        return (self.tail if tail and self.tail is not None else self.full).shares(inputs, outputs)
 
 
 def plane(grid: Grid, area: int) -> Plane:
@@ -49,12 +89,18 @@ def plane(grid: Grid, area: int) -> Plane:
     inputs, outputs, areas = grid.axes
     where = np.array([float(area)])
     cut = blend(areas, where, np.moveaxis(grid.log_ms, 2, 0))[0]
-    measured = blend(areas, where, np.moveaxis(grid.measured.astype(np.float64), 2, 0), slope=0.0)[0]
-    return Plane(inputs, outputs, cut, measured, not within(areas, area, area), bool((areas == area).any()))
+    indicators = (grid.origin[..., None] == np.arange(len(SOURCES) + 1)).astype(np.float64)
+    origins = blend(areas, where, np.moveaxis(indicators, 2, 0), slope=0.0)[0]
+    return Plane(inputs, outputs, cut, origins, not within(areas, area, area), bool((areas == area).any()))
 
 
 def within(axis: Floats, low: float, high: float) -> bool:
+    """Whether a range lies between an axis's ends."""
     return bool(axis[0] <= low and high <= axis[-1])
+
+
+def _inside(axis: Floats, values: Floats) -> npt.NDArray[np.bool_]:
+    return np.asarray((values >= axis[0]) & (values <= axis[-1]))
 
 
 def blend(axis: Floats, wanted: Floats, values: Floats, slope: float = 1.0) -> Floats:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from search_spaces.errors import UserError, nearest
 from search_spaces.graph import IMAGE_PATH, Dim, Graph, Op
 
-KINDS = ("stem", "conv", "depthwise", "add", "concat", "max_pool", "upsample", "space_to_depth", "detect")
+KINDS = (
+    "stem", "conv", "depthwise", "add", "concat", "max_pool", "upsample", "space_to_depth", "detect", "reordered_concat",
+)  # fmt: skip
 TWO_CHANNEL_KINDS = ("stem", "conv", "detect")
 """Kinds whose in and out channels vary independently; the others have one channel axis, `in_channels`."""
+
+TAILED_KINDS = ("stem", "conv", "depthwise")
+"""Kinds whose cost steps up where the last block of channels is part-filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,8 @@ class Kernel:
     """One fused kernel. Channels and `kernel` may be arrays of shape (P,); height and width are the *input* map's.
 
     - stem: a conv that reads the image, or its space-to-depth. conv, depthwise: conv + bias + activation [+ add].
-    - concat: `in_channels` = `out_channels` = the joined channels.
+    - concat: `in_channels` = `out_channels` = the joined channels. reordered_concat: the same with the changes of layout
+      that a runtime with blocks of channels needs for parts that are not whole blocks.
     - detect: decoding of all levels; `in_channels` = 4 x (reg_max + 1), `out_channels` = classes, `height` = priors of
       all levels, `width` = 1.
     """
@@ -65,6 +72,10 @@ class FusionRules:
       after the add (the runtime adds in place).
     - `free`: kinds that cost nothing because the producers write in place.
     - `activations`: activation -> the class under which its kernels are measured (what costs the same is one class).
+    - `channel_block`: channels are padded to multiples of this (an image's are not); a concat of parts that are
+      not multiples is a `reordered_concat`.
+    - `tail_block`: channels that convs work on at a time without padding them: widths that are no multiple are measured
+      and interpolated apart from those that are (1: all alike).
     """
 
     runtime: str
@@ -73,6 +84,8 @@ class FusionRules:
     add_needs_private_operand: bool
     free: tuple[str, ...]
     activations: dict[str, str]
+    channel_block: int = 1
+    tail_block: int = 1
 
 
 @cache
@@ -103,6 +116,9 @@ def fuse(graph: Graph, rules: FusionRules) -> list[KernelSite]:
             continue
         add = taken.get(index)
         place[index] = len(sites)
+        if op.kind == "concat":
+            sites.extend(_concat_sites(graph, rules, index))
+            continue
         if add is None:
             sites.append(_site(graph, rules, index, op.count))
             continue
@@ -142,6 +158,23 @@ def _read_after(graph: Graph, tensor: int, step: int) -> bool:
     return any(reader > step for reader in graph.consumers[tensor]) or tensor in graph.outputs.values()
 
 
+def _concat_sites(graph: Graph, rules: FusionRules, index: int) -> list[KernelSite]:
+    """A concat, as a copy where all its parts are whole blocks, and with changes of layout where they are not."""
+    op = graph.ops[index]
+    site = _site(graph, rules, index, op.count)
+    if rules.channel_block == 1:
+        return [site]
+    parts = [graph.ops[source].shape.channels for source in op.inputs]
+    ragged = np.any(np.stack(np.broadcast_arrays(*(part % rules.channel_block for part in parts))), axis=0)
+    reordered = replace(site, kernel=replace(site.kernel, kind="reordered_concat"), count=op.count * _whole(ragged))
+    plain = replace(site, count=op.count * _whole(~ragged))
+    return [item for item in (plain, reordered) if np.any(item.count)]
+
+
+def _whole(mask: npt.NDArray[np.bool_]) -> Dim:
+    return mask.astype(np.int64) if mask.ndim else int(mask)
+
+
 def _attach(sites: list[KernelSite], position: int, op: int) -> None:
     site = sites[position]
     sites[position] = KernelSite(site.kernel, site.path, site.part, site.count, (*site.ops, op))
@@ -156,19 +189,29 @@ def _site(graph: Graph, rules: FusionRules, index: int, count: Dim, add: int | N
 def _kernel(graph: Graph, rules: FusionRules, op: Op, add: Op | None) -> Kernel:
     if op.kind == "detect":
         return Kernel("detect", 4 * (op.reg_max + 1), op.num_classes, op.shape.height, 1)
-    before, out = graph.in_shape(op), op.shape.channels
+    before = graph.in_shape(op)
+    inputs, out = _blocked(before.channels, rules), _blocked(op.shape.channels, rules)
     activation = op.activation if add is None else add.activation or op.activation
     measured_as = rules.activations[activation or "none"]
     if op.kind == "conv":
+        kind = _conv_kind(graph, op)
         return Kernel(
-            _conv_kind(graph, op), before.channels, out, before.height, before.width, op.kernel, op.stride,
-            measured_as, add is not None,
+            kind, before.channels if kind == "stem" else inputs, out, before.height, before.width, op.kernel,
+            op.stride, measured_as, add is not None,
         )  # fmt: skip
     if op.kind == "concat":
-        return Kernel("concat", out, out, before.height, before.width)
+        return Kernel("concat", op.shape.channels, op.shape.channels, before.height, before.width)
     if op.kind == "add":
         return Kernel("add", out, out, before.height, before.width, activation=measured_as)
-    return Kernel(op.kind, before.channels, out, before.height, before.width, op.kernel)
+    if op.kind == "space_to_depth":
+        inputs, out = before.channels, op.shape.channels
+    return Kernel(op.kind, inputs, out, before.height, before.width, op.kernel)
+
+
+def _blocked(channels: Dim, rules: FusionRules) -> Dim:
+    """Channels as a runtime with blocks has them."""
+    block = rules.channel_block
+    return channels if block == 1 else -(-channels // block) * block
 
 
 def _conv_kind(graph: Graph, op: Op) -> str:

@@ -16,13 +16,20 @@ class _Model(BaseModel):
 
 
 class Measured(_Model):
-    """How kernels were timed."""
+    """How kernels were timed, and for which networks.
+
+    `reach`: the spaces and image sizes whose kernels were measured. `expected_error`: mean relative error of a kernel
+    that the profiler's own fit expected when it stopped, weighted by latency.
+    """
 
     method: str
     statistic: str
     warm_up: Annotated[int, Field(ge=0)]
     repeats: Annotated[int, Field(ge=1)]
     host: str = ""
+    reach: str = ""
+    minutes: Annotated[float, Field(ge=0)] | None = None
+    expected_error: Annotated[float, Field(ge=0)] | None = None
 
 
 class Derived(_Model):
@@ -34,10 +41,12 @@ class Derived(_Model):
 
 
 class TableMetadata(_Model):
-    """`id` is `chip-runtime-precision-bN`, on a CPU with `-tN` for the threads. `short_names`: what else names it.
+    """`id` is `chip-runtime-precision-bN`, on a CPU with `-tN` for the threads.
 
-    `overhead_ms` is added once per network. `processor` is compared with the host's for a CPU table. `error`: figures
-    of checks against whole detectors, by name.
+    `short_names`: names (`t4`, `cpu`) for which this table is the default; no other table may claim them.
+    `overhead_ms` is added once per network. `processor` is compared with the host's for a CPU table. `clocks`: what is
+    known of the device's clocks while it was measured. `tail_block`: see FusionRules. `error`: figures of checks
+    against whole detectors, by name.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_]+(-[a-z0-9_]+)*-b[1-9][0-9]*(-t[1-9][0-9]*)?$")]
@@ -53,6 +62,7 @@ class TableMetadata(_Model):
     clocks: str = ""
     date: str
     overhead_ms: Annotated[float, Field(ge=0)] = 0.0
+    tail_block: Annotated[int, Field(ge=1)] = 1
     measured: Measured | None = None
     derived: Derived | None = None
     error: dict[str, Any] = {}
@@ -86,6 +96,14 @@ def parse_metadata(text: str, source: str) -> TableMetadata:
         return TableMetadata.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{source}: {_first_problem(error)}") from None
+
+
+def new_metadata(**keys: Any) -> TableMetadata:
+    """Metadata from its keys. Raises UserError naming the first problem."""
+    try:
+        return TableMetadata.model_validate(keys)
+    except ValidationError as error:
+        raise UserError(f"table {keys.get('id')}: {_first_problem(error)}") from None
 
 
 def format_metadata(metadata: TableMetadata) -> str:

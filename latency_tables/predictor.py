@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from latency_tables.interpolation import Plane, plane
+from latency_tables.interpolation import Shares, Surface, plane
 from latency_tables.kernels import TWO_CHANNEL_KINDS, Kernel, KernelSite, fuse, fusion_rules
 from latency_tables.tables import Floats, Group, Table
 from search_spaces.errors import UserError
@@ -17,18 +16,19 @@ from search_spaces.graph import PARTS, Dim, Graph
 
 MAX_EXTRAPOLATED = 0.1
 """Largest share of a latency that may come from beyond a table's grid."""
-ORIGINS = ("measured", "interpolated", "derived", "extrapolated")
+ORIGINS = ("measured", "interpolated", "fitted", "derived", "extrapolated")
+"""Where latency comes from: a measured row; between measured rows; rows that a fit to measured ones gave; rows computed
+from bytes, MACs and launches; beyond the table's rows."""
 Milliseconds = float | Floats
 
 
 @dataclass(frozen=True, slots=True)
 class SitePrediction:
-    """`latency_ms` of all runs of a site's kernel, and which parts of it are measured, interpolated, derived (computed
-    rows: `fitted` or `derived`) and extrapolated (in the order of ORIGINS; sums to 1)."""
+    """`latency_ms` of all runs of a site's kernel, and its shares by origin (in the order of ORIGINS; they sum to 1)."""
 
     site: KernelSite
     latency_ms: float
-    origins: tuple[float, float, float, float]
+    origins: Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def predict(graph: Graph, table: Table, *, max_extrapolated: float = MAX_EXTRAPO
         for index, origin in enumerate(ORIGINS)
     }
     if shares["extrapolated"] > max_extrapolated:
-        worst = max(sites, key=lambda item: item.latency_ms * item.origins[3])
+        worst = max(sites, key=lambda item: item.latency_ms * item.origins[-1])
         raise _too_far(table, shares["extrapolated"], max_extrapolated, worst.site.kernel)
     return Prediction(table.id, busy + pricer.overhead_ms, pricer.overhead_ms, parts, shares, tuple(sites))
 
@@ -87,7 +87,7 @@ class Pricer:
         self.rules = fusion_rules(table.metadata.runtime)
         self.overhead_ms = table.metadata.overhead_ms
         self._limit = max_extrapolated
-        self._planes: dict[tuple[Group, int], Plane] = {}
+        self._surfaces: dict[tuple[Group, int], Surface] = {}
         self._dense: dict[tuple[object, ...], Floats] = {}
 
     def sites(self, graph: Graph) -> list[KernelSite]:
@@ -124,29 +124,32 @@ class Pricer:
         """Latency in ms of the whole graph, overhead included: a float, or an array of shape (P,)."""
         return sum(self.price(graph).values()) + self.overhead_ms
 
+    def site_ms(self, site: KernelSite) -> Milliseconds:
+        """Latency in ms of all runs of one kernel site: a float, or an array of shape (P,)."""
+        latency: Any = self._kernel_ms(site.kernel, {})[0]
+        found: Milliseconds = latency * site.count
+        return found
+
     def site(self, site: KernelSite) -> SitePrediction:
         """One kernel site of one network (no populations)."""
         kernel, count = site.kernel, site.count
         if any(isinstance(dim, np.ndarray) for dim in (kernel.in_channels, kernel.out_channels, kernel.kernel, count)):
             raise ValueError("predict is for one network; price a population with Pricer.price")
-        latency, outside = self._kernel_ms(kernel, {})
-        return SitePrediction(site, float(latency) * int(count), self._origins(kernel, outside is not None))
+        latency, _ = self._kernel_ms(kernel, {})
+        surface = self._surface(kernel, int(kernel.kernel))
+        outputs = float(kernel.out_channels) if kernel.kind in TWO_CHANNEL_KINDS else 1.0
+        return SitePrediction(site, float(latency) * int(count), surface.shares(float(kernel.in_channels), outputs))
 
-    def _origins(self, kernel: Kernel, outside: bool) -> tuple[float, float, float, float]:
-        if outside:
-            return 0.0, 0.0, 0.0, 1.0
-        cut = self._plane(kernel, int(kernel.kernel))
-        share = cut.measured_share(float(kernel.in_channels), float(kernel.out_channels))
-        on_point = cut.on_grid and kernel.in_channels in cut.inputs
-        on_point = on_point and (kernel.kind not in TWO_CHANNEL_KINDS or kernel.out_channels in cut.outputs)
-        return (share, 0.0, 1 - share, 0.0) if on_point else (0.0, share, 1 - share, 0.0)
-
-    def _plane(self, kernel: Kernel, size: int) -> Plane:
+    def _surface(self, kernel: Kernel, size: int) -> Surface:
         group = Group(kernel.kind, size, kernel.stride, kernel.activation, kernel.fused_add)
         key = (group, kernel.area)
-        if key not in self._planes:
-            self._planes[key] = plane(self.table.grid(group), kernel.area)
-        return self._planes[key]
+        if key not in self._surfaces:
+            full, tail = self.table.grids(group)
+            self._surfaces[key] = Surface(
+                plane(full, kernel.area), plane(tail, kernel.area) if tail is not None else None,
+                self.table.metadata.tail_block, kernel.kind not in TWO_CHANNEL_KINDS,
+            )  # fmt: skip
+        return self._surfaces[key]
 
     def _kernel_ms(self, kernel: Kernel, spans: dict[int, _Span]) -> tuple[Milliseconds, Milliseconds | None]:
         """Latency in ms of one run, and which candidates lie beyond the grid (1.0 or a 0 / 1 array; None: none do)."""
@@ -154,35 +157,27 @@ class Pricer:
         if kernel.kind not in TWO_CHANNEL_KINDS:
             outputs = _ONE
         sizes = _kernel_sizes(kernel.kernel)
-        planes = [self._plane(kernel, size) for size in sizes]
         key = (
-            kernel.kind,
-            sizes,
-            kernel.stride,
-            kernel.activation,
-            kernel.fused_add,
-            kernel.area,
-            inputs.grid,
-            outputs.grid,
-        )
+            kernel.kind, sizes, kernel.stride, kernel.activation, kernel.fused_add, kernel.area, inputs.grid, outputs.grid,
+        )  # fmt: skip
         dense = self._dense.get(key)
         if dense is None:
-            dense = np.concatenate([p.latency(inputs.values(), outputs.values()).ravel() for p in planes])
+            surfaces = [self._surface(kernel, size) for size in sizes]
+            dense = np.concatenate([s.latency(inputs.values(), outputs.values()).ravel() for s in surfaces])
             self._dense[key] = dense
         index: Dim = inputs.index * outputs.grid[1] + outputs.index
         if len(sizes) > 1:
             place = np.zeros(max(sizes) + 1, dtype=np.int64)
             place[list(sizes)] = np.arange(len(sizes)) * (inputs.grid[1] * outputs.grid[1])
             index = index + place[kernel.kernel]
-        latency: Milliseconds = dense.take(index) if isinstance(index, np.ndarray) else float(dense[index])
-        if all(p.covers(inputs.low, inputs.high, outputs.low, outputs.high) for p in planes):
+        # Extrapolated latencies are stored negative: one gather tells both the figure and where it comes from.
+        if not isinstance(index, np.ndarray):
+            alone = float(dense[index])
+            return abs(alone), None if alone > 0 else 1.0
+        latency = dense.take(index)
+        if latency.min(initial=1.0) > 0:
             return latency, None
-        outside = np.zeros(np.shape(index), dtype=np.bool_)
-        for p in planes:
-            outside = outside | p.outside | ~_inside(p.inputs, kernel.in_channels)
-            if kernel.kind in TWO_CHANNEL_KINDS:
-                outside = outside | ~_inside(p.outputs, kernel.out_channels)
-        return latency, outside.astype(np.float64)
+        return np.abs(latency), (latency < 0).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +218,6 @@ def _kernel_sizes(kernel: Dim) -> tuple[int, ...]:
     if isinstance(kernel, np.ndarray):
         return tuple(int(size) for size in np.flatnonzero(np.bincount(kernel)))
     return (int(kernel),)
-
-
-def _inside(axis: Floats, channels: Dim) -> npt.NDArray[np.bool_]:
-    return np.asarray((channels >= axis[0]) & (channels <= axis[-1]))
 
 
 def _too_far(table: Table, share: float, limit: float, kernel: Kernel) -> UserError:

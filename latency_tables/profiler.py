@@ -1,224 +1,237 @@
-"""Measure the kernels that the search spaces can reach, and complete them to a table.
+"""Measure the kernels that networks run on this machine, those first whose figures would improve predictions most.
 
-Measurements are appended to a partial CSV as they come, so a profile that was cut short goes on where it stopped.
+Rounds: fit what is known (latency_tables.completion), measure the cells where the fit's error times the latency that
+such kernels carry is largest, and again, until the fit is good enough, time is up, or nothing is left.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from latency_tables.completion import complete
-from latency_tables.kernels import Kernel
-from latency_tables.metadata import Measured, TableMetadata
-from latency_tables.registry import host_processor
-from latency_tables.tables import COLUMNS, Row, format_row, parse_row, row_key, write_table
+from latency_tables.completion import Fit, complete, expected_error, fit, latency_shares
+from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.metadata import Measured, TableMetadata, new_metadata
+from latency_tables.partial import Partial
+from latency_tables.reach import Cells, reach
+from latency_tables.registry import host_clock, host_processor
+from latency_tables.shards import measure_all, prepare_backend, shards
+from latency_tables.tables import row_key, write_table
 from search_spaces.errors import UserError
+from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 
-INTERLEAVED = 4
-"""Models whose runs are interleaved."""
-SECOND_LOOKS = 2
-"""How often suspicious measurements are repeated at the end of a profile."""
-WIDE_SPREAD = 0.1
-TOO_SLOW = 1.08
-SHORTEST_MS = 1e-4
+FIRST_SHARE, FIRST_CELLS = 0.08, 4
+"""Part, and least number, of each grid's cells that the first round measures."""
+ROUND_GROWTH, SMALLEST_ROUND = 0.25, 96
+"""A round measures so large a part of what was measured before, at least so many cells."""
+SECOND_LOOKS = 0.1
+"""Largest part of the kernels that are measured again because they look disturbed, and of the time that is kept for it."""
+WIDE_SPREAD, SURPRISING, STRANGE = 0.15, 0.1, 3.0
+"""What looks disturbed: a spread of the runs, or being slower than the neighbours say by so much (in log latency) and by
+so many standard errors."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Which grid of kernels to measure. A cell whose work exceeds `max_macs` or `max_bytes` is left to the fit: no
-    network in reach has it."""
+class ProfileSettings:
+    """How and how long to measure. `workers` and `backend`: see latency_tables.shards."""
 
-    sides: tuple[int, ...] = (7, 10, 20, 40, 80, 160, 320)
-    inputs: tuple[int, ...] = (8, 16, 32, 64, 96, 128, 256, 512, 1024, 2048)
-    outputs: tuple[int, ...] = (1, 8, 16, 32, 64, 96, 128, 256, 512, 1024, 2048)
-    channels: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-    activations: tuple[str, ...] = ("relu", "silu")
-    max_macs: float = 6e8
-    max_elements: float = 8e6
-    stem_sides: tuple[int, ...] = (64, 128, 320, 640)
-    coarsest_sides: tuple[int, ...] = (4, 8, 13, 20)
-    classes: tuple[int, ...] = (1, 20, 80)
-    conv_types: tuple[tuple[int, int, bool], ...] = field(
-        default=((1, 1, False), (1, 1, True), (3, 1, False), (3, 1, True), (3, 2, False))
-    )
+    precision: str = "fp32"
+    threads: int = 1
+    target_error: float = 0.01
+    time_limit_s: float | None = None
+    workers: int = 1
+    backend: str = "loky"
 
 
-QUICK = Plan(sides=(10, 40), inputs=(16, 64), outputs=(16, 64), channels=(16, 64), activations=("relu",),
-             stem_sides=(64, 128), coarsest_sides=(4, 8), classes=(1, 20))  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a profile has come: kernels measured, kernels in reach, and the error that the fit expects of a kernel's
+    latency (None before the first fit)."""
 
-
-def plan_kernels(plan: Plan) -> Iterator[Kernel]:
-    """Every cell of the plan's grids, measured or not."""
-    for (size, stride, add), act, side in product(plan.conv_types, plan.activations, plan.sides):
-        if not (size == 1 and add and act != "relu"):
-            for inputs, outputs in product(plan.inputs, plan.outputs):
-                yield Kernel("conv", inputs, outputs, side, side, size, stride, act, add)
-    for size, stride, act, side in product((3, 5), (1, 2), plan.activations, plan.sides):
-        for channels in plan.channels:
-            yield Kernel("depthwise", channels, channels, side, side, size, stride, act)
-    for side, channels in product(plan.sides, plan.channels):
-        yield Kernel("add", channels, channels, side, side, activation="relu")
-        yield Kernel("concat", channels, channels, side, side)
-        yield Kernel("upsample", channels, channels, side, side)
-        for size in (5, 9, 13):
-            yield Kernel("max_pool", channels, channels, side, side, size)
-    for act, side, outputs in product(plan.activations, plan.stem_sides, (8, 16, 24, 32, 48, 64)):
-        yield Kernel("stem", 3, outputs, side, side, 3, 2, act)
-        yield Kernel("stem", 12, outputs, side // 2, side // 2, 3, 1, act)
-    for side in plan.stem_sides:
-        yield Kernel("space_to_depth", 3, 12, side, side)
-    for side, bins, classes in product(plan.coarsest_sides, (32, 68), plan.classes):
-        yield Kernel("detect", bins, classes, 21 * side * side, 1)
-
-
-def worth_measuring(plan: Plan, kernel: Kernel) -> bool:
-    """Whether a network in reach may have the kernel (the rest of a grid is fitted)."""
-    inputs, outputs = int(kernel.in_channels), int(kernel.out_channels)
-    if kernel.kind in ("stem", "space_to_depth", "detect"):
-        return True
-    elements = kernel.area * max(inputs, outputs if kernel.stride == 1 else 0)
-    out_area = kernel.area / kernel.stride**2
-    macs = int(kernel.kernel) ** 2 * out_area * outputs * (inputs if kernel.kind == "conv" else 1)
-    pools = kernel.kind == "max_pool" and kernel.height > 40
-    return elements <= plan.max_elements and macs <= plan.max_macs and not pools
+    done: int
+    reachable: int
+    expected_error: float | None
 
 
 def profile(
     name: str,
     runtime: str,
     folder: Path,
+    graphs: Iterable[Graph],
+    settings: ProfileSettings,
     *,
     device: str = "",
-    precision: str = "fp32",
-    threads: int = 1,
-    plan: Plan | None = None,
     short_names: Sequence[str] = (),
-    time_limit_s: float | None = None,
+    reach_note: str = "",
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Measure this machine and write the table `{name}-{runtime}-{precision}-b1[-tN]` into `folder`; its CSV's path.
 
-    `progress(done, total)` is called after every batch. At the time limit what was measured is completed by the fit.
-    Raises UserError when the table is there already, or when a partial one is and `resume` is not said.
+    `graphs`: networks (populations) whose kernels the table shall cover; `reach_note` describes them. Raises UserError
+    when the table is there already, when a partial one is and `resume` is not said, when the time was too short to
+    measure something of every grid, or when the device fails.
     """
-    plan = plan or Plan()
     plugin = load_plugin("latency_tables.runtimes", runtime)
-    suffix = f"-t{threads}" if plugin.DEVICE_KIND == "cpu" else ""
-    table_id = f"{name}-{runtime}-{precision}-b1{suffix}"
-    target, partial = folder / f"{table_id}.csv", folder / f"{table_id}.partial.csv"
+    prepare_backend(settings.backend, settings.workers)
+    metadata = _metadata(name, runtime, plugin, settings, device, short_names, reach_note)
+    target, path = folder / f"{metadata.id}.csv", folder / f"{metadata.id}.partial.csv"
     if target.exists():
         raise UserError(f"{target} exists; give another name or remove it")
-    if partial.exists() and not resume:
-        raise UserError(f"{partial} exists, from a profile that was cut short; go on with it by --resume or remove it")
-    cells = list(plan_kernels(plan))
-    measured = measure_kernels(
-        [cell for cell in cells if worth_measuring(plan, cell)], plugin, partial, precision=precision, threads=threads,
-        time_limit_s=time_limit_s, progress=progress,
+    if path.exists() and not resume:
+        raise UserError(f"{path} exists, from a profile that was cut short; go on with it by --resume or remove it")
+    grids = reach(graphs, fusion_rules(runtime))
+    partial, started = Partial(path), time.monotonic()
+    fits = _Rounds(grids, partial, plugin, settings, progress).run()
+    measured = (metadata.measured or Measured(method="", statistic="", warm_up=0, repeats=1)).model_copy(
+        update={
+            "minutes": round((time.monotonic() - started) / 60, 1), "expected_error": round(expected_error(fits), 4),
+        }
     )  # fmt: skip
-    metadata = TableMetadata(
-        id=table_id, short_names=list(short_names), kind=plugin.DEVICE_KIND, device=device or host_processor(),
-        processor=host_processor(), runtime=runtime, runtime_version=plugin.version(), precision=precision, batch=1,
-        threads=threads if suffix else None, date=date.today().isoformat(),
-        measured=Measured(
-            method=plugin.METHOD, statistic=plugin.STATISTIC, warm_up=plugin.WARM_UP, repeats=plugin.REPEATS,
-            host=f"{os.cpu_count()} cores",
-        ),
-    )  # fmt: skip
-    path = write_table(folder, metadata, complete(cells, measured))
-    partial.unlink()
-    return path
+    rows = complete(fits, partial.rows)
+    missing = [str(item.cells.group) for item in fits if not len(item.measured)]
+    if missing:
+        raise UserError(
+            f"time was up before any {missing[0]} was measured ({len(missing)} of {len(fits)} grids are empty); the "
+            f"{len(partial.rows)} kernels measured so far are kept in {path}; go on with --resume and more --minutes"
+        )
+    written = write_table(folder, metadata.model_copy(update={"measured": measured}), rows)
+    path.unlink()
+    return written
 
 
-def measure_kernels(
-    kernels: Sequence[Kernel],
-    plugin: ModuleType,
-    partial: Path,
-    *,
-    precision: str,
-    threads: int,
-    time_limit_s: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Row]:
-    """Rows of all kernels, those in `partial` read from there, the others measured and appended to it at once.
-
-    What looks disturbed is then measured again, and the faster figure counts.
-
-    Batches come in a shuffled (always the same) order, so that a time limit thins the grid instead of cutting it off.
-    """
-    rows = {row_key(row.kernel): row for row in read_partial(partial)}
-    wanted = {row_key(kernel) for kernel in kernels}
-    gauge = plugin.Gauge(threads, precision)
-    started = time.monotonic()
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("a") as file:
-        if partial.stat().st_size == 0:
-            file.write(",".join(COLUMNS) + "\n")
-        for turn in range(1 + SECOND_LOOKS):
-            missing = [kernel for kernel in kernels if row_key(kernel) not in rows]
-            batches = plugin.batches(missing if turn == 0 else suspects(list(rows.values())))
-            batches = [batches[index] for index in np.random.default_rng(turn).permutation(len(batches))]
-            for start in range(0, len(batches), INTERLEAVED):
-                if time_limit_s is not None and time.monotonic() - started > time_limit_s:
-                    return list(rows.values())
-                chosen = batches[start : start + INTERLEAVED]
-                results = plugin.measure(chosen, threads=threads, precision=precision, gauge=gauge)
-                for batch, figures in zip(chosen, results):
-                    for kernel, (latency, spread) in zip(batch, figures):
-                        row = faster(rows.get(row_key(kernel)), Row(kernel, max(latency, SHORTEST_MS), spread))
-                        rows[row_key(kernel)] = row
-                        file.write(format_row(row) + "\n")
-                file.flush()
-                if progress is not None:
-                    progress(len(rows.keys() & wanted), len(kernels))
-    return list(rows.values())
-
-
-def suspects(rows: Sequence[Row]) -> list[Kernel]:
-    """Kernels to look at again: runs that spread widely, or a kernel slower than one that does more of the same work."""
-    found = [row.spread > WIDE_SPREAD for row in rows]
-    alike: dict[tuple[object, ...], list[int]] = {}
-    for index, row in enumerate(rows):
-        alike.setdefault((row.kernel.kind, row.kernel.kernel, row.kernel.stride), []).append(index)
-    for indices in alike.values():
-        work = np.array([_work(rows[index].kernel) for index in indices])
-        latency = np.array([rows[index].latency_ms for index in indices])
-        for place, index in enumerate(indices):
-            more = (work >= work[place]).all(axis=1)
-            found[index] |= bool(latency[more].min() < latency[place] / TOO_SLOW)
-    return [row.kernel for row, suspect in zip(rows, found) if suspect]
-
-
-def faster(first: Row | None, second: Row) -> Row:
-    """Of two measurements of one kernel the faster: disturbances only ever slow."""
-    return second if first is None or second.latency_ms <= first.latency_ms else first
-
-
-def _work(kernel: Kernel) -> tuple[float, ...]:
-    return (
-        float(kernel.in_channels), float(kernel.out_channels), kernel.area, kernel.activation == "silu", kernel.fused_add,
+def _metadata(
+    name: str, runtime: str, plugin: ModuleType, settings: ProfileSettings, device: str, short_names: Sequence[str],
+    reach_note: str,
+) -> TableMetadata:  # fmt: skip
+    kind = plugin.DEVICE_KIND() if callable(plugin.DEVICE_KIND) else plugin.DEVICE_KIND
+    try:
+        version = plugin.version()
+    except ImportError as error:
+        raise UserError(f"runtime {runtime} is not installed ({error}); pip install {runtime}") from None
+    suffix = f"-t{settings.threads}" if kind == "cpu" else ""
+    host = host_processor()
+    device_name, clocks = getattr(plugin, "device_name", None), getattr(plugin, "clocks", None)
+    return new_metadata(
+        id=f"{name}-{runtime}-{settings.precision}-b1{suffix}", short_names=list(short_names), kind=kind,
+        device=device or (device_name() if device_name else host), processor=host if kind == "cpu" else "",
+        runtime=runtime, runtime_version=version, precision=settings.precision, batch=1,
+        threads=settings.threads if suffix else None, date=date.today().isoformat(),
+        clocks=clocks() if clocks else host_clock() if kind == "cpu" else "", tail_block=fusion_rules(runtime).tail_block,
+        measured={
+            "method": plugin.METHOD, "statistic": plugin.STATISTIC, "warm_up": plugin.WARM_UP,
+            "repeats": plugin.REPEATS, "host": f"{host}, {os.cpu_count()} cores", "reach": reach_note,
+        },
     )  # fmt: skip
 
 
-def read_partial(partial: Path) -> list[Row]:
-    """Rows measured before; a last line that a kill cut short is dropped from the file."""
-    if not partial.exists():
-        return []
-    text = partial.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        partial.write_text(whole)
-    rows: dict[tuple[object, ...], Row] = {}
-    for row in map(parse_row, whole.splitlines()[1:]):
-        rows[row_key(row.kernel)] = faster(rows.get(row_key(row.kernel)), row)
-    return list(rows.values())
+class _Rounds:
+    """A profile under way."""
+
+    def __init__(
+        self, grids: Sequence[Cells], partial: Partial, plugin: ModuleType, settings: ProfileSettings,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:  # fmt: skip
+        self.grids, self.partial, self.plugin, self.settings, self.progress = grids, partial, plugin, settings, progress
+        self.started = time.monotonic()
+        self.reachable = sum(int((grid.visits > 0).sum()) for grid in grids)
+        self.error: float | None = None
+        self.fits: list[Fit | None] = [None] * len(grids)
+
+    def run(self) -> list[Fit]:
+        """Measure until the fit is good enough or time is up; the last fit."""
+        while True:
+            fits = self._fit()
+            known = sum(len(item.measured) for item in fits)
+            chosen = self._coarse(fits)
+            if not chosen:
+                self.error = expected_error(fits)
+                chosen = [] if self.error <= self.settings.target_error else self._fine(fits, known)
+            self._report()
+            if not chosen or not self._measure(chosen, 1 - SECOND_LOOKS):
+                break
+        self._measure(self._suspects(self._fit()), 1.0)
+        self.fits = [None] * len(self.grids)  # second looks change figures, not their number
+        return self._fit()
+
+    def _fit(self) -> list[Fit]:
+        fits = [fit(grid, self.partial.rows, before) for grid, before in zip(self.grids, self.fits)]
+        self.fits = list(fits)
+        return fits
+
+    def _coarse(self, fits: Sequence[Fit]) -> list[Kernel]:
+        """What the first round has still to measure: a few cells spread over each grid."""
+        chosen = []
+        for item, share in zip(fits, latency_shares(fits)):
+            visited = int((item.cells.visits > 0).sum())
+            wanted = min(max(FIRST_CELLS, round(FIRST_SHARE * visited)), visited) - len(item.measured)
+            chosen += [item.cells.kernels[place] for _, place in item.pick(np.sign(share), wanted)]
+        return chosen
+
+    def _fine(self, fits: Sequence[Fit], known: int) -> list[Kernel]:
+        """The cells, over all grids, whose error matters most."""
+        number = max(SMALLEST_ROUND, round(ROUND_GROWTH * known))
+        offers = [
+            (gain, index, place)
+            for index, (item, share) in enumerate(zip(fits, latency_shares(fits)))
+            for gain, place in item.pick(share, number)
+        ]
+        best = sorted(offers, key=lambda offer: (-offer[0], offer[1:]))[:number]
+        return [fits[index].cells.kernels[place] for _, index, place in best]
+
+    def _suspects(self, fits: Sequence[Fit]) -> list[Kernel]:
+        """Kernels to look at once more: runs that spread widely, or much slower than their neighbours say."""
+        found = []
+        for item, share in zip(fits, latency_shares(fits)):
+            for place in item.measured:
+                key = row_key(item.cells.kernels[place])
+                odd = item.surprise[place] > SURPRISING and item.strange[place] > STRANGE
+                spread = self.partial.rows[key].spread
+                if (odd or spread > WIDE_SPREAD) and self.partial.looks[key] == 1:
+                    doubt = float(share[place] * max(item.surprise[place], spread))
+                    found.append((doubt, item.cells.kernels[place]))
+        found.sort(key=lambda pair: -pair[0])
+        second = sum(looks - 1 for looks in self.partial.looks.values())
+        return [kernel for _, kernel in found[: max(0, round(SECOND_LOOKS * len(self.partial.rows)) - second)]]
+
+    def _measure(self, kernels: Sequence[Kernel], part: float) -> bool:
+        """Measure and keep; False when `part` of the time is up before all are."""
+        limit, settings = self.settings.time_limit_s, self.settings
+        batches = self.plugin.batches(kernels)
+        if not batches:
+            return True
+        # In no order: a time limit thins the grids instead of cutting some off.
+        order = np.random.default_rng(len(self.partial.rows)).permutation(len(batches))
+        work = shards([batches[index] for index in order])
+        results = measure_all(
+            self.plugin, work, threads=settings.threads, precision=settings.precision, workers=settings.workers,
+            backend=settings.backend,
+        )  # fmt: skip
+        try:
+            while limit is None or time.monotonic() - self.started < part * limit:
+                measured = next(results, None)
+                if measured is None:
+                    return True
+                self.partial.add(measured)
+                self._report()
+        except UserError:
+            raise
+        except Exception as error:
+            what = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"the device or its runtime failed while profiling ({what}); the {len(self.partial.rows)} kernels "
+                f"measured so far are kept in {self.partial.path}; go on with the same command and --resume"
+            ) from error
+        return False
+
+    def _report(self) -> None:
+        if self.progress is not None:
+            self.progress(Progress(len(self.partial.rows), self.reachable, self.error))

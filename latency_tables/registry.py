@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from latency_tables.metadata import TableMetadata, read_metadata
@@ -35,54 +37,98 @@ def list_tables() -> list[tuple[TableMetadata, Path]]:
     return list(found.values())
 
 
-def find_table(device: str | Path) -> Table:
+def find_table(device: str | Path, *, batch: int | None = None, precision: str | None = None) -> Table:
     """The table that `device` names: an id, a short name (`t4`), a unique prefix of an id, or a path to a CSV or YAML.
 
-    A short name that a user's table and a shipped one both answer to is the user's. Warns when a CPU table was measured
-    on another processor than this host's. Raises UserError listing the choices when nothing or several fit.
+    A short name is the table's that claims it as its default; a user's table wins over a shipped one. `batch` and
+    `precision`, where given, choose among the tables that a prefix fits, and refuse a table of another. Warns when a CPU
+    table was measured on another processor than this host's. Raises UserError listing the choices when nothing or
+    several fit.
     """
     name = str(device)
+    wanted = _Wanted(batch, precision)
     if name.endswith((".csv", ".yaml")):
         if not Path(name).is_file():
             raise UserError(f"no table at {name!r}: there is no such file")
         table = read_table(name)
+        wanted.check(name, table.metadata, [])
     else:
-        table = read_table(_path_of(name, list_tables()))
+        table = read_table(_path_of(name, list_tables(), wanted))
     _warn_of_other_processor(table.metadata)
     return table
 
 
-def host_processor() -> str:
-    """The host's processor as tables name it: the model name, with family and model number where the system tells."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The batch and precision that a caller needs (None: any)."""
+
+    batch: int | None
+    precision: str | None
+
+    def fits(self, metadata: TableMetadata) -> bool:
+        return self.batch in (None, metadata.batch) and self.precision in (None, metadata.precision)
+
+    def check(self, name: str, metadata: TableMetadata, others: Sequence[TableMetadata]) -> None:
+        """Raise UserError when the table is of another batch or precision, naming those of `others` that fit."""
+        if self.fits(metadata):
+            return
+        asked = [f"batch {self.batch}"] * (self.batch is not None)
+        asked += [f"precision {self.precision}"] * (self.precision is not None)
+        right = [other.id for other in others if self.fits(other)]
+        remedy = f"take {' or '.join(right)}" if right else "take or measure another table"
+        raise UserError(
+            f"device {name!r} is table {metadata.id} of batch {metadata.batch}, precision {metadata.precision}; "
+            f"{' and '.join(asked)} was asked for: {remedy}"
+        )
+
+
+def host_clock() -> str:
+    """The clock that the system reports for the first processor, `2600 MHz`; empty where it tells none."""
+    reported = _cpu_info().get("cpu MHz", "")
+    return f"{float(reported):.0f} MHz as the system reports it" if reported else ""
+
+
+def _cpu_info() -> dict[str, str]:
+    """The first value of each key of /proc/cpuinfo; nothing on systems without it."""
     info: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
             info.setdefault(key.strip(), value.strip())
     except OSError:
-        return platform.processor() or platform.machine()
+        return {}
+    return info
+
+
+def host_processor() -> str:
+    """The host's processor as tables name it: the model name, with family and model number where the system tells."""
+    info = _cpu_info()
     if "model name" not in info:
         return platform.processor() or platform.machine()
     return f"{info['model name']} (family {info.get('cpu family', '?')}, model {info.get('model', '?')})"
 
 
-def _path_of(name: str, tables: list[tuple[TableMetadata, Path]]) -> Path:
+def _path_of(name: str, tables: list[tuple[TableMetadata, Path]], asked: _Wanted) -> Path:
     wanted = name.lower()
-    exact = [path for metadata, path in tables if metadata.id == wanted]
-    if exact:
-        return exact[0]
-    for fits in (
-        [(m, path) for m, path in tables if wanted in m.short_names],
-        [(m, path) for m, path in tables if wanted and m.id.startswith(wanted)],
+    alike = [m for m, _ in tables if wanted and m.id.startswith(wanted)]
+    for claimed, fits in (
+        (True, [(m, path) for m, path in tables if m.id == wanted]),
+        (True, [(m, path) for m, path in tables if wanted in m.short_names]),
+        (False, [(m, path) for m, path in tables if m in alike and asked.fits(m)]),
     ):
         own = [(m, path) for m, path in fits if path.parent != SHIPPED]
         chosen = own or fits
         if len(chosen) == 1:
-            return chosen[0][1]
+            metadata, path = chosen[0]
+            if claimed:
+                asked.check(name, metadata, alike)
+            return path
         if chosen:
             raise UserError(
                 f"device {name!r} fits several tables: {', '.join(m.id for m, _ in chosen)}; name one of them"
             )
+    if alike:
+        asked.check(name, alike[0], alike)
     choices = [word for m, _ in tables for word in (*m.short_names, m.id)]
     if not choices:
         raise UserError(f"unknown device {name!r}: no tables in {SHIPPED} or {user_folder()}")

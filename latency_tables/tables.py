@@ -1,8 +1,9 @@
 """A device's table: a CSV of fused kernels with their latency, and a YAML of provenance with the same stem.
 
-Rows that agree in kind, kernel, stride, activation and fused add are a group. A group's rows fill a grid over input
-channels, output channels and map area, so a lookup is plain multilinear interpolation (latency_tables.predictor); cells
-that nobody measured are rows all the same, with the source `fitted` or `derived`.
+Rows that agree in kind, kernel, stride, activation and fused add are a group. A group's rows are cells of a grid over
+input channels, output channels and map area, so a lookup is plain multilinear interpolation (latency_tables.predictor).
+A row's source is `measured` (timed on the device), `fitted` (interpolated or regressed from rows that were) or `derived`
+(computed from bytes, MACs and launches). Cells without a row are holes: what is read from them counts as extrapolated.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.kernels import KINDS, TWO_CHANNEL_KINDS, Kernel
+from latency_tables.holes import fill_holes
+from latency_tables.kernels import KINDS, TAILED_KINDS, TWO_CHANNEL_KINDS, Kernel
 from latency_tables.metadata import TableMetadata, format_metadata, read_metadata
 from search_spaces.errors import UserError, nearest
 
@@ -26,6 +28,7 @@ COLUMNS = (
     "latency_ms", "spread", "source",
 )  # fmt: skip
 SOURCES = ("measured", "fitted", "derived")
+HOLE = len(SOURCES)
 Floats = npt.NDArray[np.float64]
 
 
@@ -58,11 +61,11 @@ class Row:
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """A group's latencies: log ms over (in channels, out channels, area). `axes` ascend; a kind with one channel axis
-    has out channels of length 1. `measured` marks the cells that were timed on the device."""
+    has out channels of length 1. `origin`: a cell's place in SOURCES, or HOLE, whose latency continues its neighbours'."""
 
     axes: tuple[Floats, Floats, Floats]
     log_ms: Floats
-    measured: npt.NDArray[np.bool_]
+    origin: npt.NDArray[np.int8]
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +76,7 @@ class Table:
     rows: dict[Group, Floats]
     source: str
     hash: str
-    _grids: dict[Group, Grid] = field(default_factory=dict)
+    _grids: dict[tuple[Group, bool], Grid | None] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -82,17 +85,46 @@ class Table:
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.rows.values())
 
+    def counts(self) -> dict[str, int]:
+        """Number of rows by source."""
+        codes = np.concatenate([rows[:, 4] for rows in self.rows.values()]) if self.rows else np.empty(0)
+        return {source: int((codes == code).sum()) for code, source in enumerate(SOURCES)}
+
+    def grids(self, group: Group) -> tuple[Grid, Grid | None]:
+        """The grid of widths that fill their channel blocks, and that of the others (None: there is but one grid).
+
+        Raises UserError, naming the kernel, when the table has no such group.
+        """
+        full, tail = self._grid(group, False), self._grid(group, True)
+        if full is None:
+            assert tail is not None
+            return tail, None
+        return full, tail
+
     def grid(self, group: Group) -> Grid:
-        """Raises UserError, naming the kernel, when the table has no such group or the group's grid has holes."""
-        if group not in self._grids:
+        """The first of `grids`."""
+        return self.grids(group)[0]
+
+    def _grid(self, group: Group, tail: bool) -> Grid | None:
+        if (group, tail) not in self._grids:
             if group not in self.rows:
                 alike = [str(other) for other in self.rows if other.kind == group.kind]
                 rest = (
                     nearest(str(group), alike) if alike else f"it has {', '.join(sorted({g.kind for g in self.rows}))}"
                 )
                 raise UserError(f"table {self.id} has no kernel {group}; {rest}; profile it, or take another table")
-            self._grids[group] = _grid(self.rows[group], group, self.source)
-        return self._grids[group]
+            rows = self.rows[group]
+            chosen = rows[in_tail(group.kind, rows[:, 0], rows[:, 1], self.metadata.tail_block) == tail]
+            self._grids[group, tail] = _grid(chosen, group, self.source) if len(chosen) else None
+        return self._grids[group, tail]
+
+
+def in_tail(kind: str, inputs: Floats, outputs: Floats, block: int) -> npt.NDArray[np.bool_]:
+    """Which kernels leave their last block of channels part-filled (convs by out channels; nothing where block is 1)."""
+    if kind not in TAILED_KINDS:
+        return np.zeros(np.shape(inputs), dtype=np.bool_)
+    widths = outputs if kind in TWO_CHANNEL_KINDS else inputs
+    return np.asarray(widths % block > 0)
 
 
 def read_table(path: str | Path) -> Table:
@@ -165,7 +197,7 @@ def row_key(kernel: Kernel) -> tuple[Any, ...]:
 
 
 def parse_rows(text: str, source: str) -> dict[Group, Floats]:
-    """Rows by group, each an array (rows, 5): in channels, out channels, area, latency in ms, 1 if measured."""
+    """Rows by group, each an array (rows, 5): in channels, out channels, area, latency in ms, place in SOURCES."""
     lines = text.splitlines()
     if not lines or tuple(lines[0].split(",")) != COLUMNS:
         found = lines[0].split(",") if lines else []
@@ -189,7 +221,7 @@ def parse_rows(text: str, source: str) -> dict[Group, Floats]:
         if origin not in SOURCES:
             raise UserError(f"{source}:{number}: source {origin!r} found; {nearest(origin, SOURCES)}")
         grouped.setdefault((kind, kernel, stride, activation, add), []).append(
-            (inputs, outputs, height, width, latency, str(number), "1" if origin == "measured" else "0")
+            (inputs, outputs, height, width, latency, str(number), str(SOURCES.index(origin)))
         )
     return {_group(key, source): _numbers(cells, source) for key, cells in grouped.items()}
 
@@ -231,12 +263,7 @@ def _grid(rows: Floats, group: Group, source: str) -> Grid:
     flat = np.ravel_multi_index(tuple(places), shape)
     if len(np.unique(flat)) != len(flat):
         raise UserError(f"{source}: {group}: two rows have the same channels and map area")
-    if len(flat) != int(np.prod(shape)):
-        missing = int(np.prod(shape)) - len(flat)
-        raise UserError(
-            f"{source}: {group}: {missing} cells are missing in a grid of {' x '.join(map(str, shape))} (in, out, area); "
-            "finish the profile with --resume"
-        )
-    log_ms, measured = np.empty(len(flat)), np.empty(len(flat), dtype=np.bool_)
-    log_ms[flat], measured[flat] = np.log(rows[:, 3]), rows[:, 4] > 0
-    return Grid((axes[0], axes[1], axes[2]), log_ms.reshape(shape), measured.reshape(shape))
+    log_ms, origin = np.full(int(np.prod(shape)), np.nan), np.full(int(np.prod(shape)), HOLE, dtype=np.int8)
+    log_ms[flat], origin[flat] = np.log(rows[:, 3]), rows[:, 4].astype(np.int8)
+    knots = [np.log(axis) for axis in axes]
+    return Grid((axes[0], axes[1], axes[2]), fill_holes(log_ms.reshape(shape), knots), origin.reshape(shape))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,36 @@ def conv_type(kernel: Kernel) -> ConvType:
     return "depthwise" if kernel.kind == "depthwise" else "conv", int(kernel.kernel), kernel.stride, kernel.fused_add
 
 
-def work(kernel: Kernel) -> tuple[float, float]:
-    """(MACs, bytes moved in fp16) of one kernel; bytes count channels padded to 8, as TensorRT lays them out."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the measurements of one table share. `padding`: channels are laid out in multiples of it."""
+
+    precision: str
+    batch: int
+
+    @property
+    def element_bytes(self) -> int:
+        return {"fp32": 4, "fp16": 2, "int8": 1}[self.precision]
+
+    @property
+    def padding(self) -> int:
+        return {"fp32": 1, "fp16": 8, "int8": 4}[self.precision]
+
+
+FP16_B1 = Setting("fp16", 1)
+
+
+def work(kernel: Kernel, setting: Setting = FP16_B1) -> tuple[float, float]:
+    """(MACs, bytes moved) of one kernel for the whole batch; convs' bytes count channels padded as TensorRT lays them
+    out."""
     side, inputs, outputs = kernel.area**0.5, float(kernel.in_channels), float(kernel.out_channels)
+    map_bytes = setting.batch * setting.element_bytes * kernel.area
     if kernel.kind == "detect":
-        return 0.0, 2.0 * 2 * kernel.area * (inputs + outputs)
+        return 0.0, 2 * map_bytes * (inputs + outputs)
     if kernel.kind not in CONV_KINDS:
         factor = {"add": 3, "concat": 2, "max_pool": 2, "upsample": 5, "space_to_depth": 2}[kernel.kind]
-        return 0.0, 2.0 * factor * kernel.area * inputs
-    macs, moved = _conv_work(conv_type(kernel), np.array([[inputs, outputs, side]]))
+        return 0.0, factor * map_bytes * inputs
+    macs, moved = _conv_work(conv_type(kernel), np.array([[inputs, outputs, side]]), setting)
     return float(macs[0]), float(moved[0])
 
 
@@ -53,6 +74,7 @@ class V100Convs:
     residuals: dict[ConvType, Any]
     hulls: dict[ConvType, tuple[Floats, Floats]]
     floor_ms: dict[ConvType, float]
+    setting: Setting = FP16_B1
 
     def latency_ms(self, kernels: Sequence[Kernel]) -> Floats:
         """Latency on the V100 of convolutions of any type that was measured."""
@@ -65,59 +87,76 @@ class V100Convs:
                 raise UserError(f"the V100 measurements have no {kind} convolutions")
             shapes = np.array([_shape(kernels[index]) for index in indices])
             inside = np.clip(np.log2(shapes), *self.hulls[kind])
-            result[indices] = _curve(self.curves[kind], kind, shapes) * np.exp(self.residuals[kind](inside))
+            result[indices] = _curve(self.curves[kind], kind, shapes, self.setting) * np.exp(
+                self.residuals[kind](inside)
+            )
         return result
 
 
 def read_v100(path: Path, precision: str = "fp16", batch: int = 1) -> V100Convs:
     """Read `conv.csv.gz` and fit it. Raises UserError when it holds no rows of this precision and batch."""
+    setting = Setting(precision, batch)
+    measured = read_measured(path).get(setting)
+    if measured is None:
+        raise UserError(f"{path}: no rows of {precision}, batch {batch}")
+    return fit_v100(measured, setting)
+
+
+def read_measured(path: Path) -> dict[Setting, dict[ConvType, Floats]]:
+    """The measurements of `conv.csv.gz`: arrays (rows, 4) of in channels, out channels, side in px, ms for the batch."""
+    measured: dict[Setting, dict[ConvType, list[tuple[float, ...]]]] = {}
+    with gzip.open(path, "rt") as file:
+        for row in csv.DictReader(file):
+            kind = "depthwise" if row["conv_type"] == "depthwise" else "conv"
+            key = (kind, int(row["kernel"]), int(row["stride"]), row["fused_add"] == "1")
+            values = (row["in_channels"], row["out_channels"], row["in_h"], row["latency_ms"])
+            rows = measured.setdefault(Setting(row["precision"], int(row["batch"])), {}).setdefault(key, [])
+            rows.append(tuple(float(value) for value in values))
+    return {
+        setting: {key: np.array(rows) for key, rows in sorted(types.items())} for setting, types in measured.items()
+    }
+
+
+def fit_v100(measured: Mapping[ConvType, Floats], setting: Setting) -> V100Convs:
+    """Curves and residuals from measured rows (see `read_measured`)."""
     from scipy.interpolate import RBFInterpolator
     from scipy.optimize import least_squares
 
-    measured: dict[ConvType, list[tuple[float, ...]]] = {}
-    with gzip.open(path, "rt") as file:
-        for row in csv.DictReader(file):
-            if row["precision"] == precision and int(row["batch"]) == batch:
-                kind = "depthwise" if row["conv_type"] == "depthwise" else "conv"
-                key = (kind, int(row["kernel"]), int(row["stride"]), row["fused_add"] == "1")
-                values = (row["in_channels"], row["out_channels"], row["in_h"], row["latency_ms"])
-                measured.setdefault(key, []).append(tuple(float(value) for value in values))
-    if not measured:
-        raise UserError(f"{path}: no rows of {precision}, batch {batch}")
     curves, residuals, hulls, floors = {}, {}, {}, {}
-    for key, rows in sorted(measured.items()):
-        table = np.array(rows)
+    for key, table in measured.items():
         shapes, latency = table[:, :3], table[:, 3]
         start = np.log([latency.min(), 50e9, 600e6, 1.5])
         fit = least_squares(
-            lambda p, s=shapes, t=latency, k=key: np.log(_curve(p, k, s) / t), start,
+            lambda p, s=shapes, t=latency, k=key: np.log(_curve(p, k, s, setting) / t), start,
             bounds=(start - BELOW, start + ABOVE),
         )  # fmt: skip
         curves[key] = fit.x
         logs = np.log2(shapes)
-        rest = np.log(latency / _curve(fit.x, key, shapes))
+        rest = np.log(latency / _curve(fit.x, key, shapes, setting))
         residuals[key] = RBFInterpolator(logs, rest, neighbors=NEIGHBOURS, kernel="linear", smoothing=SMOOTHING)
         hulls[key] = (logs.min(axis=0), logs.max(axis=0))
         floors[key] = float(np.quantile(latency, 0.05))
-    return V100Convs(curves, residuals, hulls, floors)
+    return V100Convs(curves, residuals, hulls, floors, setting)
 
 
 def _shape(kernel: Kernel) -> tuple[float, float, float]:
     return float(kernel.in_channels), float(kernel.out_channels), kernel.area**0.5
 
 
-def _conv_work(kind: ConvType, shapes: Floats) -> tuple[Floats, Floats]:
+def _conv_work(kind: ConvType, shapes: Floats, setting: Setting) -> tuple[Floats, Floats]:
     name, size, stride, add = kind
     inputs, outputs, side = shapes.T
     out_area = np.ceil(side / stride) ** 2
     weights = outputs * size**2 * (1.0 if name == "depthwise" else inputs)
-    padded_in, padded_out = np.ceil(inputs / 8) * 8, np.ceil(outputs / 8) * 8
-    return weights * out_area, 2.0 * (padded_in * side**2 + padded_out * out_area * (2 if add else 1) + weights)
+    step = setting.padding
+    padded_in, padded_out = np.ceil(inputs / step) * step, np.ceil(outputs / step) * step
+    maps = setting.batch * (padded_in * side**2 + padded_out * out_area * (2 if add else 1))
+    return setting.batch * weights * out_area, setting.element_bytes * (maps + weights)
 
 
-def _curve(parameters: Floats, kind: ConvType, shapes: Floats) -> Floats:
+def _curve(parameters: Floats, kind: ConvType, shapes: Floats, setting: Setting) -> Floats:
     """launch + ((MACs / rate)^p + (bytes / bandwidth)^p)^(1/p); parameters are logarithms, rates per ms."""
     launch, rate, bandwidth, power = np.exp(parameters)
-    macs, moved = _conv_work(kind, shapes)
+    macs, moved = _conv_work(kind, shapes, setting)
     result: Floats = launch + ((macs / rate) ** power + (moved / bandwidth) ** power) ** (1 / power)
     return result

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from latency_tables.metadata import TableMetadata
 from latency_tables.predictor import predict
-from latency_tables.tables import Table, read_table, write_metadata
-from search_spaces.builder import to_multiple_of_8
-from search_spaces.emit import emit_detector
+from latency_tables.tables import Floats, Table, read_table, write_metadata
+from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
-from search_spaces.structure import Stage, Structure
-from search_spaces.text import resolve_structure
 
-Floats = npt.NDArray[np.float64]
+TOGETHER = 12
+"""Networks whose runs are interleaved; more of them would only fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Predictions are kernel sums, without overhead."""
+    """Predictions are kernel sums, without overhead. `extrapolated`: the share of each from beyond the table."""
 
     names: tuple[str, ...]
     kernels_ms: Floats
     measured_ms: Floats
+    extrapolated: Floats
 
     def errors(self, overhead_ms: float = 0.0) -> Floats:
         """Signed relative errors of the predictions."""
@@ -45,49 +43,84 @@ class Check:
         """Figures for a table's metadata; percentages of the measured latency."""
         size = np.abs(self.errors(overhead_ms))
         return {
-            "unit": "percent of the measured latency of whole detectors; overhead_ms is fitted on the same ones",
+            "unit": "percent of the measured latency of whole detectors",
             "detectors": len(self.names),
-            "median": round(100 * float(np.median(size)), 2),
-            "percentile_90": round(100 * float(np.quantile(size, 0.9)), 2),
-            "within_5_percent": round(100 * float((size <= 0.05).mean()), 1),
-            "within_10_percent": round(100 * float((size <= 0.10).mean()), 1),
+            "median": _percent(np.median(size)),
+            "percentile_90": _percent(np.quantile(size, 0.9)),
+            "largest": _percent(size.max()),
+            "mean_signed": _percent(self.errors(overhead_ms).mean()),
+            "within_5_percent": _percent((size <= 0.05).mean()),
+            "within_10_percent": _percent((size <= 0.10).mean()),
             "kendall_tau": round(kendall_tau(self.kernels_ms, self.measured_ms), 4),
-            "each": {name: round(100 * float(e), 2) for name, e in zip(self.names, self.errors(overhead_ms))},
+            "largest_extrapolated_share": _percent(self.extrapolated.max()),
         }
 
+    def each(self, overhead_ms: float) -> list[dict[str, Any]]:
+        """Name, predicted and measured ms, and error in percent of every detector."""
+        return [
+            {
+                "name": name, "predicted_ms": round(float(kernels + overhead_ms), 4),
+                "measured_ms": round(float(measured), 4), "error_percent": _percent(error),
+            }
+            for name, kernels, measured, error in zip(
+                self.names, self.kernels_ms, self.measured_ms, self.errors(overhead_ms)
+            )
+        ]  # fmt: skip
 
-def check(table: Table, graphs: Sequence[tuple[str, Graph]]) -> Check:
-    """Measure networks on this machine by the table's runtime and price them from the table."""
-    plugin = load_plugin("latency_tables.runtimes", table.metadata.runtime)
-    predicted = [predict(graph, table) for _, graph in graphs]
-    measured = plugin.network_ms(
-        [graph for _, graph in graphs], threads=table.metadata.threads or 1, precision=table.metadata.precision
-    )
-    kernels = np.array([item.total_ms - item.overhead_ms for item in predicted])
-    return Check(tuple(name for name, _ in graphs), kernels, np.array(measured))
+
+def check(
+    table: Table, graphs: Sequence[tuple[str, Graph]], progress: Callable[[int], None] | None = None
+) -> Check:  # fmt: skip
+    """Measure networks on this machine by the table's runtime and price them from the table.
+
+    `progress(n)` is called when n more are done. Raises UserError when there are none, or when a kernel has no data.
+    """
+    if not graphs:
+        raise UserError("no detectors to compare; at least one is needed")
+    metadata = table.metadata
+    predicted = [predict(graph, table, max_extrapolated=1.0) for _, graph in graphs]
+    plugin = load_plugin("latency_tables.runtimes", metadata.runtime)
+    measured: list[float] = []
+    for start in range(0, len(graphs), TOGETHER):
+        chosen = [graph for _, graph in graphs[start : start + TOGETHER]]
+        measured += plugin.network_ms(chosen, threads=metadata.threads or 1, precision=metadata.precision)
+        if progress is not None:
+            progress(len(chosen))
+    return Check(
+        tuple(name for name, _ in graphs), np.array([item.total_ms - item.overhead_ms for item in predicted]),
+        np.array(measured), np.array([item.shares["extrapolated"] for item in predicted]),
+    )  # fmt: skip
 
 
-def store(table: Table, result: Check) -> Table:
-    """Write a check's overhead and figures into the table's metadata; the table as it is then."""
-    overhead = round(result.best_overhead_ms(), 4)
-    changes = {"overhead_ms": overhead, "error": result.summary(overhead)}
+def store(table: Table, overhead_ms: float, error: dict[str, Any]) -> Table:
+    """Write an overhead and the figures of a check into the table's metadata; the table as it is then."""
+    changes = {"overhead_ms": round(overhead_ms, 4), "error": error}
     metadata = TableMetadata.model_validate({**table.metadata.model_dump(), **changes})
     write_metadata(Path(table.source).with_suffix(".yaml"), metadata)
     return read_table(table.source)
 
 
-def released_detectors(cases: Sequence[tuple[str, int]]) -> list[tuple[str, Graph]]:
-    """Released detectors at image sides: ("Ns", 416)."""
-    return [(f"{n} at {s}", emit_detector(resolve_structure(n).with_image_size(s, s))) for n, s in cases]
+def scatter(result: Check, overhead_ms: float, title: str, path: Path) -> None:
+    """A PNG of predicted over measured latency, on logarithmic axes, with the band of 10 %."""
+    from matplotlib.figure import Figure
 
-
-def standard_detectors() -> list[tuple[str, Graph]]:
-    """The 20 detectors that shipped CPU tables are checked on: released ones, and random ones from a fixed seed."""
-    cases = [(name, side) for name in ("Ns", "Nm", "Nl") for side in (320, 416)]
-    cases += [(name, side) for name in ("T", "S") for side in (320, 640)]
-    return [
-        *released_detectors(cases), *random_detectors(np.random.default_rng(0), 10, (256, 320, 416, 512, 640))
-    ]  # fmt: skip
+    figure = Figure(figsize=(6, 6), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    predicted = result.kernels_ms + overhead_ms
+    ends = np.array([min(predicted.min(), result.measured_ms.min()) / 1.1,
+                     max(predicted.max(), result.measured_ms.max()) * 1.1])  # fmt: skip
+    axes.fill_between(ends, 0.9 * ends, 1.1 * ends, color="0.9", label="within 10 %")
+    axes.plot(ends, ends, color="0.5", linewidth=1)
+    for family in dict.fromkeys(name.split()[0] for name in result.names):
+        chosen = np.array([name.split()[0] == family for name in result.names])
+        axes.scatter(result.measured_ms[chosen], predicted[chosen], s=18, label=family)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured [ms]", ylabel="predicted [ms]")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
+    axes.set_title(title, fontsize=10)
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, format="png")
 
 
 def kendall_tau(first: Floats, second: Floats) -> float:
@@ -97,33 +130,5 @@ def kendall_tau(first: Floats, second: Floats) -> float:
     return float(signs[upper].mean()) if len(upper[0]) else 1.0
 
 
-def random_detectors(rng: np.random.Generator, number: int, sides: Sequence[int]) -> list[tuple[str, Graph]]:
-    """Random mob and res detectors in turn, around the released ones, at random image sides."""
-    found = []
-    for index in range(number):
-        space = ("mob", "res")[index % 2]
-        side = int(rng.choice(sides))
-        graph = emit_detector(_random_structure(rng, space).with_image_size(side, side))
-        found.append((f"random {space} {index + 1} at {side}", graph))
-    return found
-
-
-def _random_structure(rng: np.random.Generator, space: str) -> Structure:
-    base = resolve_structure("Ns" if space == "mob" else "S")
-
-    def width(low: int, high: int) -> int:
-        return 8 * int(rng.integers(low // 8, high // 8 + 1))
-
-    ranges = {"mob": [(16, 48), (32, 80), (64, 160), (80, 160), (160, 320)],
-              "res": [(48, 128), (64, 128), (128, 192), (128, 256), (256, 512)]}[space]  # fmt: skip
-    channels = stem = width(16, 32)
-    stages = []
-    for low_high, stage in zip(ranges, base.backbone.stages):
-        out = max(width(*low_high), channels)
-        hidden = to_multiple_of_8(out, rng.uniform(2, 6) if space == "mob" else rng.uniform(0.15, 0.75))
-        kernel = int(rng.choice([3, 5])) if space == "mob" else 3
-        stages.append(Stage(channels, out, int(hidden), int(rng.integers(1, 5)), stage.stride, kernel))
-        channels = out
-    widths = (stages[1].out_channels, stages[3].out_channels, stages[4].out_channels)
-    backbone = replace(base.backbone, stem=replace(base.backbone.stem, out_channels=stem), stages=tuple(stages))
-    return replace(base, backbone=backbone, neck=replace(base.neck, in_channels=widths, out_channels=widths))
+def _percent(share: Any) -> float:
+    return round(100 * float(share), 2)

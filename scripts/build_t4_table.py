@@ -13,10 +13,15 @@ def main() -> None:
     v100_csv, published_csv = Path(sys.argv[1]), Path(sys.argv[2])
     folder = Path(sys.argv[3]) if len(sys.argv) > 3 else SHIPPED
     result = build_t4_table(v100_csv, published_csv, folder)
-    print(f"launch {1000 * result.launch_ms:.1f} us, rate {result.rate / 1e9:.2f} TMACs/s; relative errors:")
-    print(f"{'structure':34s} {'fitted':>8s} {'left out':>9s} {'GFLOPs line, left out':>22s}")
+    device = result.device
+    print(f"launch {1000 * device.launch_ms:.1f} us, rate {device.rate / 1e9:.2f} TMACs/s, ", end="")
+    print(f"bandwidth {device.bandwidth / 1e6:.0f} GB/s, overhead {device.overhead_ms:.2f} ms; relative errors:")
+    print(f"{'structure':34s} {'fitted':>8s} {'left out':>9s} {'nested':>8s} {'GFLOPs line, left out':>22s}")
     for name, error in result.left_out.items():
-        print(f"{name:34s} {result.fitted[name]:8.1%} {error:9.1%} {result.left_out_line[name]:22.1%}")
+        columns = (
+            f"{result.fitted[name]:8.1%} {error:9.1%} {result.nested[name]:8.1%} {result.left_out_line[name]:22.1%}"
+        )
+        print(f"{name:34s} {columns}")
 
 
 if __name__ == "__main__":

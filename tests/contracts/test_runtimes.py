@@ -3,64 +3,117 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from latency_tables.kernels import KINDS, Kernel, fusion_rules
+from latency_tables.runtimes import _timing
 from search_spaces.emit import emit_detector
+from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin, plugin_names
 from search_spaces.text import resolve_structure
 
 RUNTIMES = plugin_names("latency_tables.runtimes")
+CONV = Kernel("conv", 16, 16, 10, 10, 3, 1, "relu")
 KERNELS = [
-    Kernel("conv", 16, 16, 10, 10, 3, 1, "relu"),
-    Kernel("conv", 16, 16, 10, 10, 1, 1, "relu", True),
+    CONV,
+    replace(CONV, activation="silu"),
+    replace(CONV, kernel=1, fused_add=True),
     Kernel("depthwise", 16, 16, 10, 10, 5, 2, "silu"),
     Kernel("add", 16, 16, 10, 10, activation="relu"),
     Kernel("concat", 32, 32, 10, 10),
+    Kernel("reordered_concat", 40, 40, 10, 10),
     Kernel("max_pool", 16, 16, 10, 10, 5),
     Kernel("upsample", 16, 16, 10, 10),
-    Kernel("stem", 3, 8, 64, 64, 3, 2, "silu"),
-    Kernel("stem", 12, 8, 32, 32, 3, 1, "relu"),
+    Kernel("stem", 3, 16, 64, 64, 3, 2, "silu"),
+    Kernel("stem", 12, 16, 32, 32, 3, 1, "relu"),
     Kernel("space_to_depth", 3, 12, 64, 64),
     Kernel("detect", 32, 3, 21 * 16, 1),
 ]
+BIGGER = [  # of each kind, a small one and one with several times the work
+    (replace(CONV, height=40, width=40), Kernel("conv", 48, 64, 40, 40, 3, 1, "relu")),
+    (Kernel("depthwise", 32, 32, 20, 20, 3, 1, "relu"), Kernel("depthwise", 64, 64, 80, 80, 3, 1, "relu")),
+    (Kernel("concat", 32, 32, 40, 40), Kernel("concat", 128, 128, 80, 80)),
+    (Kernel("upsample", 32, 32, 20, 20), Kernel("upsample", 64, 64, 80, 80)),
+]
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_has_rules_and_says_how_it_measures(name: str) -> None:
-    plugin = load_plugin("latency_tables.runtimes", name)
-    rules = fusion_rules(name)
+@pytest.fixture(params=RUNTIMES)
+def plugin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Each runtime, with little patience for a disturbed machine."""
+    monkeypatch.setattr(_timing, "PATIENCE_S", 0.5)
+    return load_plugin("latency_tables.runtimes", request.param)
+
+
+def name_of(plugin: ModuleType) -> str:
+    return plugin.__name__.rsplit(".", 1)[-1]
+
+
+@pytest.fixture
+def here(plugin: ModuleType) -> ModuleType:
+    """The same, where the runtime is installed."""
+    pytest.importorskip(name_of(plugin))
+    return plugin
+
+
+def test_has_rules_and_says_how_it_measures(plugin: ModuleType) -> None:
+    rules = fusion_rules(name_of(plugin))
     assert set(rules.free) <= set(KINDS)
     assert set(rules.activations) >= {"none", "relu", "silu"}
-    assert plugin.DEVICE_KIND in ("cpu", "gpu")
+    assert rules.channel_block >= 1
+    kind = plugin.DEVICE_KIND() if callable(plugin.DEVICE_KIND) else plugin.DEVICE_KIND
+    assert kind in ("cpu", "gpu")
+    assert "fp32" in plugin.PRECISIONS
     assert plugin.METHOD
     assert plugin.STATISTIC
     assert plugin.REPEATS >= 1
     assert plugin.WARM_UP >= 0
+    assert list(inspect.signature(plugin.Gauge).parameters) == ["threads", "precision"]
     assert set(inspect.signature(plugin.measure).parameters) >= {"groups", "threads", "precision", "gauge"}
     assert set(inspect.signature(plugin.network_ms).parameters) >= {"graphs", "threads", "precision"}
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_measures_every_kind_of_kernel(name: str) -> None:
-    pytest.importorskip(name)
-    plugin = load_plugin("latency_tables.runtimes", name)
+def test_says_what_to_install(plugin: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = name_of(plugin)
+    monkeypatch.setattr(_timing, "find_spec", lambda module: None)
+    graph = emit_detector(resolve_structure("Ns").with_image_size(64, 64))
+    for use in (
+        plugin.version, lambda: plugin.Gauge(1, "fp32"), lambda: plugin.measure([[CONV]], threads=1),
+        lambda: plugin.network_ms([graph], threads=1),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"runtime {name} is not installed; pip install {name}"):
+            use()
+
+
+def test_measures_every_kind_of_kernel(here: ModuleType) -> None:
     assert {kernel.kind for kernel in KERNELS} == set(KINDS)
-    batches = plugin.batches(KERNELS)
+    batches = here.batches(KERNELS)
     assert sorted(map(repr, (k for batch in batches for k in batch))) == sorted(map(repr, KERNELS))
-    results = plugin.measure(batches, threads=1)
-    for batch, figures in zip(batches, results):
-        for kernel, (latency, spread) in zip(batch, figures):
+    results = here.measure(batches, threads=1)
+    for batch, figures in zip(batches, results, strict=True):
+        for kernel, (latency, spread) in zip(batch, figures, strict=True):
             assert 0 < latency < 100, kernel
-            assert spread >= 0
-    assert plugin.version()
+            assert 0 <= spread < np.inf
+    assert here.version()[0].isdigit()
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_times_whole_networks(name: str) -> None:
-    pytest.importorskip(name)
-    plugin = load_plugin("latency_tables.runtimes", name)
-    small, large = (emit_detector(resolve_structure("Ns").with_image_size(side, side)) for side in (64, 160))
-    quick, slow = plugin.network_ms([small, large], threads=1, rounds=2)
+def test_more_work_takes_longer(here: ModuleType) -> None:
+    batches = here.batches([kernel for pair in BIGGER for kernel in pair])
+    figures = here.measure(batches, threads=1, gauge=here.Gauge(1, "fp32"))
+    latency = {k: ms for batch, found in zip(batches, figures) for k, (ms, _) in zip(batch, found)}
+    for small, large in BIGGER:
+        assert latency[small] < latency[large]
+
+
+def test_refuses_a_precision_it_does_not_have(here: ModuleType) -> None:
+    with pytest.raises(UserError, match="precision 'fp12' was asked for"):
+        here.Gauge(1, "fp12")
+
+
+def test_times_whole_networks(here: ModuleType) -> None:
+    small, large = (emit_detector(resolve_structure("Ns").with_image_size(side, side)) for side in (64, 224))
+    quick, slow = here.network_ms([small, large], threads=1, rounds=2)
     assert 0 < quick < slow

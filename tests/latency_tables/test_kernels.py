@@ -9,7 +9,7 @@ from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure, shipped_names
 from tests.latency_tables.conftest import member, random_population
 
-RUNTIMES = ("tensorrt", "openvino")
+RUNTIMES = ("tensorrt", "openvino", "onnxruntime", "torch")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

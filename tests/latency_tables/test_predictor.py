@@ -33,7 +33,7 @@ def _random_grid(seed: int) -> Grid:
     axes = tuple(np.sort(rng.choice(np.arange(1, 500), size, replace=False)).astype(float) for size in (4, 3, 3))
     steps = rng.random((4, 3, 3))
     logs: Floats = steps.cumsum(0).cumsum(1).cumsum(2)
-    return Grid((axes[0], axes[1], axes[2]), logs, np.ones(logs.shape, dtype=bool))
+    return Grid((axes[0], axes[1], axes[2]), logs, np.zeros(logs.shape, dtype=np.int8))
 
 
 @settings(max_examples=50, deadline=None)
@@ -101,30 +101,40 @@ def test_total_includes_the_overhead(make_table: MakeTable, conv_rows: list[Row]
     item = Pricer(table).site(KernelSite(kernel, "backbone.x", "backbone", 2, (1,)))
     row = next(row for row in conv_rows if row.kernel == kernel)
     assert item.latency_ms == pytest.approx(2 * row.latency_ms, rel=1e-4)
-    assert dict(zip(ORIGINS, item.origins)) == {"measured": 1.0, "interpolated": 0, "derived": 0, "extrapolated": 0}
+    assert dict(zip(ORIGINS, item.origins)) == {
+        "measured": 1.0,
+        "interpolated": 0,
+        "fitted": 0,
+        "derived": 0,
+        "extrapolated": 0,
+    }
     between = KernelSite(Kernel("conv", 33, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
-    assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0)
+    assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0, 0.0)
     beyond = KernelSite(Kernel("conv", 65, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
-    assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 1.0)
+    assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_shares_and_overhead(t4: Table) -> None:
     graph = emit_detector(resolve_structure("S"))
     prediction = predict(graph, t4)
-    assert prediction.shares["derived"] == pytest.approx(1)
+    assert prediction.shares["derived"] + prediction.shares["fitted"] == pytest.approx(1)
     assert Pricer(t4).total(graph) == pytest.approx(prediction.total_ms)
     assert prediction.total_ms == pytest.approx(sum(prediction.parts.values()) + t4.metadata.overhead_ms)
 
 
-def test_fitted_rows_are_a_share_of_their_own(make_table: MakeTable, conv_rows: list[Row]) -> None:
-    fitted = [
-        Row(row.kernel, row.latency_ms, 0, "fitted") if row.kernel.in_channels == 64 else row for row in conv_rows
-    ]
-    pricer = Pricer(make_table(fitted))
+@pytest.mark.parametrize("source", ["fitted", "derived"])
+def test_fitted_and_derived_rows_are_shares_of_their_own(
+    make_table: MakeTable, conv_rows: list[Row], source: str
+) -> None:
+    rows = [Row(row.kernel, row.latency_ms, 0, source) if row.kernel.in_channels == 64 else row for row in conv_rows]
+    pricer = Pricer(make_table(rows))
     site = KernelSite(Kernel("conv", 45, 24, 40, 40, 1, 1, "any"), "neck.x", "neck", 1, (1,))
-    _, interpolated, derived, _ = pricer.site(site).origins
-    assert derived == pytest.approx(math.log(45 / 32) / math.log(2))
-    assert interpolated == pytest.approx(1 - derived)
+    shares = dict(zip(ORIGINS, pricer.site(site).origins))
+    assert shares.pop(source) == pytest.approx(math.log(45 / 32) / math.log(2))
+    assert shares.pop("interpolated") == pytest.approx(1 - math.log(45 / 32) / math.log(2))
+    assert set(shares.values()) == {0.0}
+    on_point = KernelSite(Kernel("conv", 64, 24, 40, 40, 1, 1, "any"), "neck.x", "neck", 1, (1,))
+    assert dict(zip(ORIGINS, pricer.site(on_point).origins))[source] == 1
 
 
 def test_extrapolation_is_refused_above_the_share(t4: Table) -> None:

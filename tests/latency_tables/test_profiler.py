@@ -1,160 +1,241 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from latency_tables import profiler, verify
-from latency_tables.completion import complete, fill
-from latency_tables.kernels import Kernel, fuse, fusion_rules
-from latency_tables.predictor import predict
-from latency_tables.profiler import QUICK, Plan, plan_kernels, profile, read_partial, worth_measuring
-from latency_tables.tables import Row, read_table, row_key
+from latency_tables import profiler, shards
+from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.predictor import Pricer, predict
+from latency_tables.profiler import ProfileSettings, Progress, profile
+from latency_tables.reach import reach
+from latency_tables.tables import COLUMNS, parse_row, read_table
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure
+from tests.latency_tables import fake_runtime
+from tests.latency_tables.profile_fake import graphs
+
+ID = "chip-openvino-fp32-b1-t1"
+ALL = ProfileSettings(target_error=0.0)
 
 
-class FakeRuntime(SimpleNamespace):
-    """A device on which a kernel takes as long as it has elements and weights."""
-
-    DEVICE_KIND, METHOD, STATISTIC, WARM_UP, REPEATS = "cpu", "fake", "fake", 0, 1
-
-    def __init__(self, dies_after: int | None = None) -> None:
-        super().__init__()
-        self.measured: list[Kernel] = []
-        self.dies_after = dies_after
-
-    def version(self) -> str:
-        return "0"
-
-    def batches(self, kernels: Sequence[Kernel]) -> list[list[Kernel]]:
-        return [list(kernels[start : start + 5]) for start in range(0, len(kernels), 5)]
-
-    def Gauge(self, threads: int, precision: str) -> None:
-        return None
-
-    def measure(
-        self, groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str, gauge: None
-    ) -> list[list[tuple[float, float]]]:
-        if self.dies_after is not None and len(self.measured) >= self.dies_after:
-            raise KeyboardInterrupt
-        self.measured += [kernel for group in groups for kernel in group]
-        return [[(fake_ms(kernel), 0.01) for kernel in group] for group in groups]
-
-    def network_ms(self, graphs: Sequence[object], *, threads: int, precision: str) -> list[float]:
-        rules = fusion_rules("openvino")
-        return [0.5 + sum(fake_ms(s.kernel) * s.count for s in fuse(g, rules)) for g in graphs]  # type: ignore[arg-type,misc]
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(profiler, "load_plugin", lambda package, name: fake_runtime)
+    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
+    shards._gauges.clear()
+    yield
+    shards._gauges.clear()
 
 
-def fake_ms(kernel: Kernel) -> float:
-    work = kernel.area * float(kernel.in_channels) / kernel.stride**2
-    if kernel.kind in ("conv", "stem", "detect"):
-        work *= float(kernel.out_channels)
-    return 1e-8 * work * float(kernel.kernel) ** 2
+def log(folder: Path) -> list[str]:
+    return (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
 
 
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
-    fake = FakeRuntime()
-    monkeypatch.setattr(profiler, "load_plugin", lambda package, name: fake)
-    monkeypatch.setattr(verify, "load_plugin", lambda package, name: fake)
-    return fake
+def keys(path: Path) -> set[str]:
+    return {",".join(line.split(",")[:9]) for line in path.read_text().splitlines()}
 
 
-def test_profile_writes_a_table_that_prices_networks(runtime: FakeRuntime, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    path = profile("chip", "openvino", tmp_path, short_names=["mine"], progress=lambda *a: seen.append(a))
+def test_everything_measured_prices_networks_exactly_on_the_grid(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    path = profile("chip", "openvino", tmp_path, graphs(), ALL, short_names=["mine"], reach_note="a few",
+                   progress=seen.append)  # fmt: skip
     table = read_table(path)
-    assert table.id == "chip-openvino-fp32-b1-t1"
+    assert (table.id, table.metadata.short_names, table.metadata.tail_block) == (ID, ["mine"], 16)
+    assert table.metadata.measured is not None
+    assert table.metadata.measured.reach == "a few"
     assert not list(tmp_path.glob("*.partial.csv"))
-    assert seen[-1][0] == seen[-1][1] == len(runtime.measured)
-    for name in ("Ns", "Nl", "S", "M"):
-        graph = emit_detector(resolve_structure(name).with_image_size(320, 320))
-        prediction = predict(graph, table)
-        measured = runtime.network_ms([graph], threads=1, precision="fp32")[0] - 0.5
-        assert prediction.total_ms == pytest.approx(measured, rel=0.01)
+    assert seen[-1].done == seen[-1].reachable == len(log(tmp_path)) == table.counts()["measured"]
+    assert seen[-1].expected_error == 0
+    for graph in graphs():
+        for site in Pricer(table).sites(graph):
+            assert site.kernel.kind in {group.kind for group in table.rows}
+        found = Pricer(table).total(graph)
+        for index, expected in enumerate(_totals(graph)):
+            assert found[index] == pytest.approx(expected, rel=0.02)  # type: ignore[index]
     with pytest.raises(UserError, match="exists; give another name"):
-        profile("chip", "openvino", tmp_path)
+        profile("chip", "openvino", tmp_path, graphs(), ALL)
 
 
-def test_killed_and_resumed_measures_nothing_twice(
-    runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runtime.dies_after = 40
-    with pytest.raises(KeyboardInterrupt):
-        profile("chip", "openvino", tmp_path, plan=QUICK)
-    first = list(runtime.measured)
-    partial = tmp_path / "chip-openvino-fp32-b1-t1.partial.csv"
-    partial.write_text(partial.read_text() + "conv,16,64,3,")
-    runtime.dies_after = None
-    with pytest.raises(UserError, match="go on with it by --resume"):
-        profile("chip", "openvino", tmp_path, plan=QUICK)
-    path = profile("chip", "openvino", tmp_path, plan=QUICK, resume=True)
-    assert len({row_key(k) for k in runtime.measured}) == len(runtime.measured) > len(first) > 0
-    whole = profile("chip2", "openvino", tmp_path, plan=QUICK)
-    assert path.read_text() == whole.read_text()
+def _totals(graph: object) -> list[float]:
+    from latency_tables.kernels import fuse
+
+    totals = [0.0] * 4
+    for site in fuse(graph, fusion_rules("openvino")):  # type: ignore[arg-type]
+        for index in range(4):
+            kernel = _member(site.kernel, index)
+            times = site.count if isinstance(site.count, int) else int(site.count[index])
+            totals[index] += times * fake_runtime.fake_ms(kernel)
+    return totals
 
 
-def test_time_limit_completes_what_it_has(
-    runtime: FakeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter(range(10_000))
+def _member(kernel: Kernel, index: int) -> Kernel:
+    def pick(value: object) -> int:
+        return value if isinstance(value, int) else int(value[index])  # type: ignore[index]
+
+    return Kernel(kernel.kind, pick(kernel.in_channels), pick(kernel.out_channels), kernel.height, kernel.width,
+                  pick(kernel.kernel), kernel.stride, kernel.activation, kernel.fused_add)  # fmt: skip
+
+
+def test_stops_at_the_target_error_and_fits_the_rest(tmp_path: Path) -> None:
+    coarse = read_table(profile("coarse", "openvino", tmp_path, graphs(), ProfileSettings(target_error=0.03)))
+    some = len(log(tmp_path))
+    profile("whole", "openvino", tmp_path, graphs(), ALL)
+    assert some < 0.75 * (len(log(tmp_path)) - some)
+    assert coarse.metadata.measured is not None
+    assert coarse.metadata.measured.expected_error is not None
+    assert coarse.metadata.measured.expected_error <= 0.03
+    assert coarse.counts()["fitted"] > 0
+    for graph in graphs():
+        found = Pricer(coarse).total(graph)
+        for index, expected in enumerate(_totals(graph)):
+            assert found[index] == pytest.approx(expected, rel=0.06)  # type: ignore[index]
+
+
+def test_time_limit_fits_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count()
     monkeypatch.setattr(profiler.time, "monotonic", lambda: float(next(clock)))
-    path = profile("chip", "openvino", tmp_path, plan=QUICK, time_limit_s=4)
-    assert 0 < len(runtime.measured) < len(list(plan_kernels(QUICK)))
-    text = path.read_text()
-    assert "fitted" in text
-    table = read_table(path)
-    for group in table.rows:
-        table.grid(group)
+    settings = ProfileSettings(target_error=0.0, time_limit_s=40)
+    table = read_table(profile("chip", "openvino", tmp_path, graphs(), settings))
+    counts = table.counts()
+    assert 0 < counts["measured"] == len(log(tmp_path)) < 400
+    assert counts["fitted"] > 0
 
 
-def test_holes_are_filled_along_the_axes() -> None:
-    knots = [np.log([8.0, 16, 32]), np.log([8.0, 32]), np.log([100.0, 400])]
-    full = knots[0][:, None, None] * 0.5 + knots[1][None, :, None] * 0.7 + knots[2][None, None, :] * 1.0
-    holes = full.copy()
-    holes[2, 1, 1] = holes[2, 1, 0] = holes[2, 0, 1] = np.nan
-    np.testing.assert_allclose(fill(holes, knots), full, rtol=1e-12)
-    with pytest.raises(UserError, match="too few kernels"):
-        fill(np.full((2, 2, 2), np.nan), [knots[1], knots[1], knots[2]])
+def test_too_little_time_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"time was up before any .* kept in .*--resume and more --minutes"):
+        profile("chip", "openvino", tmp_path, graphs(), ProfileSettings(time_limit_s=0.0))
+    assert not (tmp_path / f"{ID}.csv").exists()
 
 
-def test_groups_without_measurements_are_left_out() -> None:
-    cells = list(plan_kernels(QUICK))
-    rows = complete(cells, [Row(cells[0], 1.0)])
-    assert {row.kernel.kind for row in rows} == {"conv"}
-    assert sum(row.source == "measured" for row in rows) == 1
+def test_killed_and_resumed_measures_nothing_twice(tmp_path: Path) -> None:
+    def run(folder: Path, *more: str, **environment: str) -> int:
+        command = [sys.executable, "-m", "tests.latency_tables.profile_fake", str(folder), *more]
+        return subprocess.run(
+            command, env={**os.environ, **environment}, cwd=Path(__file__).parents[2], check=False
+        ).returncode
+
+    kept = tmp_path / f"{ID}.partial.csv"
+    assert run(tmp_path, FAKE_DIES="200") == -9
+    first = log(tmp_path)
+    assert len(first) > 100
+    assert kept.read_text().count("\n") == 1 + len(first)
+    kept.write_text(kept.read_text() + "conv,16,64,3,")  # a kill can cut a line short
+    assert run(tmp_path, "--resume") == 0
+    assert len(log(tmp_path)) == len(set(log(tmp_path))) > len(first)
+    whole = profile("whole", "openvino", tmp_path, graphs(), ALL)
+    assert (tmp_path / f"{ID}.csv").read_text() == whole.read_text()
 
 
-def test_plan_leaves_out_what_no_network_has() -> None:
-    plan = Plan()
-    assert not worth_measuring(plan, Kernel("conv", 2048, 1024, 320, 320, 3, 1, "relu"))
-    assert worth_measuring(plan, Kernel("conv", 64, 64, 40, 40, 3, 1, "relu"))
-    assert worth_measuring(plan, Kernel("stem", 3, 64, 640, 640, 3, 2, "relu"))
+def test_a_partial_profile_needs_resume(tmp_path: Path) -> None:
+    (tmp_path / f"{ID}.partial.csv").write_text(",".join(COLUMNS) + "\n")
+    with pytest.raises(UserError, match="go on with it by --resume"):
+        profile("chip", "openvino", tmp_path, graphs(), ALL)
 
 
-def test_no_partial_file_no_rows(tmp_path: Path) -> None:
-    assert read_partial(tmp_path / "none.csv") == []
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_shards_make_the_table_of_a_single_run(tmp_path: Path, backend: str) -> None:
+    alone = profile("alone", "openvino", tmp_path, graphs(), ALL)
+    number = len(log(tmp_path))
+    settings = ProfileSettings(target_error=0.0, workers=2, backend=backend)
+    shared = profile("shared", "openvino", tmp_path, graphs(), settings)
+    assert len(log(tmp_path)) == 2 * number
+    assert keys(shared) == keys(alone)
+    assert shared.read_text() == alone.read_text()
 
 
-def test_check_against_whole_networks(runtime: FakeRuntime, tmp_path: Path) -> None:
-    table = read_table(profile("chip", "openvino", tmp_path))
-    graphs = verify.random_detectors(np.random.default_rng(0), 4, [256, 320])
-    result = verify.check(table, graphs)
-    overhead = result.best_overhead_ms()
-    assert overhead == pytest.approx(0.5, abs=0.1)
-    summary = result.summary(overhead)
-    assert summary["median"] < 1
-    assert summary["within_5_percent"] == 100
-    assert summary["kendall_tau"] == 1
-    assert list(summary["each"]) == [name for name, _ in graphs]
-    stored = verify.store(table, result)
-    assert stored.metadata.overhead_ms == pytest.approx(overhead, abs=1e-4)
-    assert stored.metadata.error["detectors"] == 4
-    assert stored.hash != table.hash
-    assert [name for name, _ in verify.released_detectors([("Ns", 64)])] == ["Ns at 64"]
-    assert verify.kendall_tau(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == -1
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (ProfileSettings(workers=2, backend="spark"), "unknown backend 'spark'; known: loky"),
+        (ProfileSettings(workers=0), "at least 1 is needed"),
+        (ProfileSettings(precision="fp64"), "precision: 'fp64' found"),
+    ],
+)
+def test_bad_settings_stop_before_measuring(tmp_path: Path, settings: ProfileSettings, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        profile("chip", "openvino", tmp_path / "out", graphs(), settings)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setattr(shards, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=f"backend {backend} is not installed; pip install"):
+        shards.prepare_backend(backend, 2)
+    shards.prepare_backend(backend, 1)
+
+
+def test_a_device_that_disappears_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count()
+
+    def measure(groups: Sequence[Sequence[Kernel]], **options: object) -> object:
+        if next(calls) == 3:
+            raise RuntimeError("device lost\nand more")
+        return fake_runtime.measure(groups, threads=1, precision="fp32", gauge=fake_runtime.Gauge(1, "fp32"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(profiler, "measure_all", _with(measure))
+        with pytest.raises(UserError) as caught:
+            profile("chip", "openvino", tmp_path, graphs(), ALL)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"failed while profiling (device lost); the {len(log(tmp_path))} kernels" in message
+    assert "--resume" in message
+    profile("chip", "openvino", tmp_path, graphs(), ALL, resume=True)
+    assert len(log(tmp_path)) == len(set(log(tmp_path)))
+
+
+def _with(measure: object) -> object:
+    def measure_all(plugin: object, work: Sequence[list[list[Kernel]]], **options: object) -> Iterator[object]:
+        for shard in work:
+            results = measure(shard)  # type: ignore[operator]
+            yield [(k, *figures) for batch, found in zip(shard, results) for k, figures in zip(batch, found)]
+
+    return measure_all
+
+
+def test_a_runtime_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise ImportError("No module named 'openvino'")
+
+    monkeypatch.setattr(fake_runtime, "version", missing)
+    with pytest.raises(UserError, match=r"runtime openvino is not installed .*pip install openvino"):
+        profile("chip", "openvino", tmp_path, graphs(), ALL)
+
+
+def test_a_disturbed_kernel_is_looked_at_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, disturbed = fake_runtime.measure, []
+
+    def measure(groups: Sequence[Sequence[Kernel]], **options: object) -> list[list[tuple[float, float]]]:
+        results = real(groups, **options)  # type: ignore[arg-type]
+        if not disturbed:
+            disturbed.append(groups[0][0])
+            results[0][0] = (3 * results[0][0][0], 0.9)
+        return results
+
+    monkeypatch.setattr(fake_runtime, "measure", measure)
+    path = profile("chip", "openvino", tmp_path, graphs(), ALL)
+    measured = log(tmp_path)
+    assert [line for line in set(measured) if measured.count(line) == 2] == [str(disturbed[0])]
+    rows = [parse_row(line) for line in path.read_text().splitlines()[1:]]
+    found = next(row for row in rows if row.kernel == disturbed[0])
+    assert found.latency_ms == pytest.approx(fake_runtime.fake_ms(disturbed[0]), rel=1e-3)
+
+
+def test_released_detectors_within_their_space_are_covered(tmp_path: Path) -> None:
+    graph = emit_detector(resolve_structure("Ns").with_image_size(96, 96))
+    table = read_table(profile("chip", "openvino", tmp_path, [graph], ALL))
+    prediction = predict(graph, table)
+    assert prediction.shares["measured"] + prediction.shares["interpolated"] == pytest.approx(1)
+    measured = fake_runtime.network_ms([graph], threads=1, precision="fp32")[0]
+    assert prediction.total_ms + fake_runtime.OVERHEAD_MS == pytest.approx(measured, rel=0.02)
+    assert len(reach([graph], fusion_rules("openvino"))) == len({(str(g)) for g in table.rows}) + sum(
+        table.grids(group)[1] is not None for group in table.rows
+    )

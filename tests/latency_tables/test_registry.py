@@ -81,3 +81,41 @@ def test_cpu_table_of_another_processor_warns(user: Path, metadata: TableMetadat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert find_table("toy").metadata.default_space == "mob"
+
+
+def test_a_short_name_is_one_tables() -> None:
+    claimed = [
+        name for metadata, path in list_tables() if path.parent == registry.SHIPPED for name in metadata.short_names
+    ]
+    assert {"t4", "cpu"} <= set(claimed)
+    assert len(claimed) == len(set(claimed))
+    ids = [metadata.id for metadata, _ in list_tables()]
+    assert not set(claimed) & set(ids)
+
+
+def test_a_table_of_another_batch_or_precision_is_refused(
+    user: Path, metadata: TableMetadata, conv_rows: list[Row]
+) -> None:
+    for precision, batch in (("fp16", 1), ("fp16", 32), ("int8", 1)):
+        changes = {
+            "id": f"toy-tensorrt-{precision}-b{batch}",
+            "precision": precision,
+            "batch": batch,
+            "short_names": [],
+        }
+        if (precision, batch) == ("fp16", 1):
+            changes["short_names"] = ["toy"]
+        path = write_table(user, metadata.model_copy(update=changes), conv_rows)
+    assert find_table("toy", batch=1, precision="fp16").id == "toy-tensorrt-fp16-b1"
+    with pytest.raises(UserError, match="batch 1, precision fp16; batch 32 was asked for: take toy-tensorrt-fp16-b32"):
+        find_table("toy", batch=32)
+    with pytest.raises(UserError, match="batch 32 and precision fp32 was asked for: take or measure another table"):
+        find_table("toy-tensorrt-fp16-b1", batch=32, precision="fp32")
+    assert find_table("toy-", precision="int8").id == "toy-tensorrt-int8-b1"
+    assert find_table("toy-tensorrt-f", batch=32).id == "toy-tensorrt-fp16-b32"
+    with pytest.raises(UserError, match="fits several tables"):
+        find_table("toy-", batch=1)
+    with pytest.raises(UserError, match="batch 4 was asked for"):
+        find_table("toy-", batch=4)
+    with pytest.raises(UserError, match="precision int8; batch 32 was asked for"):
+        find_table(path, batch=32)

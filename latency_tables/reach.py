@@ -1,0 +1,143 @@
+"""Which kernels the networks of given spaces run: grids of cells, and how often networks visit each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Kernel, fuse
+from latency_tables.tables import Floats, Group, in_tail
+from search_spaces.graph import Graph
+
+CHANNEL_RATIO = 1.5
+AREA_RATIO = 2.0
+"""Largest steps of a grid's axes, where the networks have anything in between."""
+ALONE = ("stem", "space_to_depth", "detect")
+"""Kinds that runtimes measure in models of their own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """One grid: its kernels, their places (n, 3) on `axes`, and how often an average network of one megapixel runs each
+    (`visits`; 0 for cells that only surround visited ones)."""
+
+    group: Group
+    axes: tuple[Floats, Floats, Floats]
+    places: npt.NDArray[np.intp]
+    visits: Floats
+    kernels: tuple[Kernel, ...]
+
+
+def reach(graphs: Iterable[Graph], rules: FusionRules) -> list[Cells]:
+    """Grids that hold every kernel of the networks (populations or single ones), one per group and tail class.
+
+    A cell is needed when interpolating a network's kernel reads it; the cells around needed ones come along.
+    """
+    found: dict[Group, list[Floats]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    expand: dict[str, float] = {}
+    number = 0
+    for graph in graphs:
+        number += 1
+        megapixels = graph.image_size[0] * graph.image_size[1] / 1e6
+        for site in fuse(graph, rules):
+            kernel = site.kernel
+            sizes.setdefault(kernel.area, (kernel.height, kernel.width))
+            columns = (kernel.in_channels, kernel.out_channels, kernel.kernel, site.count)
+            inputs, outputs, kernels, counts = np.broadcast_arrays(*(np.atleast_1d(column) for column in columns))
+            members = len(inputs)
+            expand.setdefault(kernel.kind, float(outputs[0] / inputs[0]))
+            if kernel.kind not in TWO_CHANNEL_KINDS:
+                outputs = np.ones_like(inputs)
+            for size in np.unique(kernels[counts > 0]):
+                chosen = (kernels == size) & (counts > 0)
+                group = Group(kernel.kind, int(size), kernel.stride, kernel.activation, kernel.fused_add)
+                weights = counts[chosen] / (members * megapixels)
+                areas = np.full(len(weights), kernel.area)
+                found.setdefault(group, []).append(np.stack([inputs[chosen], outputs[chosen], areas, weights], axis=1))
+    areas = _shared_areas(found, sizes)
+    grids = []
+    for group in sorted(found, key=str):
+        samples = np.concatenate(found[group])
+        tails = in_tail(group.kind, samples[:, 0], samples[:, 1], rules.tail_block)
+        for tail in (False, True):
+            if (tails == tail).any():
+                grids.append(_cells(group, samples[tails == tail], areas, sizes, expand[group.kind], number))
+    return grids
+
+
+def knots(values: Floats, ratio: float) -> Floats:
+    """Ends and some of `values` between them, no two farther apart than `ratio` if there is a value between."""
+    ordered = np.unique(values)
+    chosen = [ordered[0]]
+    while chosen[-1] < ordered[-1]:
+        later = ordered[ordered > chosen[-1]]
+        near = later[later <= chosen[-1] * ratio]
+        chosen.append(near[-1] if len(near) else later[0])
+    return np.array(chosen, dtype=np.float64)
+
+
+def _shared_areas(found: dict[Group, list[Floats]], sizes: dict[int, tuple[int, int]]) -> Floats:
+    """One list of map areas for all groups, so that kernels of many groups can share a model. Even sides are preferred:
+    a kernel of stride 2 then has exactly a quarter of the area to write."""
+    areas = np.unique([samples[0, 2] for group, many in found.items() if group.kind not in ALONE for samples in many])
+    if not len(areas):
+        return areas
+    even = [area for area in areas if all(side % 2 == 0 for side in sizes[int(area)])]
+    return knots(np.unique([*even, areas[0], areas[-1]]), AREA_RATIO)
+
+
+def _cells(
+    group: Group, samples: Floats, areas: Floats, sizes: dict[int, tuple[int, int]], expand: float, graphs: int
+) -> Cells:
+    low, high = samples[:, 2].min(), samples[:, 2].max()
+    if group.kind in ALONE:
+        third = knots(samples[:, 2], AREA_RATIO)
+    else:
+        third = areas[np.searchsorted(areas, low, side="right") - 1 : np.searchsorted(areas, high) + 1]
+    axes = (knots(samples[:, 0], CHANNEL_RATIO), knots(samples[:, 1], CHANNEL_RATIO), third)
+    visits = _visits(samples, axes) / graphs
+    places = np.argwhere(_grown(visits > 0))
+    kernels = []
+    for inputs, outputs, area in ([axis[place] for axis, place in zip(axes, row)] for row in places):
+        height, width = sizes[int(area)]
+        wide = int(outputs) if group.kind in TWO_CHANNEL_KINDS else round(inputs * expand)
+        kernels.append(Kernel(group.kind, int(inputs), wide, height, width, group.kernel, group.stride, group.activation,
+                              group.fused_add))  # fmt: skip
+    return Cells(group, axes, places, visits[tuple(places.T)], tuple(kernels))
+
+
+def _visits(samples: Floats, axes: tuple[Floats, Floats, Floats]) -> Floats:
+    """How much each cell counts when the samples are interpolated."""
+    left, weight = [], []
+    for column, axis in zip(samples.T, axes):
+        place = np.clip(np.searchsorted(axis, column, side="right") - 1, 0, max(len(axis) - 2, 0))
+        logs = np.log(axis)
+        right = np.minimum(place + 1, len(axis) - 1)
+        span = np.where(right > place, logs[right] - logs[place], 1.0)
+        left.append(place)
+        weight.append(np.clip((np.log(column) - logs[place]) / span, 0.0, 1.0))
+    shape = tuple(len(axis) for axis in axes)
+    total = np.zeros(int(np.prod(shape)))
+    for corner in product((0, 1), repeat=3):
+        share = samples[:, 3].copy()
+        for step, part in zip(corner, weight):
+            share *= part if step else 1 - part
+        kept = share > 1e-12
+        index = [np.minimum(place + step, size - 1)[kept] for place, step, size in zip(left, corner, shape)]
+        total += np.bincount(np.ravel_multi_index(tuple(index), shape), share[kept], minlength=len(total))
+    return total.reshape(shape)
+
+
+def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """A mask and its neighbours along each axis."""
+    grown = mask.copy()
+    for axis in range(mask.ndim):
+        for source, target in ((slice(None, -1), slice(1, None)), (slice(1, None), slice(None, -1))):
+            before = np.moveaxis(mask, axis, 0)[source]
+            np.moveaxis(grown, axis, 0)[target] |= before
+    return grown

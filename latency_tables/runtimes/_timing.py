@@ -1,0 +1,160 @@
+"""How every runtime times: interleaved rounds, disturbed ones aside, one statistic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_tables.kernels import Kernel
+from search_spaces.errors import UserError
+
+STATISTIC = (
+    "mean of the faster half of the undisturbed runs, or of the fastest fifth of all runs where too few were undisturbed; "
+    "spread = interquartile range / median of those runs"
+)
+WARM_UP = 2
+REPEATS = 12
+RUNS_PER_ROUND = 4
+PATIENCE_S = 4.0
+CALM = 1.08
+OWN_SHARE, CLOCKS_S = 1.02, 2e-5
+EVICTING_BYTES = 64 * 2**20
+REFERENCE = Kernel("conv", 64, 64, 40, 40, 3, 1, "relu")
+"""The kernel that a gauge runs again and again."""
+Figures = npt.NDArray[np.float64]
+
+
+class Probe(Protocol):
+    """A model under measurement."""
+
+    def run(self) -> None:
+        """One run."""
+
+    def figures_ms(self) -> Figures:
+        """(runs so far, kernels): ms. Called once, after the last run."""
+
+
+class NetworkProbe:
+    """A whole model timed from outside, by `clock` (seconds); it has one figure per run."""
+
+    def __init__(self, run: Callable[[], object], clock: Callable[[], float]) -> None:
+        self._run, self._clock = run, clock
+        self._found: list[float] = []
+
+    def run(self) -> None:
+        start = self._clock()
+        self._run()
+        self._found.append(1000 * (self._clock() - start))
+
+    def figures_ms(self) -> Figures:
+        return np.array(self._found)[:, None]
+
+
+class BaseGauge:
+    """Tells when the machine is disturbed: a fixed small model takes longer than it has been seen to take, or another
+    process takes the core.
+
+    Virtual machines halve their speed for seconds at a time; what is measured then is measured again.
+    """
+
+    def __init__(self, run: Callable[[], object], *, one_core: bool) -> None:
+        self._run, self._one_core = run, one_core
+        self._best_s = min(self._reference_s() for _ in range(200))
+
+    def calm(self) -> bool:
+        """Whether the reference runs within 8 % of its best time now."""
+        now = min(self._reference_s() for _ in range(2))
+        self._best_s = min(self._best_s, now)
+        return now <= CALM * self._best_s
+
+    def alone(self, run: Callable[[], object]) -> bool:
+        """Run, and say whether the process had the core for all of it (told by its own time: on one core only)."""
+        wall, own = time.perf_counter(), time.process_time()
+        run()
+        wall, own = time.perf_counter() - wall, time.process_time() - own
+        return not self._one_core or wall <= OWN_SHARE * own + CLOCKS_S
+
+    def _reference_s(self) -> float:
+        start = time.perf_counter()
+        self._run()
+        return time.perf_counter() - start
+
+
+def interleaved(
+    probes: Sequence[Probe], gauge: BaseGauge, *, rounds: int, runs: int = RUNS_PER_ROUND, patience_s: float = 0.0,
+    cold: Figures | None = None,
+) -> list[list[tuple[float, float]]]:  # fmt: skip
+    """(latency in ms, relative spread) per kernel of each probe, from `rounds` x `runs` undisturbed runs: `gauge` is calm
+    before and after their round, and no other process took the core from them (`alone`). Rounds of the probes take turns;
+    if `patience_s` is over before enough was calm, all runs count.
+
+    The first run of each round, on caches that another model has filled, is not counted. `cold`: an array that is read
+    before every run that counts.
+    """
+    for probe in probes:
+        for _ in range(WARM_UP):
+            probe.run()
+    done = [WARM_UP] * len(probes)
+    calm: list[list[int]] = [[] for _ in probes]
+    every: list[list[int]] = [[] for _ in probes]
+    wanted = rounds * runs
+    deadline = time.monotonic() + patience_s
+    while min(map(len, calm)) < wanted and (time.monotonic() < deadline or min(map(len, every)) < wanted):
+        for index, probe in enumerate(probes):
+            if len(calm[index]) >= wanted:
+                continue
+            before = gauge.calm()
+            probe.run()
+            undisturbed = []
+            for _ in range(runs):
+                if cold is not None:
+                    cold.sum()
+                undisturbed.append(gauge.alone(probe.run))
+            first = done[index] + 1
+            done[index] = first + runs
+            every[index].extend(range(first, first + runs))
+            if before and gauge.calm():
+                calm[index].extend(first + place for place, good in enumerate(undisturbed) if good)
+    results = []
+    for probe, good, seen in zip(probes, calm, every):
+        chosen, share = (good, 0.5) if len(good) >= runs else (seen, 0.2)
+        results.append([_statistic(values, share) for values in probe.figures_ms()[chosen].T])
+    return results
+
+
+def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge) -> list[list[tuple[float, float]]]:
+    """(latency in ms, relative spread) of every kernel of CPU models that hold a few kernels each.
+
+    A network that runs again and again finds its weights outside the fast caches (all others were read since), but a
+    tensor that it wrote just now inside them. So other memory is read before each run.
+    """
+    cold = np.zeros(EVICTING_BYTES // 8)
+    return interleaved(probes, gauge, rounds=REPEATS // RUNS_PER_ROUND, patience_s=PATIENCE_S, cold=cold)
+
+
+def process_clock(threads: int) -> Callable[[], float]:
+    """On one thread the process's own time counts, so that other processes on the core are not in it."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def require(runtime: str, module: str | None = None) -> None:
+    """Raises UserError when a runtime's package (by default of the runtime's name) is not installed."""
+    if find_spec(module or runtime) is None:
+        raise UserError(f"runtime {runtime} is not installed; pip install {module or runtime}")
+
+
+def choose_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
+    """Raises UserError for a precision that a runtime does not have here."""
+    if precision not in known:
+        raise UserError(f"runtime {runtime} measures {', '.join(known)} here; precision {precision!r} was asked for")
+
+
+def _statistic(values: Figures, share: float) -> tuple[float, float]:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    chosen = values[values <= np.quantile(values, share)]
+    return float(chosen.mean()), float((high - low) / middle) if middle > 0 else 0.0

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latency_tables import profiler, verify
+from latency_tables.profiler import ProfileSettings, profile
+from latency_tables.tables import Table, read_table
+from search_spaces.emit import emit_detector
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+from search_spaces.text import resolve_structure
+from tests.latency_tables import fake_runtime
+
+
+@pytest.fixture
+def graphs() -> list[tuple[str, Graph]]:
+    sizes = [("Ns", 64), ("Nm", 64), ("Ns", 96), ("Nm", 96)]
+    return [(f"{n} at {side}", emit_detector(resolve_structure(n).with_image_size(side, side))) for n, side in sizes]
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: list[tuple[str, Graph]]) -> Table:
+    monkeypatch.setattr(profiler, "load_plugin", lambda package, name: fake_runtime)
+    monkeypatch.setattr(verify, "load_plugin", lambda package, name: fake_runtime)
+    everything = ProfileSettings(target_error=0.0)
+    return read_table(profile("chip", "openvino", tmp_path, [graph for _, graph in graphs], everything))
+
+
+def test_overhead_and_figures(table: Table, graphs: list[tuple[str, Graph]], tmp_path: Path) -> None:
+    done: list[int] = []
+    result = verify.check(table, graphs, done.append)
+    assert sum(done) == 4
+    overhead = result.best_overhead_ms()
+    assert overhead == pytest.approx(fake_runtime.OVERHEAD_MS, abs=0.05)
+    summary = result.summary(overhead)
+    assert summary["median"] < 2
+    assert summary["within_5_percent"] == summary["within_10_percent"] == 100
+    assert summary["kendall_tau"] == 1
+    assert summary["largest_extrapolated_share"] == 0
+    each = result.each(overhead)
+    assert [row["name"] for row in each] == [name for name, _ in graphs]
+    assert all(abs(row["predicted_ms"] / row["measured_ms"] - 1) < 0.05 for row in each)
+    stored = verify.store(table, overhead, summary)
+    assert stored.metadata.overhead_ms == pytest.approx(overhead, abs=1e-4)
+    assert stored.metadata.error["detectors"] == 4
+    assert stored.hash != table.hash
+    verify.scatter(result, overhead, "chip", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_detectors_is_an_error(table: Table) -> None:
+    with pytest.raises(UserError, match="at least one"):
+        verify.check(table, [])
+
+
+def test_kendall_tau() -> None:
+    assert verify.kendall_tau(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == -1
+    assert verify.kendall_tau(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(1 / 3)
+
+
+def test_overhead_is_the_best_constant_and_never_negative() -> None:
+    kernels, measured = np.array([1.0, 2.0, 10.0]), np.array([1.5, 2.5, 11.0])
+    result = verify.Check(("a", "b", "c"), kernels, measured, np.zeros(3))
+    tried = np.linspace(0, 2, 2001)
+    best = min(tried, key=lambda overhead: float(np.abs(result.errors(overhead)).mean()))
+    assert result.best_overhead_ms() == pytest.approx(best, abs=1e-3)
+    assert verify.Check(("a",), np.array([2.0]), np.array([1.0]), np.zeros(1)).best_overhead_ms() == 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from search_spaces.errors import UserError
 
-Quantity = Literal["latency_ms", "params", "conv_macs", "layers", "peak_memory_bytes"]
+Quantity = Literal["latency_ms", "params", "conv_macs", "layers", "peak_memory_bytes", "effectiveness"]
 TIME_UNITS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 COUNT_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 BYTE_UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -18,7 +19,9 @@ NAMES: dict[Quantity, tuple[str, float, str]] = {
     "conv_macs": ("MACs", 1e9, "G"),
     "layers": ("layers", 1.0, ""),
     "peak_memory_bytes": ("peak memory", 1e6, "MB"),
+    "effectiveness": ("effectiveness", 1.0, ""),
 }
+OTHER_OPTIONS = "params, MACs and memory have options of their own: --max-params, --max-macs, --max-memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,95 @@ class Budget:
         return f"{NAMES[self.quantity][0]} {show(self.quantity, self.limit)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One network that is looked for: `name` (`3.8ms`), and the budgets that must all hold."""
+
+    name: str
+    budgets: tuple[Budget, ...]
+
+
+def main_budget(target: Target) -> Budget:
+    """The budget that a front and its picture run along: the first latency, else the first of all."""
+    return next((b for b in target.budgets if b.quantity == "latency_ms"), target.budgets[0])
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyRequest:
+    """What `--budget` and `--device` ask for. `family`: ascending limits in ms on one device, one network each;
+    `everywhere`: (device, limit in ms) that every network must meet as well. Devices as a person names them."""
+
+    family: tuple[float, ...]
+    device: str | None
+    everywhere: tuple[tuple[str, float], ...]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices named, the family's first."""
+        own = (self.device,) if self.device is not None else ()
+        return (*own, *(name for name, _ in self.everywhere))
+
+
 def show(quantity: Quantity, value: float) -> str:
     """The value in the unit that people use for the quantity."""
     _, scale, unit = NAMES[quantity]
     return f"{value / scale:.4g}{' ' if unit else ''}{unit}"
+
+
+def parse_request(budget: str, device: str | None) -> LatencyRequest:
+    """Read `3.8ms` and a family `2ms,3ms,4ms` (both with --device), or `4ms@t4,30ms@cpu` (all must hold).
+
+    Several budgets on one device are a family; one budget on each of several devices hold together; a family with one
+    budget on another device (`2ms,3ms,30ms@cpu --device t4`) has every member meet that too. Raises UserError for all else.
+    """
+    by_device = _by_device(budget, device)
+    if device is not None and device not in by_device:
+        raise UserError(
+            f"--budget {budget!r}: no budget for --device {device}; give one without @, or leave --device out"
+        )
+    several = [name for name, limits in by_device.items() if len(limits) > 1]
+    if len(several) > 1 or (several and device is None and len(by_device) > 1):
+        raise UserError(
+            f"--budget {budget!r}: a family on {several[0]} mixed with budgets on other devices; name the family's device "
+            "with --device and give one budget for each other device: --budget 2ms,3ms,30ms@cpu --device t4"
+        )
+    if several and device is not None and several[0] != device:
+        raise UserError(
+            f"--budget {budget!r}: {len(by_device[several[0]])} budgets on {several[0]} beside those of --device {device}; "
+            "only the device of --device can have a family"
+        )
+    main = several[0] if several else device if device in by_device else None
+    family = tuple(sorted(by_device[main])) if main is not None else ()
+    for low, high in pairwise(family):
+        if low == high:
+            raise UserError(
+                f"--budget {budget!r}: {low:g} ms occurs twice; each member of a family needs its own budget"
+            )
+    return LatencyRequest(family, main, tuple((name, limits[0]) for name, limits in by_device.items() if name != main))
+
+
+def _by_device(budget: str, device: str | None) -> dict[str, list[float]]:
+    """Limits in ms by device, in the order named."""
+    found: dict[str, list[float]] = {}
+    units: dict[str, str] = {}
+    for item in budget.split(","):
+        time, at, named = (word.strip() for word in item.partition("@"))
+        if at and not named:
+            raise UserError(f"--budget {budget!r}: no device after the @ in {item.strip()!r}; expected 4ms@t4")
+        where = named or device
+        if not time and "," in budget:
+            raise UserError(f"--budget {budget!r}: an empty place in the list; expected times, as in 2ms,3ms,4ms")
+        limit = parse_latency(time).limit
+        if where is None:
+            raise UserError("--budget and --device go together: a time means something on a device only (--device t4)")
+        if named and named == device:
+            raise UserError(f"--budget {budget!r}: {named} is named by --device already; leave out @{named}")
+        found.setdefault(where, []).append(limit)
+        units.setdefault(re.sub(r"[^a-zµ]", "", re.sub(r"[eE][+-]?\d+", "", time).lower()), item.strip())
+    if len(units) > 1:
+        first, second = list(units.values())[:2]
+        raise UserError(f"--budget {budget!r}: mixed units in {first} and {second}; write all budgets in one unit")
+    return found
 
 
 def parse_latency(text: str) -> Budget:
@@ -57,6 +145,11 @@ def parse_count(text: str, quantity: Quantity, option: str) -> Budget:
     return Budget(quantity, _parse(text, option, COUNT_UNITS, "a count, as in 25, 8.5M or 18G"))
 
 
+def parse_ratio(text: str, quantity: Quantity, option: str) -> Budget:
+    """`0.3`, a number without a unit. Raises UserError."""
+    return Budget(quantity, _parse(text, option, {"": 1.0}, "a number without a unit, as in 0.3"))
+
+
 def parse_memory(text: str, option: str = "--max-memory") -> Budget:
     """`24MB`, `32MiB`. Raises UserError."""
     return Budget("peak_memory_bytes", _parse(text, option, BYTE_UNITS, "a size with its unit, as in 24MB or 32MiB"))
@@ -69,7 +162,8 @@ def _parse(text: str, option: str, units: dict[str, float], expected: str) -> fl
     unit = match.group(2).lower()
     if unit not in units:
         what = f"unknown unit {match.group(2)!r}" if unit else "the unit is missing"
-        raise UserError(f"{option} {text!r}: {what}; expected {expected}")
+        other = f" ({OTHER_OPTIONS})" if option == "--budget" and unit in (*COUNT_UNITS, *BYTE_UNITS) and unit else ""
+        raise UserError(f"{option} {text!r}: {what}; expected {expected}{other}")
     value = float(match.group(1)) * units[unit]
     if not value > 0 or value == float("inf"):
         raise UserError(f"{option} {text!r}: must be above zero and finite; expected {expected}")

@@ -18,6 +18,9 @@ from search_spaces.plugins import plugin_names
 WORKFLOW = (
     "search",
     "explain",
+    "score",
+    "compare",
+    "convert",
     "sample_data",
     "train",
     "eval",

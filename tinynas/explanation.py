@@ -10,9 +10,7 @@ from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
 from search_spaces.structure import Structure
-from tinynas.scores.entropy import conv_entropy_gains, score
-
-SCORE_WEIGHTS = (0.0, 0.0, 1.0, 1.0, 16.0)
+from tinynas.scores.entropy import WEIGHTS, gains, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +36,7 @@ class Explanation:
     prediction: Prediction | None
 
 
-def explain(
-    structure: Structure, table: Table | None = None, weights: tuple[float, ...] = SCORE_WEIGHTS
-) -> Explanation:
+def explain(structure: Structure, table: Table | None = None, weights: tuple[float, ...] = WEIGHTS) -> Explanation:
     """Explain one structure. Raises UserError when the table lacks a kernel."""
     graph = emit_detector(structure)
     prediction = predict(graph, table) if table is not None else None
@@ -73,12 +69,14 @@ def _totals(graph: Graph, prediction: Prediction | None, weights: tuple[float, .
 
 
 def _rows(graph: Graph, prediction: Prediction | None, weights: tuple[float, ...]) -> list[OpRow]:
-    gains = conv_entropy_gains(graph, weights)
+    entropy: dict[str, float] = {}
+    for path, gain in gains(graph, weights):
+        entropy[path] = entropy.get(path, 0.0) + float(gain)
     latency = prediction.by_op() if prediction is not None else {}
     rows = []
     for index, op in enumerate(graph):
         shape = (int(op.shape.channels), op.shape.height, op.shape.width)
         params, macs = int(costs.op_params(graph, op)), int(costs.op_macs(graph, op))
         ms = latency.get(index, 0.0) if prediction is not None else None
-        rows.append(OpRow(op.path, op.kind, shape, params, macs, ms, gains.get(op.path, 0.0)))
+        rows.append(OpRow(op.path, op.kind, shape, params, macs, ms, entropy.get(op.path, 0.0)))
     return rows

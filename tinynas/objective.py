@@ -1,139 +1,141 @@
-"""What a search asks of a population: score, costs, and by how much budgets are exceeded.
+"""What a search asks of a population: score, costs, and by how much each target's budgets are exceeded.
 
-Neck and head depend on the three taps' widths alone, so their costs are computed once per triple and gathered.
+What is a sum over stages comes from compiled rows (`AdditiveCosts`), everything else from the population's graph; a score
+that runs networks is asked only for candidates within some target's budgets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables import Pricer, Table
+from latency_tables import Table
 from search_spaces import costs
-from search_spaces.emit import emit_backbone, emit_detector, emit_neck_and_head
-from search_spaces.graph import Dim, Graph
+from search_spaces.emit import emit_backbone, emit_detector
+from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
-from tinynas.budgets import Budget, Quantity
+from tinynas import columns as additive
+from tinynas.additive_costs import AdditiveCosts
+from tinynas.budgets import Budget
 from tinynas.population import Encoding, Genes
 
 Values = npt.NDArray[np.float64]
-GraphCost = Callable[[Graph], Dim | Values | float]
+GraphCost = Callable[[Graph], Any]
+SCORE = "score"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Per candidate: `score`, `costs` of each budgeted quantity, and `excess`, the sum of relative excesses (0 if within
-    all budgets). All of shape (P,)."""
+    """Per candidate: `score` (P,), `costs` of each budgeted quantity by key (P,), and `excess` (T, P), the sum of
+    relative excesses over a target's budgets (0 if all hold). A score is nan where it was too dear to ask (see module)."""
 
     score: Values
-    costs: dict[Quantity, Values]
+    costs: dict[str, Values]
     excess: Values
-
-    def take(self, index: npt.NDArray[np.intp]) -> Evaluation:
-        return Evaluation(self.score[index], {k: v[index] for k, v in self.costs.items()}, self.excess[index])
-
-    @staticmethod
-    def join(parts: Sequence[Evaluation]) -> Evaluation:
-        keys = parts[0].costs
-        return Evaluation(
-            np.concatenate([part.score for part in parts]),
-            {key: np.concatenate([part.costs[key] for part in parts]) for key in keys},
-            np.concatenate([part.excess for part in parts]),
-        )
-
-
-@dataclass(slots=True)
-class NeckHeadCosts:
-    """Memo of a neck-and-head cost over tap widths; unknown triples are computed together when first met."""
-
-    encoding: Encoding
-    cost: GraphCost
-    _dense: Values | None = None
-
-    def lookup(self, taps: tuple[Genes, Genes, Genes]) -> Values:
-        """Cost per candidate, (P,)."""
-        table, codes = self._table(), self._codes(taps)
-        values = table[codes]
-        unknown = np.unique(codes[np.isnan(values)])
-        if unknown.size:
-            table[unknown] = self._compute(unknown)
-            values = table[codes]
-        return values
-
-    def _bases(self) -> tuple[list[int], list[int]]:
-        """Lowest width and number of widths of each tap, in channel steps."""
-        space = self.encoding.space
-        stages = [space.stages[index] for index in (1, 3, 4)]
-        lows = [stage.out[0] // space.channel_step for stage in stages]
-        counts = [stage.out[1] // space.channel_step - low + 1 for stage, low in zip(stages, lows, strict=True)]
-        return lows, counts
-
-    def _table(self) -> Values:
-        if self._dense is None:
-            self._dense = np.full(int(np.prod(self._bases()[1])), np.nan)
-        return self._dense
-
-    def _codes(self, taps: tuple[Genes, Genes, Genes]) -> Genes:
-        codes = np.zeros_like(taps[0])
-        for tap, low, count in zip(taps, *self._bases(), strict=True):
-            codes = codes * count + (tap // self.encoding.space.channel_step - low)
-        return codes
-
-    def _compute(self, codes: Genes) -> Values:
-        step = self.encoding.space.channel_step
-        lows, counts = self._bases()
-        widths = []
-        for low, count in zip(reversed(lows), reversed(counts), strict=True):
-            codes, rest = np.divmod(codes, count)
-            widths.append((rest + low) * step)
-        five, four, three = widths
-        structure = self.encoding.population(self.encoding.corner(largest=False))
-        structure = replace(structure, neck=self.encoding.with_taps((three, four, five)))
-        return np.broadcast_to(np.asarray(self.cost(emit_neck_and_head(structure)), np.float64), three.shape)
 
 
 class Objective:
-    """Score and costs of whole detectors (or of backbones alone) under budgets."""
+    """Score and costs of whole detectors, or of backbones alone, for T targets: tuples of budgets that must all hold.
 
-    def __init__(self, encoding: Encoding, budgets: Sequence[Budget], table: Table | None) -> None:
-        self.encoding, self.budgets, self.table = encoding, tuple(budgets), table
-        self._scorer = load_plugin("tinynas.scores", encoding.space.score.kind)
-        # single candidates may lie beyond the table; the winner is held to the table's own limit (predict)
-        self._pricer = Pricer(table, max_extrapolated=1.0) if table is not None else None
-        self._neck_head: dict[Quantity, NeckHeadCosts] = {}
+    `tables`: latency tables by id; a latency budget without a device means the only one. `score`: a plug-in's name; the
+    space's if None. `backbone_only`: neck, head and fixed overhead cost nothing.
+    """
+
+    def __init__(
+        self, encoding: Encoding, targets: Sequence[tuple[Budget, ...]], tables: Mapping[str, Table], *,
+        score: str | None = None, backbone_only: bool = False,
+    ) -> None:  # fmt: skip
+        if not targets or not all(targets):
+            raise ValueError("a search needs at least one target, and each target a budget")
+        self.encoding, self.targets, self.tables = encoding, tuple(targets), dict(tables)
+        self.score, self.backbone_only = score or encoding.space.score.kind, backbone_only
+        self._plugin = load_plugin("tinynas.scores", self.score)
+        budgets = {budget.key: budget for target in targets for budget in target}
+        self.keys: tuple[str, ...] = tuple(budgets)
+        self._graph_costs = {key: cost for key, budget in budgets.items() if (cost := self._graph_cost(budget))}
+        columns = [self._column(budget) for key, budget in budgets.items() if key not in self._graph_costs]
+        if hasattr(self._plugin, "gains"):
+            columns.append(additive.score(encoding, self.score, SCORE))
+        self.additive = AdditiveCosts(encoding, columns, backbone_only=backbone_only) if columns else None
+        self.front_key = next((key for key in self.keys if budgets[key].quantity == "latency_ms"), self.keys[0])
+        self._others = list(
+            dict.fromkeys(tuple(budget for budget in target if budget.key != self.front_key) for target in targets)
+        )
 
     def evaluate(self, genes: Genes) -> Evaluation:
-        """Score, budgeted costs and excess of every candidate."""
-        backbone = emit_backbone(self.encoding.population(genes))
-        size = genes.shape[1]
-        values = {budget.quantity: self._cost(budget.quantity, backbone, genes) for budget in self.budgets}
-        excess = np.zeros(size)
-        for budget in self.budgets:
-            excess += np.maximum(values[budget.quantity] / budget.limit - 1.0, 0.0)
-        score = np.broadcast_to(self._scorer.score(backbone, self.encoding.space.score.weights), (size,))
-        return Evaluation(np.array(score, np.float64), values, excess)
+        """Score, budgeted costs and excesses of candidates (GENES, P)."""
+        values: dict[str, Values] = {}
+        if self.additive is not None:
+            values = dict(zip(self.additive.columns, self.additive.total(genes).T, strict=True))
+        whole_score = SCORE not in values and hasattr(self._plugin, SCORE)
+        if self._graph_costs or whole_score:
+            values |= self._from_graph(genes, whole_score)
+        found = {key: values[key] for key in self.keys}
+        excess = np.zeros((len(self.targets), genes.shape[1]))
+        for row, target in zip(excess, self.targets, strict=True):
+            for budget in target:
+                row += np.maximum(found[budget.key] * (1.0 / budget.limit) - 1.0, 0.0)
+        score = values[SCORE] if SCORE in values else self._asked_scores(genes, np.asarray((excess <= 0).any(axis=0)))
+        return Evaluation(score, found, excess)
 
-    def _cost(self, quantity: Quantity, backbone: Graph, genes: Genes) -> Values:
-        if quantity == "layers":
-            return np.asarray(costs.layers(backbone) + np.zeros(genes.shape[1]))
-        if quantity == "peak_memory_bytes":
-            whole = emit_detector(self.encoding.population(genes))
-            return np.asarray(costs.peak_memory_bytes(whole) + np.zeros(genes.shape[1]))
-        cost = self._graph_cost(quantity)
-        if quantity not in self._neck_head:
-            self._neck_head[quantity] = NeckHeadCosts(self.encoding, cost)
-        fixed = self.table.metadata.overhead_ms if quantity == "latency_ms" and self.table is not None else 0.0
-        return cost(backbone) + self._neck_head[quantity].lookup(self.encoding.taps(genes)) + fixed
+    def admitted(self, evaluation: Evaluation) -> npt.NDArray[np.bool_] | None:
+        """Who meets all of some target's budgets but that on `front_key` (P,); None if there are no others."""
+        if not all(self._others):
+            return None
+        meets = [np.all([evaluation.costs[b.key] <= b.limit for b in others], axis=0) for others in self._others]
+        admitted: npt.NDArray[np.bool_] = np.any(meets, axis=0) if len(meets) > 1 else meets[0]
+        return admitted
 
-    def _graph_cost(self, quantity: Quantity) -> GraphCost:
-        if quantity == "params":
-            return costs.params
-        if quantity == "conv_macs":
-            return costs.conv_macs
-        pricer = self._pricer
-        if pricer is None:
-            raise ValueError("a latency budget needs a table")
-        return lambda graph: sum(pricer.price(graph).values())
+    def cost_range(self, key: str) -> tuple[float, float]:
+        """What a budgeted cost is for the smallest and for the largest candidate of the space."""
+        low, high = (self.evaluate(self.encoding.corner(largest=end)).costs[key] for end in (False, True))
+        return float(low[0]), float(high[0])
+
+    def table(self, budget: Budget) -> Table:
+        """The table that a latency budget is priced by."""
+        if budget.device:
+            return self.tables[budget.device]
+        if len(self.tables) != 1:
+            raise ValueError(f"a latency budget without a device needs exactly one table, there are {len(self.tables)}")
+        return next(iter(self.tables.values()))
+
+    def _column(self, budget: Budget) -> additive.Column:
+        if budget.quantity == "latency_ms":
+            return additive.latency(self.table(budget), budget.key)
+        columns = {
+            "params": additive.params, "conv_macs": additive.conv_macs, "layers": additive.layers,
+        }  # fmt: skip
+        return columns[budget.quantity]()
+
+    def _graph_cost(self, budget: Budget) -> GraphCost | None:
+        """How a cost that is not a sum over stages is read off a graph; None for one that is."""
+        if budget.quantity == "peak_memory_bytes":
+            return costs.peak_memory_bytes
+        if budget.quantity == "effectiveness":
+            effectiveness: GraphCost = load_plugin("tinynas.scores", "deepmad").effectiveness
+            return effectiveness
+        return None
+
+    def _from_graph(self, genes: Genes, with_score: bool) -> dict[str, Values]:
+        structure = self.encoding.population(genes)
+        memory = "peak_memory_bytes" in self._graph_costs and not self.backbone_only
+        backbone = emit_backbone(structure)
+        whole = emit_detector(structure) if memory else backbone
+        found = {
+            key: cost(whole if key == "peak_memory_bytes" else backbone) for key, cost in self._graph_costs.items()
+        }
+        if with_score:
+            found[SCORE] = self._plugin.score(backbone, self.encoding.space.score.weights)
+        return {key: np.zeros(genes.shape[1]) + value for key, value in found.items()}
+
+    def _asked_scores(self, genes: Genes, wanted: npt.NDArray[np.bool_]) -> Values:
+        scores = np.full(genes.shape[1], np.nan)
+        chosen = np.flatnonzero(wanted)
+        if chosen.size:
+            structures = [self.encoding.single(genes, int(index)) for index in chosen]
+            scores[chosen] = self._plugin.score_structures(structures)
+        return scores

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from search_spaces.graph import Graph
 from search_spaces.structure import Structure
@@ -25,32 +24,61 @@ FUSION_PLACES = {"m3": (0, 2), "m4": (0, 1), "o3": (1, 0), "o4": (1, 1), "o5": (
 
 
 @dataclass(frozen=True, slots=True)
-class SearchTrace:
-    """What the search picture shows: best score after so many evaluations; score and cost of the final pool."""
+class SearchPicture:
+    """What the search picture shows: per network its name and (evaluations, best score) so far; the Pareto front as cost
+    and score; each network's place on it, and its limit (None where the cost is not limited)."""
 
-    evaluated: Sequence[int]
-    best_score: Sequence[float]
-    pool_score: npt.NDArray[np.float64]
-    pool_cost: npt.NDArray[np.float64]
+    curves: Mapping[str, Sequence[tuple[int, float]]]
+    front_cost: Sequence[float]
+    front_score: Sequence[float]
+    places: Mapping[str, Point]
+    limits: Mapping[str, float | None]
     cost_label: str
-    limit: float
 
 
-def draw_search(trace: SearchTrace, path: Path) -> None:
-    """Convergence on the left, the final pool against the budget on the right."""
-    plt = _pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    left.plot(trace.evaluated, trace.best_score, color=COLOURS["backbone"], linewidth=2)
+def draw_search(picture: SearchPicture, path: Path) -> None:
+    """Convergence on the left, the Pareto front with what was chosen from it on the right."""
+    figure = _figure(11, 4.2)
+    left, right = figure.subplots(1, 2)
+    for name, points in picture.curves.items():
+        if points:
+            left.plot(*zip(*points, strict=True), linewidth=2, label=name)
     left.set(xlabel="candidates evaluated", ylabel="best score within budget", title="Convergence")
-    right.scatter(trace.pool_cost, trace.pool_score, s=9, color=COLOURS["neck"], alpha=0.6, linewidths=0)
-    right.scatter(trace.pool_cost[:1], trace.pool_score[:1], s=70, color=ACCENT, marker="*", zorder=3, label="the best")
-    right.axvline(trace.limit, color=INK, linestyle="--", linewidth=1, label="budget")
-    right.set(xlabel=trace.cost_label, ylabel="score", title=f"The {len(trace.pool_score)} survivors")
-    right.legend(frameon=False)
+    draw_front_on(right, picture)
+    if len(picture.curves) > 1:
+        left.legend(frameon=False, fontsize=8)
     for axes in (left, right):
-        axes.grid(color=PALE)
-        axes.spines[["top", "right"]].set_visible(False)
+        _plain_axes(axes)
     _save(figure, path)
+
+
+def draw_front(picture: SearchPicture, path: Path) -> None:
+    """The Pareto front alone, the family's members named."""
+    figure = _figure(8, 5)
+    axes = figure.subplots()
+    draw_front_on(axes, picture)
+    _plain_axes(axes)
+    _save(figure, path)
+
+
+def draw_front_on(axes: Any, picture: SearchPicture) -> None:
+    """The front as a line, networks as stars with their names, limits as dashed lines."""
+    axes.plot(picture.front_cost, picture.front_score, color=COLOURS["neck"], linewidth=1.5, label="Pareto front")
+    for limit in sorted({limit for limit in picture.limits.values() if limit is not None}):
+        axes.axvline(limit, color=INK, linestyle="--", linewidth=0.8)
+    places = list(picture.places.items())
+    axes.scatter(
+        *zip(*(place for _, place in places), strict=True), s=80, color=ACCENT, marker="*", zorder=3, label="chosen"
+    )
+    for name, place in places if len(places) > 1 else []:
+        axes.annotate(name, place, xytext=(6, -12), textcoords="offset points", fontsize=8, color=INK)
+    axes.set(xlabel=picture.cost_label, ylabel="score", title="Pareto front")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _plain_axes(axes: Any) -> None:
+    axes.grid(color=PALE)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_network(
@@ -60,8 +88,8 @@ def draw_network(
 
     `shares`: a cost per scope, as `scope_of` names them, in `unit`.
     """
-    plt = _pyplot()
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(13, 7.6), height_ratios=[3, 2], layout="constrained")
+    figure = _figure(13, 7.6)
+    top, bottom = figure.subplots(2, 1, height_ratios=[3, 2])
     figure.suptitle(title, color=INK)
     _draw_boxes(top, structure, graph)
     names = list(shares)
@@ -141,19 +169,14 @@ def _box(axes: Any, corner: Point, width: float, side: int, text: str, note: str
     return x + width / 2, y
 
 
-def _pyplot() -> Any:
-    import matplotlib
+def _figure(width: float, height: float) -> Any:
+    """A figure of so many inches, without pyplot and its windows, which would double the time to the first picture."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     figure.savefig(partial, dpi=110)
     partial.replace(path)
-    plt.close(figure)

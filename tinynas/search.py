@@ -1,12 +1,10 @@
-"""From budgets to structure.txt: resolve settings, evolve, write what was found."""
+"""From a plan to the best network per target: evolve (or solve), certify, and account for what was found."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,191 +12,214 @@ import numpy as np
 import tinynas
 from latency_tables import Prediction, Table, predict
 from search_spaces import costs
-from search_spaces.emit import emit_detector
+from search_spaces.emit import emit_backbone, emit_detector
 from search_spaces.errors import UserError
-from search_spaces.files import write_text
+from search_spaces.graph import Graph
+from search_spaces.plugins import load_plugin
 from search_spaces.space import Space
 from search_spaces.structure import Structure
-from search_spaces.text import format_structure
-from tinynas.budgets import NAMES, Budget, show
-from tinynas.evolution import Pool, SearchSettings, evolve
+from tinynas.budgets import NAMES, Budget, Target, show
+from tinynas.engine import Engine
+from tinynas.evolution import SearchSettings, evolve
+from tinynas.families import FrontTable, front_table
 from tinynas.objective import Objective
-from tinynas.pictures import SearchTrace, draw_network, draw_search, scope_of
-from tinynas.population import Encoding
-
-OUTPUTS = ["structure.txt", "search.json", "search.png", "network.png"]
+from tinynas.population import Encoding, Genes
+from tinynas.run_folder import RunFolder
+from tinynas.search_state import SearchState
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """Everything that decides a search's result."""
+    """Everything that decides a search's result. `tables` by id: as the search sees them (for a backbone alone without
+    the fixed overhead, with `convs_only` everything but convs free)."""
 
     space: Space
-    space_name: str
-    table: Table | None
-    budgets: tuple[Budget, ...]
+    tables: Mapping[str, Table]
+    targets: tuple[Target, ...]
     image_size: tuple[int, int]
     num_classes: int
     settings: SearchSettings
+    backbone_only: bool = False
+    convs_only: bool = False
+
+    def encoding(self) -> Encoding:
+        return Encoding(self.space, self.image_size, self.num_classes)
+
+    def objective(self) -> Objective:
+        budgets = [target.budgets for target in self.targets]
+        return Objective(self.encoding(), budgets, self.tables, backbone_only=self.backbone_only)
+
+    def graph(self, structure: Structure) -> Graph:
+        """What is counted: the whole detector, or its backbone alone."""
+        return emit_backbone(structure) if self.backbone_only else emit_detector(structure)
+
+
+@dataclass(slots=True)
+class Member:
+    """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others; `predictions` by table id;
+    `measured` and `certified` as they go into search.json (None: not asked for)."""
+
+    target: Target
+    genes: Genes
+    structure: Structure
+    score: float
+    costs: dict[str, float]
+    predictions: dict[str, Prediction]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    certified: dict[str, Any] | None = None
+    measured: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
 class SearchResult:
-    """The best structure, with the history of the search. `interrupted`: Ctrl-C came before all evaluations."""
+    """The members, smallest budget first, and the Pareto front. `interrupted`: Ctrl-C came before all evaluations;
+    `seconds`: of the search itself, in which `evaluated_now` candidates were looked at
+    (a resumed search began with others)."""
 
     plan: SearchPlan
-    structure: Structure
-    score: float
-    prediction: Prediction | None
-    pool: Pool
-    history: list[dict[str, Any]] = field(default_factory=list)
+    members: list[Member]
+    front: FrontTable
+    evaluated: int
+    evaluated_now: int = 0
     interrupted: bool = False
+    seconds: float = 0.0
+    state: SearchState | None = None
 
 
-def run_search(plan: SearchPlan, progress: Callable[[Pool], None] = lambda pool: None) -> SearchResult:
-    """Search, calling `progress` after every generation. Ctrl-C ends it early with the best so far.
-
-    Raises UserError when a budget is out of reach, saying what range is reachable.
-    """
-    encoding = Encoding(plan.space, plan.image_size, plan.num_classes)
-    objective = Objective(encoding, plan.budgets, plan.table)
-    check_reachable(objective, plan)
-    history: list[dict[str, Any]] = []
-    interrupted, pool = False, None
+def run_search(
+    plan: SearchPlan, engine: Engine | None = None, run: RunFolder | None = None, *, resume: bool = False, part: int = 0
+) -> SearchResult:
+    """Evolve until all evaluations are spent; `run` keeps the state of this `part` of a session for a resume. Ctrl-C
+    ends it early with the best so far. Raises UserError when a target's budgets were never met."""
+    engine = engine or Engine()
+    path = run.state_path(part) if run is not None else None
+    state = SearchState.load(path) if path is not None and resume and path.exists() else None
+    start, before = time.monotonic(), state.evaluated if state is not None else 0
+    interrupted = False
     try:
-        for pool in evolve(objective, plan.settings):
-            best = {str(quantity): float(values[0]) for quantity, values in pool.evaluation.costs.items()}
-            score = pool.best_score if pool.feasible else None
-            history.append({"evaluations": pool.evaluated, "best_score": score, **best})
-            progress(pool)
+        epochs = evolve(plan.objective(), plan.settings, state=state, workers=engine.workers, backend=engine.backend)
+        for state in epochs:
+            if run is not None and path is not None and run.due():
+                state.save(path)
+            engine.progress(state)
     except KeyboardInterrupt:
         interrupted = True
-    if pool is None:
+    if state is None:
         raise KeyboardInterrupt
-    if not pool.feasible:
-        raise UserError(
-            f"nothing in space {plan.space_name} met {_join(plan.budgets)} in {pool.evaluated:,} candidates; the nearest "
-            f"had {_costs_text(pool)}; loosen a budget, or raise --evaluations"
-        )
-    structure = encoding.single(pool.genes)
-    prediction = predict(emit_detector(structure), plan.table) if plan.table is not None else None
-    result = SearchResult(plan, structure, pool.best_score, prediction, pool, history, interrupted)
-    result.structure = replace(structure, search=provenance(result))
-    return result
+    seconds = time.monotonic() - start
+    if path is not None:
+        state.save(path)
+    return _result(plan, state, interrupted, seconds, before)
 
 
-def check_reachable(objective: Objective, plan: SearchPlan) -> None:
-    """Raises UserError when even the smallest candidate of the space exceeds a budget."""
-    smallest = objective.evaluate(objective.encoding.corner(largest=False))
-    largest = objective.evaluate(objective.encoding.corner(largest=True))
-    for budget in plan.budgets:
-        low, high = smallest.costs[budget.quantity][0], largest.costs[budget.quantity][0]
-        if low > budget.limit:
-            on = f" on {plan.table.id}" if plan.table is not None and budget.quantity == "latency_ms" else ""
-            height, width = plan.image_size
+def _result(plan: SearchPlan, state: SearchState, interrupted: bool, seconds: float, before: int) -> SearchResult:
+    members = []
+    for number, target in enumerate(plan.targets):
+        pool = state.pool(number)
+        if not pool.feasible:
+            near = {key: float(values[0]) for key, values in pool.costs.items()}
             raise UserError(
-                f"budget {budget}: nothing in space {plan.space_name} meets it; with {plan.num_classes} classes at "
-                f"{height}x{width}{on} the reachable range is {show(budget.quantity, low)} to "
-                f"{show(budget.quantity, high)}; raise the budget, lower --image-size, or take another --space"
+                f"nothing in space {plan.space.name} met {join_budgets(target.budgets)} in {state.evaluated:,} "
+                f"candidates; the nearest had {costs_text(near)}; loosen a budget, or raise --evaluations"
+            )
+        member = make_member(plan, target, pool.genes[:, :1], pool.best_score)
+        member.history = [dict(row) for row in state.history[number]]
+        members.append(member)
+    for member in members:
+        member.structure = replace(member.structure, search=provenance(plan, member, state.evaluated))
+    front = front_table(plan, state.front.key, *state.front.members())
+    now = state.evaluated - before
+    return SearchResult(plan, members, front, state.evaluated, now, interrupted, seconds, state)
+
+
+def make_member(plan: SearchPlan, target: Target, genes: Genes, score: float) -> Member:
+    """A found candidate with its full account. Raises UserError when a table does not cover it."""
+    structure = plan.encoding().single(genes)
+    graph = plan.graph(structure)
+    predictions = {name: predict(graph, table) for name, table in plan.tables.items()}
+    account = {
+        "params": float(costs.params(graph)),
+        "conv_macs": float(costs.conv_macs(graph)),
+        "layers": float(costs.layers(graph)),
+        "peak_memory_bytes": float(costs.peak_memory_bytes(graph)),
+    }
+    if any(budget.quantity == "effectiveness" for budget in target.budgets):
+        deepmad = load_plugin("tinynas.scores", "deepmad")
+        account["effectiveness"] = float(deepmad.effectiveness(graph))
+    account |= {f"latency_ms@{name}": prediction.total_ms for name, prediction in predictions.items()}
+    return Member(target, genes, structure, score, account, predictions)
+
+
+def check_reachable(plan: SearchPlan) -> None:
+    """Raises UserError when even the smallest candidate of the space exceeds a budget."""
+    objective = plan.objective()
+    encoding = objective.encoding
+    smallest = objective.evaluate(encoding.corner(largest=False)).costs
+    largest = objective.evaluate(encoding.corner(largest=True)).costs
+    for budget in (budget for target in plan.targets for budget in target.budgets):
+        low, high = sorted((float(smallest[budget.key][0]), float(largest[budget.key][0])))
+        if low > budget.limit:
+            on = f" on {budget.device}" if budget.device else ""
+            height, width = plan.image_size
+            what = "the backbone alone" if plan.backbone_only else f"{plan.num_classes} classes"
+            raise UserError(
+                f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
+                f"reachable range is {show(budget.quantity, low)} to {show(budget.quantity, high)}; raise the budget, "
+                "lower --image-size, or take another --space"
             )
 
 
-def provenance(result: SearchResult) -> dict[str, Any]:
+def provenance(plan: SearchPlan, member: Member, evaluated: int, solver: str = "evolution") -> dict[str, Any]:
     """The structure file's `search:` block: enough to repeat the search, no time stamps."""
-    plan = result.plan
+    alone = len(plan.tables) == 1
     block: dict[str, Any] = {
         "tool": f"tinynas {tinynas.__version__}",
-        "space": plan.space_name,
-        "budgets": {budget.quantity: _plain(budget.limit) for budget in plan.budgets},
-        "seed": plan.settings.seed,
-        "evaluations": result.pool.evaluated,
-        "population": plan.settings.population,
-        "score": round(result.score, 6),
+        "space": plan.space.name,
+        "budgets": {b.quantity if alone else b.key: _plain(b.limit) for b in member.target.budgets},
+        **_found_by(plan, evaluated, solver),
+        "score": round(member.score, 6),
     }
-    if plan.table is not None and result.prediction is not None:
-        block["device"] = plan.table.id
-        block["table_sha256"] = plan.table.hash
-        block["predicted_ms"] = round(result.prediction.total_ms, 4)
-        block["measured_ms"] = None
+    if plan.space.score.kind != "entropy":
+        block["score_kind"] = plan.space.score.kind
+    if plan.backbone_only:
+        block["priced"] = "convs of the backbone" if plan.convs_only else "backbone"
+    if plan.tables:
+        figures: dict[str, dict[str, Any]] = {"device": {}, "table_sha256": {}, "predicted_ms": {}, "measured_ms": {}}
+        for name, table in plan.tables.items():
+            figures["device"][name] = name
+            figures["table_sha256"][name] = table.hash
+            timed = (member.measured or {}).get(name)
+            figures["predicted_ms"][name] = round(
+                timed["predicted_ms"] if timed else member.predictions[name].total_ms, 4
+            )
+            figures["measured_ms"][name] = round(timed["measured_ms"], 4) if timed else None
+        block |= {
+            key: next(iter(by.values())) if alone else by for key, by in figures.items() if alone or key != "device"
+        }
     return block
 
 
-def write_result(result: SearchResult, folder: Path) -> None:
-    """structure.txt, search.json and the two pictures."""
-    write_text(folder / "structure.txt", format_structure(result.structure))
-    write_text(folder / "search.json", json.dumps(report(result), indent=1) + "\n")
-    pool, plan = result.pool, result.plan
-    shown = next((b for b in plan.budgets if b.quantity == "latency_ms"), plan.budgets[0])
-    name, scale, unit = NAMES[shown.quantity]
-    within = pool.evaluation.excess <= 0
-    found = [row for row in result.history if row["best_score"] is not None]
-    trace = SearchTrace(
-        [row["evaluations"] for row in found], [row["best_score"] for row in found], pool.evaluation.score[within],
-        pool.evaluation.costs[shown.quantity][within] / scale, f"{name} [{unit}]" if unit else name, shown.limit / scale,
-    )  # fmt: skip
-    draw_search(trace, folder / "search.png")
-    graph = emit_detector(result.structure)
-    title = f"{plan.space_name}, {' x '.join(map(str, plan.image_size))}, score {result.score:.1f}"
-    if result.prediction is not None and plan.table is not None:
-        title += f", {result.prediction.total_ms:.2f} ms predicted on {plan.table.id}"
-        draw_network(result.structure, graph, latency_by_scope(result.prediction), title, folder / "network.png")
-    else:
-        macs: dict[str, float] = {}
-        for op in graph:
-            if op.kind == "conv":
-                scope = scope_of(op.path)
-                macs[scope] = macs.get(scope, 0.0) + float(costs.op_macs(graph, op)) / 1e9
-        draw_network(result.structure, graph, macs, title, folder / "network.png", "conv GMACs")
+def _found_by(plan: SearchPlan, evaluated: int, solver: str) -> dict[str, Any]:
+    if solver == "exact":
+        return {"solver": solver}
+    found = {"seed": plan.settings.seed, "evaluations": evaluated, "population": plan.settings.population}
+    islands = plan.settings.islands
+    return found if islands == SearchSettings().islands else found | {"islands": islands}
 
 
-def latency_by_scope(prediction: Prediction) -> dict[str, float]:
-    """Milliseconds per drawn scope (`stem`, `stage1`, ... `head`), and the fixed `overhead`."""
-    scopes: dict[str, float] = {}
-    for item in prediction.sites:
-        scope = scope_of(item.site.path)
-        scopes[scope] = scopes.get(scope, 0.0) + item.latency_ms
-    return {**scopes, "overhead": prediction.overhead_ms}
+def join_budgets(budgets: Sequence[Budget]) -> str:
+    """`latency 3.8 ms, layers 25`."""
+    return ", ".join(f"{budget} on {budget.device}" if budget.device else str(budget) for budget in budgets)
 
 
-def report(result: SearchResult) -> dict[str, Any]:
-    """The content of search.json."""
-    plan, prediction = result.plan, result.prediction
-    graph = emit_detector(result.structure)
-    data: dict[str, Any] = {
-        "tool": f"tinynas {tinynas.__version__}",
-        "settings": {
-            "space": plan.space.model_dump(mode="json"),
-            "budgets": {budget.quantity: budget.limit for budget in plan.budgets},
-            "image_size": list(plan.image_size),
-            "num_classes": plan.num_classes,
-            **asdict(plan.settings),
-        },
-        "interrupted": result.interrupted,
-        "score": result.score,
-        "costs": {
-            "params_deploy": costs.params(graph),
-            "conv_macs": costs.conv_macs(graph),
-            "layers": costs.layers(graph),
-            "peak_memory_bytes": costs.peak_memory_bytes(graph),
-        },
-        "generations": result.history,
-    }
-    if prediction is not None and plan.table is not None:
-        data["table"] = {"id": plan.table.id, "sha256": plan.table.hash, "source": Path(plan.table.source).name}
-        data["latency_ms"] = {
-            "total": prediction.total_ms, **prediction.parts, "overhead": prediction.overhead_ms,
-            "shares": prediction.shares,
-        }  # fmt: skip
-    return data
-
-
-def _join(budgets: Sequence[Budget]) -> str:
-    return ", ".join(str(budget) for budget in budgets)
-
-
-def _costs_text(pool: Pool) -> str:
-    return ", ".join(f"{NAMES[q][0]} {show(q, float(values[0]))}" for q, values in pool.evaluation.costs.items())
+def costs_text(values: Mapping[str, float]) -> str:
+    """`latency 4.1 ms, layers 27`, from values by budget key."""
+    found = []
+    for key, value in values.items():
+        quantity = next(name for name in NAMES if key.split("@")[0] == name)
+        found.append(f"{NAMES[quantity][0]} {show(quantity, value)}")
+    return ", ".join(found)
 
 
 def _plain(value: float) -> int | float:
-    return int(value) if math.isfinite(value) and value == np.floor(value) else value
+    return int(value) if np.isfinite(value) and value == np.floor(value) else value

@@ -4,9 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
-import numpy as np
 import pytest
+import yaml
 
 from search_spaces.emit import emit_detector
 from search_spaces.text import resolve_structure
@@ -20,23 +21,30 @@ def search(out, *options):
     return main(["search", "--out", str(out), *QUICK, *options])
 
 
+def read(out):
+    return json.loads((out / "search.json").read_text())
+
+
 def test_writes_a_structure_within_budget(tmp_path):
     from latency_tables import find_table
 
     assert search(tmp_path, "--budget", "3.8ms", "--device", "t4") == 0
     structure = resolve_structure(tmp_path / "structure.txt")
-    data = json.loads((tmp_path / "search.json").read_text())
+    target = read(tmp_path)["targets"][0]
     total = explain(structure, find_table("t4")).totals["latency_ms"]
     assert total <= 3.8
-    assert data["latency_ms"]["total"] == pytest.approx(total)
-    parts = sum(data["latency_ms"][part] for part in ("backbone", "neck", "head", "overhead"))
-    assert parts == pytest.approx(total)
-    scores = [row["best_score"] for row in data["generations"]]
+    assert target["costs"]["latency_ms@t4-tensorrt-fp16-b1"] == pytest.approx(total)
+    latency = target["latency"]["t4-tensorrt-fp16-b1"]
+    assert sum(latency["parts"].values()) + latency["overhead"] == pytest.approx(total)
+    assert sum(latency["by_scope"].values()) == pytest.approx(total)
+    scores = [row["best_score"] for row in target["history"] if row["best_score"] is not None]
     assert scores == sorted(scores)
     assert scores[-1] == pytest.approx(explain(structure).totals["score"])
+    assert sum(target["entropy_by_scope"].values()) == pytest.approx(target["score"])
     assert structure.search["device"] == "t4-tensorrt-fp16-b1"
     for picture in ("search.png", "network.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / ".search").exists()
 
 
 def test_one_seed_one_file(tmp_path):
@@ -67,6 +75,95 @@ def test_image_size_and_classes_are_priced(tmp_path):
     assert structure.head.num_classes == 3
 
 
+def test_a_family_is_one_network_per_budget(tmp_path, capsys):
+    assert search(tmp_path, "--budget", "4ms,2.6ms,3ms", "--device", "t4") == 0
+    names = ["2.6ms", "3ms", "4ms"]
+    scores = []
+    for name in names:
+        structure = resolve_structure(tmp_path / f"structure-{name}.txt")
+        assert structure.search["predicted_ms"] <= float(name[:-2])
+        scores.append(structure.search["score"])
+    assert scores == sorted(scores)
+    family = yaml.safe_load((tmp_path / "family.yaml").read_text())["family"]
+    assert [row["name"] for row in family] == names
+    assert [row["teacher"] for row in family] == ["3ms", "4ms", None]
+    assert all((tmp_path / row["structure"]).is_file() for row in family)
+    trained = re.findall(r"next: tinynas train \S+structure-(\S+)\.txt", capsys.readouterr().out)
+    assert trained == names[::-1]  # a teacher is trained before its student
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "structure.txt").exists()
+
+
+def test_the_front_holds_every_member_and_nothing_dominated(tmp_path):
+    assert search(tmp_path, "--budget", "2.6ms,4ms", "--device", "t4") == 0
+    data = read(tmp_path)
+    columns, rows = data["front"]["columns"], data["front"]["rows"]
+    assert (tmp_path / "front.csv").read_text().splitlines()[0] == ",".join(columns)
+    cost, score = (columns.index(name) for name in ("latency_ms@t4-tensorrt-fp16-b1", "score"))
+    assert [row[cost] for row in rows] == sorted(row[cost] for row in rows)
+    assert all(before[score] < after[score] for before, after in pairwise(rows))
+    for target in data["targets"]:
+        own = target["costs"]["latency_ms@t4-tensorrt-fp16-b1"]
+        within = max(row[score] for row in rows if row[cost] <= own + 1e-5)
+        assert within >= target["score"] * 0.999
+
+
+def test_several_devices_at_once(tmp_path):
+    from latency_tables import find_table
+
+    assert search(tmp_path, "--budget", "4ms@t4,80ms@cpu", "--num-classes", "2") == 0
+    structure = resolve_structure(tmp_path / "structure.txt")
+    for device, limit in (("t4", 4.0), ("cpu", 80.0)):
+        table = find_table(device)
+        total = explain(structure, table).totals["latency_ms"]
+        assert total <= limit
+        assert structure.search["predicted_ms"][table.id] == pytest.approx(total, abs=1e-3)
+
+
+def test_a_backbone_alone_costs_less(tmp_path):
+    assert search(tmp_path, "--budget", "1.6ms", "--device", "t4", "--backbone-only") == 0
+    latency = read(tmp_path)["targets"][0]["latency"]["t4-tensorrt-fp16-b1"]
+    assert set(latency["parts"]) == {"backbone"}
+    assert 1.2 < latency["total"] <= 1.6
+    assert resolve_structure(tmp_path / "structure.txt").search["priced"] == "backbone"
+
+
+@pytest.mark.parametrize("score", ["deepmad", "macs", "random"])
+def test_other_scores(tmp_path, score):
+    from tinynas.scores import deepmad
+
+    assert search(tmp_path, "--max-macs", "9G", "--score", score) == 0
+    structure = resolve_structure(tmp_path / "structure.txt")
+    assert structure.search["score_kind"] == score
+    if score == "deepmad":
+        assert deepmad.effectiveness(emit_detector(structure)) <= 0.3
+
+
+def test_score_weights_change_the_winner(tmp_path):
+    for name, weights in (("late", "0,0,0,0,1"), ("early", "0,0,1,0,0")):
+        assert search(tmp_path / name, "--max-macs", "9G", "--score-weights", weights) == 0
+    late, early = (resolve_structure(tmp_path / name / "structure.txt").backbone.stages for name in ("late", "early"))
+    assert late[4].depth * late[4].hidden_channels > early[4].depth * early[4].hidden_channels
+
+
+def test_json_is_all_that_stdout_holds(tmp_path, capsys):
+    assert search(tmp_path, "--max-macs", "9G", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data == read(tmp_path)
+    assert set(data) >= {
+        "tool", "settings", "targets", "front", "interrupted", "seconds", "candidates_per_second", "commands",
+    }  # fmt: skip
+    assert set(data["targets"][0]) == {
+        "name", "budgets", "structure_file", "score", "costs", "latency", "entropy_by_scope", "history", "certified",
+        "measured",
+    }  # fmt: skip
+
+
+def test_an_unspent_budget_is_said(tmp_path, capsys):
+    assert search(tmp_path, "--budget", "9ms", "--device", "t4") == 0
+    assert "raise --max-layers (25)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -77,11 +174,25 @@ def test_image_size_and_classes_are_priced(tmp_path):
         (["--budget", "3.8ms", "--device", "t5"], "unknown device 't5'.*t4"),
         (["--budget", "3.8ms"], "go together"),
         (["--device", "t4"], "go together"),
+        (["--budget", "4ms@t4,5ms@t4-tensorrt-fp16-b1"], "are the same table"),
+        (["--budget", "4ms", "--device", "t4", "--batch", "32"], "of batch 1, precision fp16; batch 32 was asked"),
+        (["--budget", "4ms", "--device", "t4", "--precision", "int8"], "precision int8 was asked for"),
         ([], "no budget"),
         (["--max-macs", "8G", "--space", "ress"], "did you mean res"),
         (["--max-macs", "8G", "--image-size", "100"], "not a multiple of 32"),
         (["--max-macs", "1M"], "reachable range"),
         (["--max-layers", "3"], "reachable range"),
+        (["--max-macs", "8G", "--score", "entropi"], "did you mean entropy"),
+        (["--max-macs", "8G", "--score-weights", "1,2"], "expected five numbers"),
+        (["--max-macs", "8G", "--score", "macs", "--score-weights", "0,0,1,1,16"], "score macs takes no weights"),
+        (["--max-macs", "8G", "--max-effectiveness", "-1"], "above zero"),
+        (["--max-macs", "8G", "--preset", "damo-x"], "did you mean damo-"),
+        (["--preset", "damo-m"], "has no budget, none is published"),
+        (["--max-macs", "8G", "--solver", "exakt"], "did you mean exact"),
+        (["--max-macs", "8G", "--workers", "9999"], r"--workers 9999: this machine has \d+ cores"),
+        (["--max-macs", "8G", "--backend", "mpi"], "known: dask, loky, ray"),
+        (["--max-macs", "8G", "--measure", "3"], "--measure needs a latency budget"),
+        (["--max-macs", "8G", "--resume"], "no unfinished search to resume"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys, options, words):
@@ -89,7 +200,7 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys, options, words)
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert re.search(words, error), error
-    assert not (tmp_path / "out" / "structure.txt").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_earlier_results_are_not_overwritten(tmp_path, capsys):
@@ -99,54 +210,6 @@ def test_earlier_results_are_not_overwritten(tmp_path, capsys):
     assert (tmp_path / "structure.txt").read_text() == "mine"
     assert search(tmp_path, "--max-macs", "8G", "--overwrite") == 0
     assert (tmp_path / "structure.txt").read_text() != "mine"
-
-
-def test_ctrl_c_keeps_what_was_found(tmp_path, monkeypatch, capsys):
-    from tinynas import search as module
-
-    real = module.evolve
-
-    def interrupted(objective, settings):
-        for number, pool in enumerate(real(objective, settings)):
-            if number == 1:
-                raise KeyboardInterrupt
-            yield pool
-
-    monkeypatch.setattr(module, "evolve", interrupted)
-    assert search(tmp_path, "--max-macs", "8G") == 130
-    assert "interrupted after 4,096 of 6,000" in capsys.readouterr().out
-    assert json.loads((tmp_path / "search.json").read_text())["interrupted"] is True
-    resolve_structure(tmp_path / "structure.txt")
-
-
-def test_the_search_finds_the_optimum_of_a_tiny_space(tmp_path):
-    """Against full enumeration: two widths and two depths per stage."""
-    import itertools
-
-    from search_spaces.space import load_space
-    from tinynas.budgets import Budget
-    from tinynas.evolution import SearchSettings, evolve
-    from tinynas.objective import Objective
-    from tinynas.population import DEPTH, HIDDEN, OUT, Encoding
-
-    space = load_space("res")
-    stages = [stage.model_copy(update={"depth": (1, 2), "hidden": (0.5, 0.5)}) for stage in space.stages]
-    space = space.model_copy(update={"stages": tuple(stages), "stem": space.stem.model_copy(update={"out": (16, 16)})})
-    encoding = Encoding(space, (64, 64), 2)
-    objective = Objective(encoding, [Budget("conv_macs", 55e6)], None)
-    rows = []
-    for widths in itertools.product((32, 64, 96, 128), (64, 96, 128), (128, 192, 256)):
-        for depths in itertools.product((1, 2), repeat=5):
-            column = encoding.corner(largest=False)[:, 0].copy()
-            column[OUT : OUT + 3] = widths
-            column[DEPTH : DEPTH + 5] = depths
-            column[HIDDEN : HIDDEN + 5] = 8
-            rows.append(column)
-    every = encoding.repair(np.stack(rows, axis=1))
-    evaluation = objective.evaluate(every)
-    enumerated = evaluation.score[evaluation.excess <= 0].max()
-    *_, pool = evolve(objective, SearchSettings(evaluations=40_000, population=128))
-    assert pool.best_score >= enumerated - 1e-9
 
 
 def test_neither_search_nor_explain_imports_torch(tmp_path):

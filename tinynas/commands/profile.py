@@ -2,48 +2,130 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from search_spaces.errors import UserError
+
+MEMBERS = 256
+"""Candidates drawn per space and image size to find the kernels in reach."""
+
 
 def run(
-    name: Annotated[str, typer.Option(help="The chip, as the table's id starts: i7_1260p.")],
+    name: Annotated[str | None, typer.Option(help="The chip, as the table's id starts: i7_1260p.")] = None,
     runtime: Annotated[str, typer.Option(help="What runs the network.")] = "openvino",
+    spaces: Annotated[str, typer.Option(help="Spaces (names or files) whose kernels to measure.")] = "mob,res",
+    image_sizes: Annotated[str, typer.Option(help="256..640, or sizes with commas between.")] = "256..640",
+    num_classes: Annotated[str, typer.Option(help="Numbers of classes, with commas between.")] = "80",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8, as the runtime has it.")] = "fp32",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    minutes: Annotated[float | None, typer.Option(min=0.05, help="Stop measuring then; the rest is fitted.")] = None,
+    target_error: Annotated[
+        float, typer.Option(min=0, max=1, help="Stop when the fit expects this mean error of a kernel.")
+    ] = 0.01,
     short_name: Annotated[list[str] | None, typer.Option(help="Another name that the table answers to.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="Stop measuring then; the rest is fitted.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a profile that was cut short.")] = False,
-    verify: Annotated[bool, typer.Option(help="Compare whole detectors with their predictions afterwards.")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Equal devices of a cluster; one host measures one by one.")] = 1,
+    backend: Annotated[str, typer.Option(help="joblib's backend for workers: loky, threading, dask or ray.")] = "loky",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the table; your own tables' folder if not given.")
     ] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Do not profile: compare a table with whole detectors.")
+    ] = None,
+    number: Annotated[int, typer.Option(min=2, help="With --verify: how many random detectors.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="With --verify: which ones.")] = 0,
+    fit_overhead: Annotated[
+        bool, typer.Option("--fit-overhead", help="With --verify: fit the fixed part, on other detectors.")
+    ] = False,
+    fit_number: Annotated[int, typer.Option(min=2, help="With --fit-overhead: how many other detectors.")] = 30,
+    store: Annotated[bool, typer.Option("--store", help="With --verify: write the figures into the table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="With --verify: PNG of predicted over measured.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="With --verify: print JSON.")] = False,
 ) -> None:
-    """Measure a latency table on this machine, and check it against whole detectors."""
+    """Measure a latency table on this machine, or compare one with whole detectors (--verify)."""
+    from tinynas.sampling import parse_image_sizes, parse_spaces
+
+    chosen, sizes, classes = parse_spaces(spaces), parse_image_sizes(image_sizes), _counts(num_classes)
+    if verify is not None:
+        from tinynas.verification import Verification
+
+        job = Verification(verify, chosen, sizes, classes[-1], number, seed, fit_number if fit_overhead else 0)
+        _verify(job, store, plot, json)
+        return
+    if name is None:
+        raise UserError("say --name CHIP to profile this machine, or --verify TABLE to check a table")
+    from latency_tables.profiler import ProfileSettings, profile
+    from latency_tables.registry import user_folder
+    from tinynas.sampling import populations
+
+    settings = ProfileSettings(precision, threads, target_error, None if minutes is None else 60 * minutes, workers,
+                               backend)  # fmt: skip
+    note = f"spaces {spaces}, {image_sizes} px, {num_classes} classes"
+    graphs = populations(chosen, sizes, classes, members=MEMBERS, seed=0)
+    try:
+        with _Bar(minutes) as bar:
+            path = profile(name, runtime, out or user_folder(), graphs, settings, short_names=short_name or [],
+                           reach_note=note, resume=resume, progress=bar.show)  # fmt: skip
+    except KeyboardInterrupt:
+        print("what was measured is kept; go on with the same command and --resume", file=sys.stderr)
+        raise
+    print(f"wrote {path}; check it with: tinynas profile --verify {path} --fit-overhead --store")
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(word) for word in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise UserError(f"--num-classes {text!r}: whole numbers from 1 expected, with commas between: 1,80")
+    return counts
+
+
+class _Bar:
+    """Kernels measured, and the error that is expected of a kernel so far."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._minutes = minutes
+
+    def __enter__(self) -> _Bar:
+        from tqdm import tqdm
+
+        limit = f" (at most {self._minutes:g} min)" if self._minutes else ""
+        self._bar = tqdm(desc=f"profile{limit}", unit="kernel", dynamic_ncols=True)
+        return self
+
+    def show(self, progress: Any) -> None:
+        if self._bar.total is None:
+            # what an earlier run measured must not make this one look fast
+            self._bar.total = progress.reachable
+            self._bar.initial = self._bar.n = progress.done
+        if progress.expected_error is not None:
+            self._bar.set_postfix_str(f"expected error {progress.expected_error:.1%}", refresh=False)
+        self._bar.update(progress.done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _verify(job: Any, store: bool, plot: Path | None, json: bool) -> None:
     from tqdm import tqdm
 
-    from latency_tables import read_table
-    from latency_tables.profiler import profile
-    from latency_tables.registry import user_folder
-    from latency_tables.verify import check, standard_detectors, store
+    with tqdm(total=job.measurements, desc="whole detectors", unit="detector", dynamic_ncols=True) as bar:
+        outcome = job.run(bar.update)
+    if store:
+        outcome.store()
+    if plot is not None:
+        outcome.plot(plot)
+    if json:
+        from json import dumps
 
-    folder = out or user_folder()
-    with tqdm(desc="profile", unit="kernel", dynamic_ncols=True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        path = profile(
-            name, runtime, folder, threads=threads, short_names=short_name or [], resume=resume, progress=show,
-            time_limit_s=None if minutes is None else 60 * minutes,
-        )  # fmt: skip
-    table = read_table(path)
-    if verify:
-        print("checking against whole detectors (about two minutes)")
-        table = store(table, check(table, standard_detectors()))
-        for key, value in table.metadata.error.items():
-            if not isinstance(value, dict):
-                print(f"  {key}: {value}")
-    print(f"wrote {path}; use it with --device {table.id}")
+        print(dumps(outcome.as_dict(), indent=1))
+        return
+    for key, value in outcome.error.items():
+        print(f"{key}: {value}")
+    print(f"overhead_ms: {outcome.overhead_ms:.4f}{'; stored in the table' if store else ''}")

@@ -7,102 +7,124 @@ from typing import Annotated, Any
 
 import typer
 
-from search_spaces.errors import UserError
+Text = str | None
 
 
 def run(
-    budget: Annotated[str | None, typer.Option(help="Latency of the whole detector, with its unit: 3.8ms.")] = None,
-    device: Annotated[str | None, typer.Option(help="Latency table: t4, cpu, an id or a path.")] = None,
-    space: Annotated[
-        str | None, typer.Option(help="res, csp, mob or a space file; by default res for a GPU, mob for a CPU.")
-    ] = None,
-    image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the space's.")] = None,
-    num_classes: Annotated[int, typer.Option(min=1, help="Classes that the head is priced for.")] = 80,
-    max_layers: Annotated[
-        str | None, typer.Option(help="Convs on the main path; the space's limit if not given.")
-    ] = None,
-    max_params: Annotated[str | None, typer.Option(help="Parameters in deploy form: 16M.")] = None,
-    max_macs: Annotated[str | None, typer.Option(help="Multiply-accumulates of the convs: 9G.")] = None,
-    max_memory: Annotated[str | None, typer.Option(help="Peak activation memory in fp32: 24MB.")] = None,
-    evaluations: Annotated[int, typer.Option(min=1, help="Candidates to look at in all.")] = 500_000,
-    population: Annotated[int, typer.Option(min=1, help="Survivors of a generation.")] = 512,
-    seed: Annotated[int, typer.Option(min=0, help="One seed, one result.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for structure.txt, search.json and pictures.")] = Path(),
+    budget: Annotated[Text, typer.Option(help="Latency: 3.8ms; a family 2ms,3ms,4ms; or 4ms@t4,30ms@cpu.")] = None,
+    device: Annotated[Text, typer.Option(help="Latency table: t4, cpu, an id or a path.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Refuse a table of another batch.")] = None,
+    precision: Annotated[Text, typer.Option(help="Refuse a table of another precision: fp16.")] = None,
+    preset: Annotated[Text, typer.Option(help="Published settings: damo-t, damo-s or damo-m; other options win.")] = None,
+    space: Annotated[Text, typer.Option(help="res, csp, mob or a space file; default: res for a GPU, mob for a CPU.")] = None,
+    image_size: Annotated[Text, typer.Option(help="H or HxW in pixels; by default the space's.")] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="Classes that the head is priced for. Default: 80.")] = None,
+    max_layers: Annotated[Text, typer.Option(help="Convs on the main path; the space's limit if not given.")] = None,
+    max_params: Annotated[Text, typer.Option(help="Parameters in deploy form: 16M.")] = None,
+    max_macs: Annotated[Text, typer.Option(help="Multiply-accumulates of the convs: 9G.")] = None,
+    max_memory: Annotated[Text, typer.Option(help="Peak activation memory in fp32: 24MB.")] = None,
+    max_effectiveness: Annotated[Text, typer.Option(help="Depth over width, or off. Default: 0.3 with deepmad.")] = None,
+    backbone_only: Annotated[bool | None, typer.Option(help="Budgets are for the backbone, not the detector.")] = None,
+    score: Annotated[Text, typer.Option(help="entropy, deepmad, zen, macs or random; by default the space's.")] = None,
+    score_weights: Annotated[Text, typer.Option(help="Weights of the five groups: 0,0,1,1,16.")] = None,
+    solver: Annotated[str, typer.Option(help="evolution, or exact: the proven best, where it applies.")] = "evolution",
+    certify: Annotated[bool, typer.Option("--certify", help="Prove how far from the best the result can be.")] = False,
+    proof_seconds: Annotated[float, typer.Option(min=1, help="Longest proof per network; then the bound so far.")] = 60,
+    measure: Annotated[int | None, typer.Option(min=1, help="Measure the best so many here, correct, repeat.")] = None,
+    evaluations: Annotated[int | None, typer.Option(min=1, help="Candidates to look at. Default: 500000.")] = None,
+    population: Annotated[int | None, typer.Option(min=1, help="Survivors per island. Default: 512.")] = None,
+    islands: Annotated[int | None, typer.Option(min=1, help="Populations that evolve apart; part of the result.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="One seed, one result. Default: 0.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the islands; the result is the same.")] = 1,
+    backend: Annotated[str, typer.Option(help="What runs the workers: loky, dask or ray.")] = "loky",
+    out: Annotated[Path, typer.Option(help="Folder for structures, search.json, front and pictures.")] = Path(),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's unfinished search.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the results of an earlier search in the folder.")] = False,
-) -> int:
-    """Find the best detector within a latency budget, without training."""
-    from search_spaces.files import claim_outputs
-    from tinynas.evolution import SearchSettings
-    from tinynas.search import OUTPUTS, run_search, write_result
+    json: Annotated[bool, typer.Option("--json", help="Print search.json, and nothing else.")] = False,
+) -> int:  # fmt: skip
+    """Find the best detector within a latency budget, without training; or a family of them."""
+    given = {
+        "budget": budget, "device": device, "batch": batch, "precision": precision, "space": space, "image_size": image_size,
+        "num_classes": num_classes, "max_layers": max_layers, "max_params": max_params, "max_macs": max_macs,
+        "max_memory": max_memory, "max_effectiveness": max_effectiveness, "backbone_only": backbone_only,
+        "score": score, "score_weights": score_weights, "evaluations": evaluations, "population": population,
+        "seed": seed, "islands": islands,
+    }  # fmt: skip
+    from tinynas.request import build_plan, options_from
+    from tinynas.search_session import Session, run_session
 
-    settings = SearchSettings(evaluations=evaluations, population=population, seed=seed)
-    limits = {"layers": max_layers, "params": max_params, "conv_macs": max_macs, "peak_memory_bytes": max_memory}
-    plan = _plan(budget, device, space, image_size, num_classes, limits, settings)
-    claim_outputs(out, OUTPUTS, overwrite)
-    with _bar(evaluations) as bar:
-
-        def progress(pool: Any) -> None:
-            note = f"best score {pool.best_score:.2f}" if pool.feasible else "nothing within budget yet"
-            bar.set_postfix_str(note, refresh=False)
-            bar.update(pool.evaluated - bar.n)
-
-        result = run_search(plan, progress)
-    out.mkdir(parents=True, exist_ok=True)
-    write_result(result, out)
-    _print_summary(result, out)
+    plan = build_plan(options_from(given, preset))
+    session = Session(plan, out, workers, backend, solver, certify, measure, resume, overwrite, proof_seconds)
+    result, data = run_session(session, _Progress(plan.settings.evaluations))
+    if json:
+        _print_json(data)
+    else:
+        _print_summary(result, data, out)
     return 130 if result.interrupted else 0
 
 
-def _plan(
-    budget: str | None, device: str | None, space: str | None, image_size: str | None, num_classes: int,
-    limits: dict[str, str | None], settings: Any,
-) -> Any:  # fmt: skip
-    from search_spaces.image_size import parse_image_size
-    from search_spaces.space import load_space
-    from tinynas.budgets import Budget, parse_count, parse_latency, parse_memory
-    from tinynas.search import SearchPlan
+class _Progress:
+    """A bar per search: there are several when the result is measured and the search repeated."""
 
-    budgets: list[Budget] = []
-    table = None
-    if (budget is None) != (device is None):
-        raise UserError("--budget and --device go together: a time means something on a device only (--device t4)")
-    if budget is not None and device is not None:
-        from latency_tables import find_table
+    def __init__(self, total: int) -> None:
+        self.total, self.bar = total, None  # type: int, Any
 
-        budgets.append(parse_latency(budget))
-        table = find_table(device)
-    loaded = load_space(space or (table.metadata.default_space if table is not None else "res"))
-    layers = limits["layers"] or (str(loaded.max_layers) if loaded.max_layers else None)
-    if layers is not None:
-        budgets.append(parse_count(layers, "layers", "--max-layers"))
-    if limits["params"] is not None:
-        budgets.append(parse_count(limits["params"], "params", "--max-params"))
-    if limits["conv_macs"] is not None:
-        budgets.append(parse_count(limits["conv_macs"], "conv_macs", "--max-macs"))
-    if limits["peak_memory_bytes"] is not None:
-        budgets.append(parse_memory(limits["peak_memory_bytes"]))
-    if budget is None and not any(limits.values()):
-        raise UserError("no budget: say --budget 3.8ms --device t4, or a limit such as --max-macs 9G")
-    size = parse_image_size(image_size) if image_size else loaded.image_size
-    return SearchPlan(loaded, loaded.name, table, tuple(budgets), size, num_classes, settings)
+    def __call__(self, state: Any) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=self.total, unit="candidates", unit_scale=True, desc="search", dynamic_ncols=True)
+        best = [rows[-1]["best_score"] for rows in state.history if rows]
+        found = [score for score in best if score is not None]
+        note = "best score " + ", ".join(f"{score:.2f}" for score in found[:6]) if found else "nothing in budget yet"
+        self.bar.set_postfix_str(note, refresh=False)
+        self.bar.update(state.evaluated - self.bar.n)
+        if state.evaluated >= self.total:
+            self.bar.close()
+            self.bar = None
 
 
-def _bar(total: int) -> Any:
-    from tqdm import tqdm
+def _print_json(data: dict[str, Any]) -> None:
+    import json
 
-    return tqdm(total=total, unit="candidates", unit_scale=True, desc="search", dynamic_ncols=True)
+    print(json.dumps(data, indent=1))
 
 
-def _print_summary(result: Any, out: Path) -> None:
-    prediction, plan = result.prediction, result.plan
+def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
     if result.interrupted:
-        print(
-            f"interrupted after {result.pool.evaluated:,} of {plan.settings.evaluations:,} candidates; the best so far:"
+        total = result.plan.settings.evaluations
+        print(f"interrupted after {result.evaluated:,} of {total:,} candidates (--resume goes on); the best so far:")
+    for member in data["targets"]:
+        name = f"{member['name']}: " if len(data["targets"]) > 1 else ""
+        print(f"{name}score {member['score']:.2f}{_latencies(member)}{_proof(member)}")
+    for note in data["notes"]:
+        print(f"note: {note}")
+    from tinynas.outputs import output_names
+
+    print(f"wrote {', '.join(output_names(result.plan.targets))} in {out}")
+    if len(data["targets"]) > 1:
+        print("each network learns from the next larger one; train the largest first:")
+    for command in data["commands"]:
+        print(f"next: {command}")
+
+
+def _latencies(member: dict[str, Any]) -> str:
+    text = ""
+    for device, latency in member["latency"].items():
+        split = " + ".join(f"{part} {ms:.2f}" for part, ms in latency["parts"].items())
+        text += f", {latency['total']:.3f} ms predicted on {device} ({split} + fixed {latency['overhead']:.2f})"
+    for device, row in (member["measured"] or {}).items():
+        text += (
+            f"; on {device}: {row['predicted_ms']:.3f} ms by the table, {row['corrected_ms']:.3f} ms corrected, "
+            f"{row['measured_ms']:.3f} ms measured"
         )
-    line = f"score {result.score:.2f}"
-    if prediction is not None:
-        split = " + ".join(f"{part} {ms:.2f}" for part, ms in prediction.parts.items())
-        line += f", {prediction.total_ms:.3f} ms predicted on {plan.table.id} ({split} + fixed {prediction.overhead_ms:.2f})"
-    print(line)
-    print(f"wrote {out / 'structure.txt'}, search.json, search.png, network.png")
-    print(f"next: tinynas train {out / 'structure.txt'} --data DIR")
+    return text
+
+
+def _proof(member: dict[str, Any]) -> str:
+    proof = member["certified"]
+    if proof is None:
+        return ""
+    if proof["exact"] and proof["gap_percent"] <= 1e-6:
+        return f"; proven to be the best (bound {proof['bound']:.2f})"
+    return f"; within {proof['gap_percent']:.3f} % of the best there can be (bound {proof['bound']:.2f})"

@@ -1,5 +1,10 @@
-"""Scores that rank untrained networks, one plug-in per file.
+"""Scores that rank untrained networks, one plug-in per file; higher is better. Which to use when: docs/scores.md.
 
-A plug-in has `score(graph, weights) -> float or array (P,)`; higher is better. `weights`: one per group (stem, stage 1,
-stage 2, stages 3 + 4, stage 5), from the space file.
+A plug-in has `WEIGHTS`, its published weights, one per group (stem, stage 1, stage 2, stages 3 + 4, stage 5; empty where
+groups are not weighted), and one of
+
+- `score(graph, weights) -> float or (P,)`, in closed form, for one network or a population. The graph has a backbone;
+  neck and head do not count. If the score is a sum over convs, also `gains(graph, weights) -> [(op path, float or
+  (P,)), ...]`, which add up to it: a search then compiles the score stage by stage, and its optimum can be proven.
+- `score_structures(structures, *, seed=0) -> (n,)`, by forward passes; torch is imported when it is called.
 """

@@ -2,7 +2,7 @@
 
 For Gaussian weights and inputs the log standard deviation of a plain conv's output grows by ln sqrt(fan_in). A group's
 entropy is the sum of these terms over all convs of the main path up to the group's end, plus ln(channels) of its output.
-Groups end where the next stride 2 begins. The score is the weighted sum over groups.
+The score is the weighted sum over groups.
 """
 
 from __future__ import annotations
@@ -10,49 +10,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from search_spaces.graph import Graph
+from tinynas.scores._groups import Values, groups, log_gain, plain, weighted_groups
 
-Score = float | npt.NDArray[np.float64]
+# as published for detectors of the S size
+WEIGHTS = (0.0, 0.0, 1.0, 1.0, 16.0)
 
 
-def group_entropies(graph: Graph) -> list[Score]:
+def group_entropies(graph: Graph) -> list[Values]:
     """Entropy of each group, from the stem on; floats, or arrays of shape (P,)."""
-    entropies: list[Score] = []
-    log_std: Score = 0.0
-    convs = graph.main_path
-    for position, conv in enumerate(convs):
-        log_std = log_std + conv.count * (0.5 * np.log(conv.fan_in))
-        if position + 1 == len(convs) or convs[position + 1].level != conv.level:
-            entropies.append(log_std + np.log(conv.out_channels))
+    entropies: list[Values] = []
+    log_std: Values = 0.0
+    for group in groups(graph):
+        for conv in group.convs:
+            log_std = log_std + log_gain(conv)
+        entropies.append(plain(log_std + np.log(group.out_channels)))
     return entropies
 
 
-def score(graph: Graph, weights: Sequence[float]) -> Score:
-    """Weighted sum of the group entropies. Raises ValueError when the number of weights does not fit."""
-    entropies = group_entropies(graph)
-    if len(entropies) != len(weights):
-        raise ValueError(f"{len(weights)} score weights for {len(entropies)} groups")
-    total: Score = 0.0
-    for weight, entropy in zip(weights, entropies, strict=True):
+def score(graph: Graph, weights: Sequence[float]) -> Values:
+    """Weighted sum of the group entropies: a float, or (P,). Raises UserError when the number of weights does not fit."""
+    total: Values = 0.0
+    for (weight, _), entropy in zip(weighted_groups(graph, weights), group_entropies(graph), strict=True):
         if weight:
             total = total + weight * entropy
-    return total if isinstance(total, np.ndarray) else float(total)
+    return plain(total)
 
 
-def conv_entropy_gains(graph: Graph, weights: Sequence[float]) -> dict[str, float]:
-    """What each main-path conv of one network adds to the score: its log term times the weights of all later groups.
+def gains(graph: Graph, weights: Sequence[float]) -> list[tuple[str, Values]]:
+    """What each main-path conv adds to the score, as (path, float or (P,)): its log term, with its repeats, times the
+    weights of its own and all later groups. A path may occur more than once; the values add up to the score.
 
-    The ln(channels) terms go to the last conv of their group, so that the values add up to the score.
+    The last conv of a group also carries weight x ln(channels), whatever its count.
+    Raises UserError when the number of weights does not fit.
     """
-    gains: dict[str, float] = {}
-    convs = graph.main_path
-    group = 0
-    for position, conv in enumerate(convs):
-        gain = float(conv.count * 0.5 * np.log(conv.fan_in) * sum(weights[group:]))
-        if position + 1 == len(convs) or convs[position + 1].level != conv.level:
-            gain += weights[group] * float(np.log(conv.out_channels))
-            group += 1
-        gains[conv.path] = gains.get(conv.path, 0.0) + gain
-    return gains
+    found: list[tuple[str, Values]] = []
+    for number, (weight, group) in enumerate(weighted_groups(graph, weights)):
+        later = sum(weights[number:])
+        found += [(conv.path, plain(log_gain(conv) * later)) for conv in group.convs]
+        path, last = found[-1]
+        found[-1] = path, plain(last + weight * np.log(group.out_channels))
+    return found

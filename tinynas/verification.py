@@ -1,0 +1,100 @@
+"""A table against whole random detectors of search spaces; the fixed overhead is fitted on other detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latency_tables import Table, find_table
+from latency_tables.verify import Check, check, scatter
+from latency_tables.verify import store as store_figures
+from search_spaces.graph import Graph
+from search_spaces.space import Space
+from tinynas.sampling import ImageSize, random_detectors
+
+CHECKED, FITTED = 0, 1
+"""Second word of a random seed: which of the two sets it draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`error`: the figures that a table's metadata stores."""
+
+    table: Table
+    result: Check
+    overhead_ms: float
+    error: dict[str, Any]
+
+    def store(self) -> None:
+        """Write overhead and figures into the table's metadata."""
+        store_figures(self.table, self.overhead_ms, self.error)
+
+    def plot(self, path: Path) -> None:
+        """Predicted over measured, as a PNG."""
+        title = f"{self.table.id}: {self.error['detectors']} random detectors, median error {self.error['median']} %"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scatter(self.result, self.overhead_ms, title, path)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            "table": self.table.id, "overhead_ms": round(self.overhead_ms, 4), **self.error,
+            "each": self.result.each(self.overhead_ms),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`number` detectors are checked; `fit_number` others, never among those, give the overhead (0: the table's)."""
+
+    device: str
+    spaces: Sequence[Space]
+    sizes: Sequence[ImageSize]
+    num_classes: int
+    number: int
+    seed: int
+    fit_number: int
+
+    @property
+    def measurements(self) -> int:
+        return self.number + self.fit_number
+
+    def run(self, progress: Callable[[int], object] | None = None) -> Outcome:
+        """Measure and compare. Raises UserError for an unknown table or a kernel that it lacks."""
+        table = find_table(self.device)
+        checked, fitted = self.detectors()
+
+        def show(done: int) -> None:
+            if progress is not None:
+                progress(done)
+
+        overhead_ms, origin = table.metadata.overhead_ms, "as stored before the check"
+        if fitted:
+            overhead_ms = check(table, list(fitted.items()), show).best_overhead_ms()
+            origin = (
+                f"fitted on {len(fitted)} other random detectors (seed {self.seed}, {FITTED}), none of them checked"
+            )
+        result = check(table, list(checked.items()), show)
+        names = ", ".join(space.name for space in self.spaces)
+        drawn = f"{names} (seed {self.seed}, {CHECKED}), uniformly; never fitted to"
+        sides = f"{_pixels(self.sizes[0])} to {_pixels(self.sizes[-1])}"
+        error = {**result.summary(overhead_ms), "drawn_from": drawn, "image_sizes": sides, "overhead": origin}
+        return Outcome(table, result, overhead_ms, error)
+
+    def detectors(self) -> tuple[dict[str, Graph], dict[str, Graph]]:
+        """Those to check and those to fit the overhead on; no detector is in both."""
+
+        def draw(number: int, which: int) -> dict[str, Graph]:
+            return random_detectors(
+                self.spaces, self.sizes, number, num_classes=self.num_classes, seed=(self.seed, which)
+            )
+
+        checked = draw(self.number, CHECKED)
+        fitted = draw(self.fit_number, FITTED)
+        return checked, {name: graph for name, graph in fitted.items() if name not in checked}
+
+
+def _pixels(size: ImageSize) -> str:
+    return f"{size[0]}x{size[1]}"

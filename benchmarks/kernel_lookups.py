@@ -15,7 +15,7 @@ import numpy as np
 from latency_tables import Pricer, find_table
 from search_spaces.emit import emit_detector
 from search_spaces.space import load_space
-from tinynas.population import Encoding
+from tinynas.genes.population import Encoding
 
 
 def main() -> None:

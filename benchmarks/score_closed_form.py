@@ -23,7 +23,7 @@ from tqdm import tqdm
 from search_spaces.emit import emit_backbone
 from search_spaces.graph import Graph, Op
 from search_spaces.space import load_space
-from tinynas.population import Encoding
+from tinynas.genes.population import Encoding
 from tinynas.scores._groups import groups
 from tinynas.scores._random_network import gaussian_conv, run_main_branch
 from tinynas.scores.entropy import WEIGHTS, score

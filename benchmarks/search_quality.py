@@ -22,12 +22,12 @@ from tqdm import tqdm
 from latency_tables import Table, find_table
 from search_spaces.space import load_space
 from tinynas.budgets import Budget
-from tinynas.evolution import SearchSettings, evolve
-from tinynas.exact import certify, solve
-from tinynas.objective import Objective
-from tinynas.population import Encoding
+from tinynas.evolution.loop import SearchSettings, evolve
+from tinynas.exact.solver import certify, solve
+from tinynas.genes.population import Encoding
 from tinynas.presets import load_preset
-from tinynas.table_views import convs_only
+from tinynas.pricing.objective import Objective
+from tinynas.pricing.table_views import convs_only
 
 CASES: dict[str, tuple[str, int | None, tuple[float, ...]]] = {
     "res": ("t4", None, (2.5, 3.8, 6.0)),

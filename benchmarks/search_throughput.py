@@ -27,11 +27,11 @@ from tqdm import tqdm
 from latency_tables import find_table
 from search_spaces.space import load_space
 from tinynas.budgets import Budget
-from tinynas.evolution import SearchSettings, evolve
-from tinynas.front import Front
-from tinynas.islands import MOST_CHANGES, Island, Task, advance, lottery
-from tinynas.objective import Objective
-from tinynas.population import GENES, Encoding, Genes
+from tinynas.evolution.front import Front
+from tinynas.evolution.islands import MOST_CHANGES, Island, Task, advance, lottery
+from tinynas.evolution.loop import SearchSettings, evolve
+from tinynas.genes.population import GENES, Encoding, Genes
+from tinynas.pricing.objective import Objective
 
 CASES = {"res": ("t4", None, 3.8), "csp": ("t4", None, 6.0), "mob": ("cpu", 320, 10.0)}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -45,14 +45,14 @@ class Plane:
         over_in = blend(self.inputs, where_in, self.origins, slope=0.0)
         found = blend(self.outputs, where_out, np.moveaxis(over_in, 1, 0), slope=0.0)[0, 0]
         measured, fitted, derived = (float(np.clip(share, 0, 1)) for share in found[:3])
-        exact = self.on_grid and inputs in self.inputs and (outputs in self.outputs or len(self.outputs) == 1)
+        exact = self.on_grid and inputs in self.inputs and outputs in self.outputs
         return (measured, 0.0, fitted, derived, 0.0) if exact else (0.0, measured, fitted, derived, 0.0)
 
     def _beyond(self, inputs: Floats, outputs: Floats) -> npt.NDArray[np.bool_]:
         if self.outside:
             return np.ones((len(inputs), len(outputs)), dtype=np.bool_)
         off_in, off_out = ~_inside(self.inputs, inputs), ~_inside(self.outputs, outputs)
-        beyond = off_in[:, None] | (off_out if len(self.outputs) > 1 or self.outputs[0] != 1 else False)
+        beyond = off_in[:, None] | off_out
         holes = self.origins[..., HOLE]
         if holes.any():
             over_in = blend(self.inputs, inputs, holes, slope=0.0)
@@ -111,7 +111,7 @@ def blend(axis: Floats, wanted: Floats, values: Floats, slope: float = 1.0) -> F
     log_wanted = np.log(np.maximum(wanted, 1.0))
     tail = (1,) * (values.ndim - 1)
     if len(axis) == 1:
-        shift = slope * (log_wanted - np.log(axis[0])) if axis[0] != 1 else np.zeros(len(wanted))
+        shift: Floats = slope * (log_wanted - np.log(axis[0]))
         return values + shift.reshape(-1, *tail)
     knots = np.log(axis)
     left = np.clip(np.searchsorted(knots, log_wanted, side="right") - 1, 0, len(axis) - 2)

@@ -9,6 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import read_text
+
+NAME = r"[a-z0-9_]+(-[a-z0-9_]+)*"
+ShortName = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class _Model(BaseModel):
@@ -19,7 +23,8 @@ class Measured(_Model):
     """How kernels were timed, and for which networks.
 
     `reach`: the spaces and image sizes whose kernels were measured. `expected_error`: mean relative error of a kernel
-    that the profiler's own fit expected when it stopped, weighted by latency.
+    that the profiler's own fit expected when it stopped, weighted by latency. `minutes`: what the last run of the
+    profiler took, which may have gone on with what earlier ones had measured.
     """
 
     method: str
@@ -49,8 +54,8 @@ class TableMetadata(_Model):
     against whole detectors, by name.
     """
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+(-[a-z0-9_]+)*-b[1-9][0-9]*(-t[1-9][0-9]*)?$")]
-    short_names: list[str] = []
+    id: Annotated[str, Field(pattern=rf"^{NAME}-b[1-9][0-9]*(-t[1-9][0-9]*)?$")]
+    short_names: list[ShortName] = []
     kind: Literal["gpu", "cpu"]
     device: str
     processor: str = ""
@@ -114,10 +119,7 @@ def format_metadata(metadata: TableMetadata) -> str:
 
 def read_metadata(path: Path) -> TableMetadata:
     """Raises UserError when the file is missing or not sound."""
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); every table has a .csv and a .yaml of one name") from None
+    text = read_text(path, "a table's metadata; every table has a .csv and a .yaml of one name")
     return parse_metadata(text, str(path))
 
 
@@ -132,6 +134,11 @@ def _first_problem(error: ValidationError) -> str:
         message = f"unknown key; {nearest(str(problem['loc'][-1]), owner.model_fields)}"
     elif problem["type"] == "missing":
         message = "this key is missing"
+    elif problem["type"] == "string_pattern_mismatch":
+        message = f"{problem['input']!r} found; lower-case letters, digits, _ and - between them expected"
+        message += ", ending in -bN or -bN-tN: i7_1260p-openvino-fp32-b1-t1" if location == "id" else ": my_laptop"
+    elif problem["type"] == "string_type":
+        message = f"{problem['input']!s} found; text expected, in quotes where it looks like a number or a date"
     elif problem["type"] != "value_error":
         message = f"{problem.get('input')!r} found; {message[0].lower()}{message[1:]}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -103,8 +103,9 @@ class Pricer:
         totals: dict[str, Milliseconds] = {}
         beyond: Any = 0.0
         worst: Kernel | None = None
+        worst_ms = 0.0
         for site in self.sites(graph):
-            if parts is not None and site.part not in parts:
+            if (parts is not None and site.part not in parts) or not np.any(site.count):
                 continue
             latency: Any
             latency, outside = self._kernel_ms(site.kernel, spans)
@@ -113,7 +114,9 @@ class Pricer:
             totals[site.part] = totals.get(site.part, 0.0) + latency
             if outside is not None:
                 beyond = beyond + latency * outside
-                worst = worst or site.kernel
+                most = float(np.max(latency * outside))
+                if worst is None or most > worst_ms:
+                    worst, worst_ms = site.kernel, most
         if worst is not None:
             share = float(np.max(beyond / np.maximum(sum(totals.values()), 1e-12)))
             if share > self._limit:
@@ -126,7 +129,7 @@ class Pricer:
 
     def site_ms(self, site: KernelSite) -> Milliseconds:
         """Latency in ms of all runs of one kernel site: a float, or an array of shape (P,)."""
-        latency: Any = self._kernel_ms(site.kernel, {})[0]
+        latency: Any = self._kernel_ms(site.kernel, {})[0] if np.any(site.count) else 0.0
         found: Milliseconds = latency * site.count
         return found
 

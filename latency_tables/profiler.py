@@ -19,12 +19,14 @@ import numpy as np
 from latency_tables.completion import Fit, complete, expected_error, fit, latency_shares
 from latency_tables.kernels import Kernel, fusion_rules
 from latency_tables.metadata import Measured, TableMetadata, new_metadata
-from latency_tables.partial import Partial
+from latency_tables.partial import Partial, held
 from latency_tables.reach import Cells, reach
-from latency_tables.registry import host_clock, host_processor
+from latency_tables.registry import host_clock, host_processor, refuse_claimed
+from latency_tables.runtimes._timing import choose_precision
 from latency_tables.shards import measure_all, prepare_backend, shards
 from latency_tables.tables import row_key, write_table
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder
 from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 
@@ -78,34 +80,53 @@ def profile(
 
     `graphs`: networks (populations) whose kernels the table shall cover; `reach_note` describes them. Raises UserError
     when the table is there already, when a partial one is and `resume` is not said, when the time was too short to
-    measure something of every grid, or when the device fails.
+    measure something of every grid, when another table in `folder` has claimed a short name, or when the device fails.
     """
     plugin = load_plugin("latency_tables.runtimes", runtime)
     prepare_backend(settings.backend, settings.workers)
     metadata = _metadata(name, runtime, plugin, settings, device, short_names, reach_note)
+    check_folder(folder)
+    refuse_claimed(metadata, folder)
     target, path = folder / f"{metadata.id}.csv", folder / f"{metadata.id}.partial.csv"
     if target.exists():
         raise UserError(f"{target} exists; give another name or remove it")
     if path.exists() and not resume:
         raise UserError(f"{path} exists, from a profile that was cut short; go on with it by --resume or remove it")
     grids = reach(graphs, fusion_rules(runtime))
-    partial, started = Partial(path), time.monotonic()
-    fits = _Rounds(grids, partial, plugin, settings, progress).run()
-    measured = (metadata.measured or Measured(method="", statistic="", warm_up=0, repeats=1)).model_copy(
-        update={
-            "minutes": round((time.monotonic() - started) / 60, 1), "expected_error": round(expected_error(fits), 4),
-        }
-    )  # fmt: skip
-    rows = complete(fits, partial.rows)
-    missing = [str(item.cells.group) for item in fits if not len(item.measured)]
-    if missing:
-        raise UserError(
-            f"time was up before any {missing[0]} was measured ({len(missing)} of {len(fits)} grids are empty); the "
-            f"{len(partial.rows)} kernels measured so far are kept in {path}; go on with --resume and more --minutes"
+    conditions = {
+        "runtime_version": metadata.runtime_version,
+        "device": metadata.device,
+        "processor": metadata.processor,
+    }
+    with held(path, conditions):
+        partial, started = Partial(path), time.monotonic()
+        _refuse_unreached(partial, grids)
+        fits = _Rounds(grids, partial, plugin, settings, progress).run()
+        rows = complete(fits, partial.rows)
+        missing = [str(item.cells.group) for item in fits if not len(item.measured)]
+        if missing:
+            raise UserError(
+                f"time was up before any {missing[0]} was measured ({len(missing)} of {len(fits)} grids are empty); the "
+                f"{len(partial.rows)} kernels measured so far are kept in {path}; go on with --resume and more --minutes"
+            )
+        minutes = round((time.monotonic() - started) / 60, 1)
+        measured = (metadata.measured or Measured(method="", statistic="", warm_up=0, repeats=1)).model_copy(
+            update={"minutes": minutes, "expected_error": round(expected_error(fits), 4)}
         )
-    written = write_table(folder, metadata.model_copy(update={"measured": measured}), rows)
-    path.unlink()
+        written = write_table(folder, metadata.model_copy(update={"measured": measured}), rows)
+        path.unlink()
     return written
+
+
+def _refuse_unreached(partial: Partial, grids: Sequence[Cells]) -> None:
+    """Raise UserError when earlier measurements would be dropped because the networks no longer have such kernels."""
+    reached = {row_key(kernel) for grid in grids for kernel in grid.kernels}
+    lost = [row for key, row in partial.rows.items() if key not in reached]
+    if lost:
+        raise UserError(
+            f"{partial.path}: {len(lost)} of its {len(partial.rows)} kernels are out of reach of the spaces, image sizes and "
+            "classes asked for now; go on with those it was begun with (or more), or remove the file to measure anew"
+        )
 
 
 def _metadata(
@@ -117,6 +138,10 @@ def _metadata(
         version = plugin.version()
     except ImportError as error:
         raise UserError(f"runtime {runtime} is not installed ({error}); pip install {runtime}") from None
+    choose_precision(runtime, settings.precision, list(plugin.PRECISIONS))
+    cores = os.cpu_count() or 1
+    if kind == "cpu" and settings.threads > cores:
+        raise UserError(f"{settings.threads} threads asked for; this machine has {cores} cores")
     suffix = f"-t{settings.threads}" if kind == "cpu" else ""
     host = host_processor()
     device_name, clocks = getattr(plugin, "device_name", None), getattr(plugin, "clocks", None)
@@ -128,7 +153,7 @@ def _metadata(
         clocks=clocks() if clocks else host_clock() if kind == "cpu" else "", tail_block=fusion_rules(runtime).tail_block,
         measured={
             "method": plugin.METHOD, "statistic": plugin.STATISTIC, "warm_up": plugin.WARM_UP,
-            "repeats": plugin.REPEATS, "host": f"{host}, {os.cpu_count()} cores", "reach": reach_note,
+            "repeats": plugin.REPEATS, "host": f"{host}, {cores} cores", "reach": reach_note,
         },
     )  # fmt: skip
 

@@ -16,6 +16,9 @@ from search_spaces.graph import Graph
 CHANNEL_RATIO = 1.5
 AREA_RATIO = 2.0
 """Largest steps of a grid's axes, where the networks have anything in between."""
+Sizes = dict[tuple[bool, int], tuple[int, int]]
+"""(Whether it is decoding, area) -> height and width that kernels of this area are measured at. The priors that are
+decoded are no map, even where they are as many as the elements of one."""
 ALONE = ("stem", "space_to_depth", "detect")
 """Kinds that runtimes measure in models of their own."""
 
@@ -38,7 +41,7 @@ def reach(graphs: Iterable[Graph], rules: FusionRules) -> list[Cells]:
     A cell is needed when interpolating a network's kernel reads it; the cells around needed ones come along.
     """
     found: dict[Group, list[Floats]] = {}
-    sizes: dict[int, tuple[int, int]] = {}
+    sizes: Sizes = {}
     expand: dict[str, float] = {}
     number = 0
     for graph in graphs:
@@ -46,7 +49,7 @@ def reach(graphs: Iterable[Graph], rules: FusionRules) -> list[Cells]:
         megapixels = graph.image_size[0] * graph.image_size[1] / 1e6
         for site in fuse(graph, rules):
             kernel = site.kernel
-            sizes.setdefault(kernel.area, (kernel.height, kernel.width))
+            sizes.setdefault((kernel.kind == "detect", kernel.area), (kernel.height, kernel.width))
             columns = (kernel.in_channels, kernel.out_channels, kernel.kernel, site.count)
             inputs, outputs, kernels, counts = np.broadcast_arrays(*(np.atleast_1d(column) for column in columns))
             members = len(inputs)
@@ -81,19 +84,17 @@ def knots(values: Floats, ratio: float) -> Floats:
     return np.array(chosen, dtype=np.float64)
 
 
-def _shared_areas(found: dict[Group, list[Floats]], sizes: dict[int, tuple[int, int]]) -> Floats:
+def _shared_areas(found: dict[Group, list[Floats]], sizes: Sizes) -> Floats:
     """One list of map areas for all groups, so that kernels of many groups can share a model. Even sides are preferred:
     a kernel of stride 2 then has exactly a quarter of the area to write."""
     areas = np.unique([samples[0, 2] for group, many in found.items() if group.kind not in ALONE for samples in many])
     if not len(areas):
         return areas
-    even = [area for area in areas if all(side % 2 == 0 for side in sizes[int(area)])]
+    even = [area for area in areas if all(side % 2 == 0 for side in sizes[False, int(area)])]
     return knots(np.unique([*even, areas[0], areas[-1]]), AREA_RATIO)
 
 
-def _cells(
-    group: Group, samples: Floats, areas: Floats, sizes: dict[int, tuple[int, int]], expand: float, graphs: int
-) -> Cells:
+def _cells(group: Group, samples: Floats, areas: Floats, sizes: Sizes, expand: float, graphs: int) -> Cells:
     low, high = samples[:, 2].min(), samples[:, 2].max()
     if group.kind in ALONE:
         third = knots(samples[:, 2], AREA_RATIO)
@@ -104,7 +105,7 @@ def _cells(
     places = np.argwhere(_grown(visits > 0))
     kernels = []
     for inputs, outputs, area in ([axis[place] for axis, place in zip(axes, row)] for row in places):
-        height, width = sizes[int(area)]
+        height, width = sizes[group.kind == "detect", int(area)]
         wide = int(outputs) if group.kind in TWO_CHANNEL_KINDS else round(inputs * expand)
         kernels.append(Kernel(group.kind, int(inputs), wide, height, width, group.kernel, group.stride, group.activation,
                               group.fused_add))  # fmt: skip

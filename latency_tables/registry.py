@@ -18,7 +18,7 @@ SHIPPED = Path(__file__).parent / "devices"
 
 def user_folder() -> Path:
     """Where a user's own tables live: `$TINYNAS_TABLES`, else `tinynas/tables` in the user's data folder."""
-    if "TINYNAS_TABLES" in os.environ:
+    if os.environ.get("TINYNAS_TABLES"):
         return Path(os.environ["TINYNAS_TABLES"])
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "tinynas" / "tables"
@@ -31,10 +31,15 @@ def list_tables() -> list[tuple[TableMetadata, Path]]:
     """
     found: dict[str, tuple[TableMetadata, Path]] = {}
     for folder in (user_folder(), SHIPPED):
-        for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
+        for path in _metadata_files(folder):
             metadata = read_metadata(path)
             found.setdefault(metadata.id, (metadata, path.with_suffix(".csv")))
     return list(found.values())
+
+
+def _metadata_files(folder: Path) -> list[Path]:
+    """Tables come in pairs: a YAML without a CSV beside it is something else."""
+    return sorted(path for path in folder.glob("*.yaml") if path.with_suffix(".csv").exists())
 
 
 def find_table(device: str | Path, *, batch: int | None = None, precision: str | None = None) -> Table:
@@ -80,6 +85,17 @@ class _Wanted:
             f"device {name!r} is table {metadata.id} of batch {metadata.batch}, precision {metadata.precision}; "
             f"{' and '.join(asked)} was asked for: {remedy}"
         )
+
+
+def refuse_claimed(metadata: TableMetadata, folder: Path) -> None:
+    """Raise UserError when another table in `folder` has claimed one of this one's short names."""
+    for path in _metadata_files(folder) if metadata.short_names else []:
+        other = read_metadata(path)
+        taken = sorted(set(metadata.short_names) & set(other.short_names))
+        if taken and other.id != metadata.id:
+            raise UserError(
+                f"short name {taken[0]!r} is {other.id}'s already; choose another or remove it from short_names in {path}"
+            )
 
 
 def host_clock() -> str:

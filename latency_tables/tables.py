@@ -9,7 +9,6 @@ A row's source is `measured` (timed on the device), `fitted` (interpolated or re
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from latency_tables.holes import fill_holes
 from latency_tables.kernels import KINDS, TAILED_KINDS, TWO_CHANNEL_KINDS, Kernel
 from latency_tables.metadata import TableMetadata, format_metadata, read_metadata
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import write_text
 
 COLUMNS = (
     "kind", "in_channels", "out_channels", "kernel", "stride", "height", "width", "activation", "fused_add",
@@ -136,33 +136,33 @@ def read_table(path: str | Path) -> Table:
     metadata = read_metadata(csv_path.with_suffix(".yaml"))
     try:
         raw = csv_path.read_bytes()
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{csv_path}: cannot be read ({error}); every table has a .csv and a .yaml of one name"
         ) from None
     digest = hashlib.sha256(raw + b"\0" + csv_path.with_suffix(".yaml").read_bytes()).hexdigest()
-    return Table(metadata, parse_rows(text, str(csv_path)), str(csv_path), digest)
+    rows = parse_rows(text, str(csv_path))
+    if not rows:
+        raise UserError(f"{csv_path}: no rows found; a table has one per kernel")
+    return Table(metadata, rows, str(csv_path), digest)
 
 
 def write_table(folder: Path, metadata: TableMetadata, rows: Iterable[Row]) -> Path:
-    """Write CSV and YAML named after the id; the CSV's path. Each file is written under another name and renamed."""
+    """Write CSV and YAML named after the id; the CSV's path. Each is written under another name and renamed.
+
+    Raises UserError when that fails.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{metadata.id}.csv"
-    _replace(path, format_rows(rows))
+    write_text(path, format_rows(rows))
     write_metadata(path.with_suffix(".yaml"), metadata)
     return path
 
 
 def write_metadata(path: Path, metadata: TableMetadata) -> None:
     """Write a table's YAML."""
-    _replace(path, format_metadata(metadata))
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    write_text(path, format_metadata(metadata))
 
 
 def format_rows(rows: Iterable[Row]) -> str:
@@ -196,8 +196,11 @@ def row_key(kernel: Kernel) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def parse_rows(text: str, source: str) -> dict[Group, Floats]:
-    """Rows by group, each an array (rows, 5): in channels, out channels, area, latency in ms, place in SOURCES."""
+def parse_rows(text: str, source: str, *, repeats: bool = False) -> dict[Group, Floats]:
+    """Rows by group, each an array (rows, 5): in channels, out channels, area, latency in ms, place in SOURCES.
+
+    `repeats`: a kernel may have several rows. Raises UserError with the line of what is wrong.
+    """
     lines = text.splitlines()
     if not lines or tuple(lines[0].split(",")) != COLUMNS:
         found = lines[0].split(",") if lines else []
@@ -213,25 +216,28 @@ def parse_rows(text: str, source: str) -> dict[Group, Floats]:
         if len(cells) != len(COLUMNS):
             raise UserError(f"{source}:{number}: {len(cells)} cells found, {len(COLUMNS)} expected")
         first = seen.setdefault(tuple(cells[:9]), number)
-        if first != number:
+        if first != number and not repeats:
             raise UserError(f"{source}:{number}: the kernel of line {first} again; each kernel has one row")
-        kind, inputs, outputs, kernel, stride, height, width, activation, add, latency, _, origin = cells
+        kind, inputs, outputs, kernel, stride, height, width, activation, add, latency, spread, origin = cells
         if kind not in KINDS:
             raise UserError(f"{source}:{number}: unknown kind {kind!r}; {nearest(kind, KINDS)}")
         if origin not in SOURCES:
             raise UserError(f"{source}:{number}: source {origin!r} found; {nearest(origin, SOURCES)}")
         grouped.setdefault((kind, kernel, stride, activation, add), []).append(
-            (inputs, outputs, height, width, latency, str(number), str(SOURCES.index(origin)))
+            (inputs, outputs, height, width, latency, spread, str(number), str(SOURCES.index(origin)))
         )
-    return {_group(key, source): _numbers(cells, source) for key, cells in grouped.items()}
+    return {_group(key, cells[0][6], source): _numbers(cells, source) for key, cells in grouped.items()}
 
 
-def _group(key: tuple[str, ...], source: str) -> Group:
+def _group(key: tuple[str, ...], line: str, source: str) -> Group:
     kind, kernel, stride, activation, add = key
-    try:
-        return Group(kind, int(kernel), int(stride), activation, bool(int(add)))
-    except ValueError:
-        raise UserError(f"{source}: kernel, stride and fused_add must be whole numbers, {key} found") from None
+    for name, text in (("kernel", kernel), ("stride", stride)):
+        # Another spelling of a number ("03") would be another group of rows for the same kernels.
+        if not text.isdecimal() or text.startswith("0"):
+            raise UserError(f"{source}:{line}: {name} {text!r} found, a whole number from 1 expected")
+    if add not in ("0", "1"):
+        raise UserError(f"{source}:{line}: fused_add {add!r} found, 0 or 1 expected")
+    return Group(kind, int(kernel), int(stride), activation, add == "1")
 
 
 def _numbers(cells: list[tuple[str, ...]], source: str) -> Floats:
@@ -243,12 +249,16 @@ def _numbers(cells: list[tuple[str, ...]], source: str) -> Floats:
                 try:
                     float(cell)
                 except ValueError:
-                    raise UserError(f"{source}:{row[5]}: {cell!r} found, a number expected") from None
+                    raise UserError(f"{source}:{row[6]}: {cell!r} found, a number expected") from None
         raise
     bad = ~(np.isfinite(values[:, :5]) & (values[:, :5] > 0)).all(axis=1)
+    bad |= (values[:, :4] % 1 != 0).any(axis=1) | ~(np.isfinite(values[:, 5]) & (values[:, 5] >= 0))
     if bad.any():
-        raise UserError(f"{source}:{int(values[bad][0, 5])}: sizes and latency must be positive numbers")
-    return np.column_stack([values[:, 0], values[:, 1], values[:, 2] * values[:, 3], values[:, 4], values[:, 6]])
+        raise UserError(
+            f"{source}:{int(values[bad][0, 6])}: sizes and latency must be positive numbers (sizes whole ones), the spread "
+            "not negative"
+        )
+    return np.column_stack([values[:, 0], values[:, 1], values[:, 2] * values[:, 3], values[:, 4], values[:, 7]])
 
 
 def _grid(rows: Floats, group: Group, source: str) -> Grid:

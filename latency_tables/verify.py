@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from latency_tables.metadata import TableMetadata
 from latency_tables.predictor import predict
+from latency_tables.registry import host_processor
 from latency_tables.tables import Floats, Table, read_table, write_metadata
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder, replacing
 from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 
@@ -73,23 +76,48 @@ def check(
 ) -> Check:  # fmt: skip
     """Measure networks on this machine by the table's runtime and price them from the table.
 
-    `progress(n)` is called when n more are done. Raises UserError when there are none, or when a kernel has no data.
+    `progress(n)` is called when n more are done. Raises UserError when there are none, when the table is for another batch
+    than 1, when a kernel has no data, or when the device fails.
     """
     if not graphs:
         raise UserError("no detectors to compare; at least one is needed")
     metadata = table.metadata
+    if metadata.batch != 1:
+        raise UserError(f"table {table.id} is for batch {metadata.batch}; networks are measured at batch 1 only")
     predicted = [predict(graph, table, max_extrapolated=1.0) for _, graph in graphs]
     plugin = load_plugin("latency_tables.runtimes", metadata.runtime)
     measured: list[float] = []
     for start in range(0, len(graphs), TOGETHER):
         chosen = [graph for _, graph in graphs[start : start + TOGETHER]]
-        measured += plugin.network_ms(chosen, threads=metadata.threads or 1, precision=metadata.precision)
+        measured += _measured_ms(plugin, chosen, metadata)
         if progress is not None:
             progress(len(chosen))
     return Check(
         tuple(name for name, _ in graphs), np.array([item.total_ms - item.overhead_ms for item in predicted]),
         np.array(measured), np.array([item.shares["extrapolated"] for item in predicted]),
     )  # fmt: skip
+
+
+def _measured_ms(plugin: ModuleType, graphs: Sequence[Graph], metadata: TableMetadata) -> list[float]:
+    try:
+        found: list[float] = plugin.network_ms(graphs, threads=metadata.threads or 1, precision=metadata.precision)
+    except UserError:
+        raise
+    except Exception as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{metadata.runtime} failed while whole detectors were measured ({what})") from error
+    return found
+
+
+def refuse_to_store(table: Table) -> None:
+    """Raise UserError when figures measured on this machine do not belong into the table, or cannot be written there."""
+    processor = table.metadata.processor
+    if processor and processor != host_processor():
+        raise UserError(
+            f"table {table.id} was measured on {processor}, this host has {host_processor()}: what is measured here does "
+            "not belong into it; leave out --store, or profile this host"
+        )
+    check_folder(Path(table.source).parent, "copy the table into a folder of your own")
 
 
 def store(table: Table, overhead_ms: float, error: dict[str, Any]) -> Table:
@@ -120,7 +148,8 @@ def scatter(result: Check, overhead_ms: float, title: str, path: Path) -> None:
         axis.set_minor_formatter("{x:g}")
     axes.set_title(title, fontsize=10)
     axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, format="png")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def kendall_tau(first: Floats, second: Floats) -> float:

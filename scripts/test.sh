@@ -17,3 +17,4 @@ run tests/detector/data
 run tests/detector/training
 run tests/detector/export
 run tests/golden
+run --nbmake tests/test_notebooks.py notebooks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -70,6 +71,23 @@ def claim_outputs(folder: Path, names: list[str], overwrite: bool) -> None:
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
         raise UserError(f"{folder / existing[0]}: exists already; choose another --out or say --overwrite")
+
+
+def lock(descriptor: int, message: str) -> None:
+    """Hold an open file for this process alone until it is closed or the process dies.
+
+    Raises UserError(message) when another process holds it. Where there are no locks (some network file systems,
+    Windows) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise UserError(message) from None
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ Range = Annotated[tuple[int, int], Field(description="lowest and highest value, 
 Ratios = tuple[float, float]
 MAX_DEPTH = 100
 GROUPS = 5
+SHARING_BLOCKS = ("csp", "darknet")
 Activation = Literal["relu", "silu"]
 
 
@@ -154,8 +155,8 @@ class Space(_Model):
         low, high = stage.hidden
         if not 0 < low <= high < float("inf"):
             raise ValueError(f"{key}.hidden: {[low, high]} found, expected 0 < lowest <= highest, as multiples of out")
-        if self.block == "csp" and number == 4 and not stage.tied:
-            raise ValueError(f"{key}.tied: a csp stage 4 shares its wrapper with stage 3; say tied: true")
+        if self.block in SHARING_BLOCKS and number == 4 and not stage.tied:
+            raise ValueError(f"{key}.tied: a {self.block} stage 4 shares its wrapper with stage 3; say tied: true")
         if not stage.tied:
             return
         if number == 1 or stage.stride != 1:
@@ -219,6 +220,8 @@ def load_space(name_or_path: str | Path) -> Space:
         raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a space file") from None
     except ValidationError as error:
         raise UserError(f"{text}: {_problem(error)}") from None
+    except ValueError as error:  # YAML's own values: 2024-13-01 is no date
+        raise UserError(f"{text}: not YAML ({error}); expected a space file") from None
 
 
 def _problem(error: ValidationError) -> str:

@@ -102,7 +102,7 @@ def parse_request(budget: str, device: str | None) -> LatencyRequest:
     main = several[0] if several else device if device in by_device else None
     family = tuple(sorted(by_device[main])) if main is not None else ()
     for low, high in pairwise(family):
-        if low == high:
+        if f"{low:g}" == f"{high:g}":  # files are named by it
             raise UserError(
                 f"--budget {budget!r}: {low:g} ms occurs twice; each member of a family needs its own budget"
             )
@@ -147,7 +147,7 @@ def parse_count(text: str, quantity: Quantity, option: str) -> Budget:
 
 def parse_ratio(text: str, quantity: Quantity, option: str) -> Budget:
     """`0.3`, a number without a unit. Raises UserError."""
-    return Budget(quantity, _parse(text, option, {"": 1.0}, "a number without a unit, as in 0.3"))
+    return Budget(quantity, _parse(text, option, {"": 1.0}, "a number without a unit, as in 0.3, or off"))
 
 
 def parse_memory(text: str, option: str = "--max-memory") -> Budget:

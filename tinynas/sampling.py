@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -11,9 +11,11 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.image_size import parse_image_size
 from search_spaces.space import Space, load_space
-from tinynas.population import Encoding
+from tinynas.genes.population import Encoding
 
 ImageSize = tuple[int, int]
+TRIES = 1000
+"""So many draws without a new detector, and the spaces are taken to hold no more."""
 
 
 def parse_spaces(text: str) -> list[Space]:
@@ -55,19 +57,31 @@ def populations(
 
 
 def random_detectors(
-    spaces: Sequence[Space], sizes: Sequence[ImageSize], number: int, *, num_classes: int, seed: Sequence[int]
-) -> dict[str, Graph]:
+    spaces: Sequence[Space], sizes: Sequence[ImageSize], number: int, *, num_classes: int, seed: Sequence[int],
+    exclude: Collection[str] = (),
+) -> dict[str, Graph]:  # fmt: skip
     """Detectors by name, drawn from the spaces in turn, each at an image size drawn from `sizes`.
 
-    A name tells genes and size, so detectors with different names differ.
+    A name tells genes and size, so detectors with different names differ; those named in `exclude` are left out. Raises
+    UserError when the spaces hold too few.
     """
     rng = np.random.default_rng(list(seed))
     found: dict[str, Graph] = {}
+    in_vain = 0
     while len(found) < number:
         space = spaces[len(found) % len(spaces)]
         size = sizes[int(rng.integers(len(sizes)))]
         encoding = Encoding(space, size, num_classes)
         genes = encoding.sample(1, rng)
         widths = "-".join(str(int(gene)) for gene in genes[:, 0])
-        found[f"{space.name} {size[0]}x{size[1]} {widths}"] = emit_detector(encoding.single(genes))
+        name = f"{space.name} {size[0]}x{size[1]} {widths}"
+        if name not in found and name not in exclude:
+            found[name], in_vain = emit_detector(encoding.single(genes)), 0
+            continue
+        in_vain += 1
+        if in_vain == TRIES:
+            raise UserError(
+                f"{number} different detectors asked for, only {len(found)} found in {space.name} at these image sizes; ask "
+                "for fewer, or give more --image-sizes or --spaces"
+            )
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from latency_tables import Table, find_table
-from latency_tables.verify import Check, check, scatter
+from latency_tables.verify import Check, check, refuse_to_store, scatter
 from latency_tables.verify import store as store_figures
 from search_spaces.graph import Graph
 from search_spaces.space import Space
@@ -61,9 +61,15 @@ class Verification:
     def measurements(self) -> int:
         return self.number + self.fit_number
 
-    def run(self, progress: Callable[[int], object] | None = None) -> Outcome:
-        """Measure and compare. Raises UserError for an unknown table or a kernel that it lacks."""
+    def run(self, progress: Callable[[int], object] | None = None, *, to_store: bool = False) -> Outcome:
+        """Measure and compare; `to_store`: the outcome is going to be stored.
+
+        Raises UserError for an unknown table, for a kernel that it lacks, and, before anything is measured, when the
+        outcome could not be stored.
+        """
         table = find_table(self.device)
+        if to_store:
+            refuse_to_store(table)
         checked, fitted = self.detectors()
 
         def show(done: int) -> None:
@@ -86,14 +92,13 @@ class Verification:
     def detectors(self) -> tuple[dict[str, Graph], dict[str, Graph]]:
         """Those to check and those to fit the overhead on; no detector is in both."""
 
-        def draw(number: int, which: int) -> dict[str, Graph]:
+        def draw(number: int, which: int, exclude: Collection[str] = ()) -> dict[str, Graph]:
             return random_detectors(
-                self.spaces, self.sizes, number, num_classes=self.num_classes, seed=(self.seed, which)
+                self.spaces, self.sizes, number, num_classes=self.num_classes, seed=(self.seed, which), exclude=exclude
             )
 
         checked = draw(self.number, CHECKED)
-        fitted = draw(self.fit_number, FITTED)
-        return checked, {name: graph for name, graph in fitted.items() if name not in checked}
+        return checked, draw(self.fit_number, FITTED, checked)
 
 
 def _pixels(size: ImageSize) -> str:

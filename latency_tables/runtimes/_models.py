@@ -5,6 +5,7 @@ All are in deploy form with random weights. Measured nodes are named `target{i}`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -147,18 +148,27 @@ def _write_stem(kernel: Kernel, writer: Writer) -> Any:
     return writer.model([writer.conv(node, int(kernel.out_channels), 8, 1, 1, False, None, "pre.after0")])
 
 
+def detect_maps(priors: int) -> list[tuple[int, int]]:
+    """Maps (height, width) of three levels with so many priors in all, as near to squares as there are.
+
+    `priors` = 21 x elements of the coarsest level.
+    """
+    elements = priors // 21
+    height = next(side for side in range(math.isqrt(elements), 0, -1) if elements % side == 0)
+    return [(height << level, elements // height << level) for level in (2, 1, 0)]
+
+
 def _write_detect(kernel: Kernel, writer: Writer) -> Any:
-    """Three levels behind 1x1 convs; `kernel.height` = 21 x (side of the coarsest level)^2 priors."""
-    side = round((kernel.height / 21) ** 0.5)
+    """Three levels behind 1x1 convs."""
+    maps = detect_maps(kernel.height)
     bins, classes = int(kernel.in_channels), int(kernel.out_channels)
-    x = writer.conv(writer.image(4 * side, 4 * side), 3, BASE_CHANNELS, 1, 1, False, None, "pre")
-    maps, inputs = [], []
+    x = writer.conv(writer.image(*maps[0]), 3, BASE_CHANNELS, 1, 1, False, None, "pre")
+    inputs = []
     for level in range(3):
         if level:
             x = writer.conv(x, BASE_CHANNELS, BASE_CHANNELS, 1, 2, False, None, f"pre.down{level}")
         inputs.append(writer.conv(x, BASE_CHANNELS, classes, 1, 1, False, None, f"pre.cls{level}"))
         inputs.append(writer.conv(x, BASE_CHANNELS, bins, 1, 1, False, None, f"pre.reg{level}"))
-        maps.append((4 * side >> level, 4 * side >> level))
     return writer.model([writer.detect(inputs, maps, (8, 16, 32), bins // 4 - 1, classes, "target0")])
 
 

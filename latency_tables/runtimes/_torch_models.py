@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from latency_tables.kernels import Kernel
-from latency_tables.runtimes._models import RandomWeights, activation_of, priors
+from latency_tables.runtimes._models import RandomWeights, activation_of, detect_maps, priors
 
 Step = tuple[Callable[..., Any], tuple[int, ...]]
 
@@ -120,9 +120,8 @@ def kernel_module(kernel: Kernel) -> Any:
 
 
 def _detect_module(kernel: Kernel, writer: TorchWriter) -> Any:
-    side = round((kernel.height / 21) ** 0.5)
+    maps = detect_maps(kernel.height)
     bins, classes = int(kernel.in_channels), int(kernel.out_channels)
-    maps = [(4 * side >> level, 4 * side >> level) for level in range(3)]
     inputs = [writer.tensor(channels, *size) for size in maps for channels in (classes, bins)]
     return writer.model([writer.detect(inputs, maps, (8, 16, 32), bins // 4 - 1, classes, "detect")])
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from latency_tables.kernels import Kernel, fuse, fusion_rules
 from search_spaces.graph import Graph
 
+PRECISIONS = {"fp32": ""}
 DEVICE_KIND, METHOD, STATISTIC, WARM_UP, REPEATS = "cpu", "fake", "fake", 0, 1
 OVERHEAD_MS = 0.5
 

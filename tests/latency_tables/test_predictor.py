@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -112,6 +113,30 @@ def test_total_includes_the_overhead(make_table: MakeTable, conv_rows: list[Row]
     assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0, 0.0)
     beyond = KernelSite(Kernel("conv", 65, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
     assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def test_more_classes_than_were_measured_are_extrapolated(make_table: MakeTable) -> None:
+    rows = [Row(Kernel("detect", 68, 1, priors, 1), 0.01 * priors) for priors in (84, 336)]
+    pricer = Pricer(make_table(rows))
+    one, many = (KernelSite(Kernel("detect", 68, n, 84, 1), "head.detect", "head", 1, (1,)) for n in (1, 80))
+    assert dict(zip(ORIGINS, pricer.site(one).origins))["measured"] == 1
+    assert dict(zip(ORIGINS, pricer.site(many).origins))["extrapolated"] == 1
+    assert pricer.site(many).latency_ms > pricer.site(one).latency_ms
+
+
+def test_kernels_that_nobody_runs_need_no_data(
+    make_table: MakeTable, conv_rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pricer = Pricer(make_table(conv_rows))
+    known = KernelSite(Kernel("conv", 8, 8, 10, 10, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
+    never = KernelSite(Kernel("conv", 8, 8, 10, 10, 5, 1, "any"), "backbone.y", "backbone", np.array([0, 0]), (2,))
+    np.testing.assert_array_equal(pricer.site_ms(never), [0, 0])
+    monkeypatch.setattr(pricer, "sites", lambda graph: [known, never])
+    graph = emit_detector(resolve_structure("Ns"))
+    assert pricer.price(graph) == {"backbone": pricer.site(known).latency_ms}
+    monkeypatch.setattr(pricer, "sites", lambda graph: [known, replace(never, count=np.array([0, 1]))])
+    with pytest.raises(UserError, match="no kernel conv 5x5"):
+        pricer.price(graph)
 
 
 def test_shares_and_overhead(t4: Table) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from latency_tables import profiler, shards
 from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.partial import Partial, held
 from latency_tables.predictor import Pricer, predict
 from latency_tables.profiler import ProfileSettings, Progress, profile
 from latency_tables.reach import reach
@@ -139,6 +140,87 @@ def test_a_partial_profile_needs_resume(tmp_path: Path) -> None:
         profile("chip", "openvino", tmp_path, graphs(), ALL)
 
 
+@pytest.fixture
+def cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is kept of a profile whose device failed after the first shards."""
+    calls, measure = count(), fake_runtime.measure
+
+    def fail(*args: object, **options: object) -> object:
+        if next(calls) == 3:
+            raise RuntimeError("device lost")
+        return measure(*args, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_runtime, "measure", fail)
+        with pytest.raises(UserError, match="device lost"):
+            profile("chip", "openvino", tmp_path, graphs(), ALL)
+    return tmp_path / f"{ID}.partial.csv"
+
+
+def test_resume_under_another_runtime_version_is_refused(cut_short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = cut_short.read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_runtime, "version", lambda: "1")
+        with pytest.raises(UserError, match=r"other conditions \(runtime_version: 0 then, 1 now\)"):
+            profile("chip", "openvino", cut_short.parent, graphs(), ALL, resume=True)
+    assert cut_short.read_text() == kept
+    profile("chip", "openvino", cut_short.parent, graphs(), ALL, resume=True)
+    assert sorted(path.name for path in cut_short.parent.iterdir()) == [f"{ID}.csv", f"{ID}.yaml", "log"]
+
+
+def test_resume_with_fewer_networks_would_drop_measurements(cut_short: Path) -> None:
+    fewer = [emit_detector(resolve_structure("Ns").with_image_size(64, 64))]
+    with pytest.raises(UserError, match=r"of its \d+ kernels are out of reach"):
+        profile("chip", "openvino", cut_short.parent, fewer, ALL, resume=True)
+    assert cut_short.exists()
+
+
+def test_two_profiles_of_one_table_at_once(cut_short: Path) -> None:
+    with held(cut_short, {}), pytest.raises(UserError, match="still running"):
+        profile("chip", "openvino", cut_short.parent, graphs(), ALL, resume=True)
+
+
+@pytest.mark.parametrize("damaged", ["-0.1,0,measured", "fast,0,measured", "0.1,wide,measured"])
+def test_a_damaged_second_look_is_refused_with_its_line(tmp_path: Path, damaged: str) -> None:
+    path = tmp_path / "a.partial.csv"
+    key = "conv,16,16,1,1,8,8,relu,0"
+    path.write_text("\n".join([",".join(COLUMNS), f"{key},0.2,0,measured", f"{key},{damaged}"]) + "\n")
+    with pytest.raises(UserError, match=f"{path.name}:3: .* remove .* to measure anew"):
+        Partial(path)
+
+
+def test_of_several_looks_the_fastest_counts(tmp_path: Path) -> None:
+    kernel = Kernel("conv", 16, 16, 8, 8, 1, 1, "relu")
+    partial = Partial(tmp_path / "new" / "a.partial.csv")
+    assert not partial.path.parent.exists()  # nothing is written before something was measured
+    for latency in (0.3, 0.2, 0.4):
+        partial.add([(kernel, latency, 0.0)])
+    for found in (partial, Partial(partial.path)):
+        assert [row.latency_ms for row in found.rows.values()] == [0.2]
+        assert list(found.looks.values()) == [3]
+
+
+def test_foreign_bytes_in_what_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.partial.csv"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="not UTF-8"):
+        Partial(path)
+
+
+def test_a_short_name_of_another_table_is_refused_before_measuring(tmp_path: Path) -> None:
+    profile("first", "openvino", tmp_path, graphs(), ProfileSettings(target_error=0.3), short_names=["mine"])
+    measured = len(log(tmp_path))
+    with pytest.raises(UserError, match="short name 'mine' is first-openvino-fp32-b1-t1's already"):
+        profile("second", "openvino", tmp_path, graphs(), ALL, short_names=["mine"])
+    assert len(log(tmp_path)) == measured
+
+
+def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file, expected a folder"):
+        profile("chip", "openvino", tmp_path / "file", graphs(), ALL)
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_shards_make_the_table_of_a_single_run(tmp_path: Path, backend: str) -> None:
     alone = profile("alone", "openvino", tmp_path, graphs(), ALL)
@@ -155,7 +237,8 @@ def test_shards_make_the_table_of_a_single_run(tmp_path: Path, backend: str) -> 
     [
         (ProfileSettings(workers=2, backend="spark"), "unknown backend 'spark'; known: loky"),
         (ProfileSettings(workers=0), "at least 1 is needed"),
-        (ProfileSettings(precision="fp64"), "precision: 'fp64' found"),
+        (ProfileSettings(precision="fp64"), "runtime openvino measures fp32 here; precision 'fp64' was asked for"),
+        (ProfileSettings(threads=10_000), "10000 threads asked for; this machine has"),
     ],
 )
 def test_bad_settings_stop_before_measuring(tmp_path: Path, settings: ProfileSettings, message: str) -> None:

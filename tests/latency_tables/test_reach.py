@@ -50,6 +50,18 @@ def test_every_kernel_lies_between_visited_cells(grids: list[Cells]) -> None:
         assert len({row_key(kernel) for kernel in grid.kernels}) == len(grid.kernels)
 
 
+@pytest.mark.parametrize("sizes", [((256, 256), (224, 384)), ((224, 384), (256, 256))])
+def test_priors_are_no_map_of_as_many_elements(sizes: tuple[tuple[int, int], ...]) -> None:
+    """Decoding at 256 x 256 has 1344 priors; at 224 x 384 there are maps of 28 x 48 = 1344."""
+    population = random_population(np.random.default_rng(0), "mob", 2)
+    found = reach([emit_detector(population.with_image_size(*size)) for size in sizes], RULES)
+    areas = {kernel.kind: kernel.height for grid in found for kernel in grid.kernels if kernel.area == 1344}
+    assert areas["detect"] == 1344
+    for grid in found:
+        for kernel in grid.kernels:
+            assert (kernel.width == 1) == (kernel.kind == "detect")
+
+
 def test_part_filled_blocks_are_apart(grids: list[Cells]) -> None:
     for grid in grids:
         if grid.group.kind == "conv":

@@ -54,6 +54,12 @@ def test_ambiguous_names_list_the_tables(user: Path, metadata: TableMetadata, co
             find_table(name)
 
 
+def test_a_yaml_without_a_csv_is_no_table(user: Path, metadata: TableMetadata, conv_rows: list[Row]) -> None:
+    write_table(user, metadata, conv_rows)
+    (user / "my_space.yaml").write_text("name: mine\nblock: res\n")
+    assert find_table("toy").id == metadata.id
+
+
 def test_no_tables_at_all(user: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "SHIPPED", tmp_path / "none")
     with pytest.raises(UserError, match="no tables in"):

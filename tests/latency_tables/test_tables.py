@@ -128,7 +128,16 @@ def test_same_area_twice_is_refused(make_table: MakeTable, conv_rows: list[Row])
         (lambda t: t.replace("conv,8", "conf,8", 1), ":2: unknown kind 'conf'; did you mean conv"),
         (lambda t: t.replace(",measured", ",guessed", 1), ":2: source 'guessed' found; "),
         (lambda t: t.replace("conv,8,8,1,1,10,10", "conv,8,8,1,1,ten,10", 1), ":2: 'ten' found, a number expected"),
-        (lambda t: t.replace("conv,8,8,1,1", "conv,8,8,x,1", 1), "must be whole numbers"),
+        (lambda t: t.replace("conv,8,8,1,1", "conv,8,8,x,1", 1), ":2: kernel 'x' found, a whole number from 1"),
+        (lambda t: t.replace("conv,8,8,1,1", "conv,8,8,01,1", 1), ":2: kernel '01' found, a whole number from 1"),
+        (lambda t: t.replace("conv,8,8,1,1", "conv,8,8,1,0", 1), ":2: stride '0' found, a whole number from 1"),
+        (lambda t: t.replace("any,0", "any,2", 1), ":2: fused_add '2' found, 0 or 1"),
+        (
+            lambda t: t.replace("conv,8,8,", "conv,8.5,8,", 1),
+            ":2: sizes and latency must be positive numbers (sizes whole",
+        ),
+        (lambda t: t.replace(",0.02,measured", ",wide,measured", 1), ":2: 'wide' found, a number expected"),
+        (lambda t: t.replace(",0.02,measured", ",-1,measured", 1), "the spread not negative"),
         (lambda t: t[:-5], "the file ends in the middle of a line"),
         (lambda t: t.replace("conv,8,8,", "conv,0,8,", 1), ":2: sizes and latency must be positive"),
         (lambda t: _latency(t, "0"), ":2: sizes and latency must be positive"),
@@ -140,6 +149,19 @@ def test_bad_csv(change: Callable[[str], str], message: str, conv_rows: list[Row
     with pytest.raises(UserError) as caught:
         parse_rows(change(format_rows(conv_rows)), "t.csv")
     assert message in str(caught.value)
+
+
+def test_a_table_cut_off_behind_its_header(make_table: MakeTable, conv_rows: list[Row]) -> None:
+    path = Path(make_table(conv_rows).source)
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(UserError, match="no rows found"):
+        read_table(path)
+
+
+def test_a_byte_order_mark_is_no_matter(make_table: MakeTable, conv_rows: list[Row]) -> None:
+    path = Path(make_table(conv_rows).source)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_table(path)) == len(conv_rows)
 
 
 def _latency(text: str, value: str) -> str:
@@ -165,6 +187,13 @@ def test_metadata_round_trip(metadata: TableMetadata) -> None:
         ("fp16\n", "fp17\n", "toy: precision: 'fp17' found; input should be 'fp32'"),
         ("kind: gpu\n", "", "toy: kind: this key is missing"),
         ("measured:", "#", "one of `measured` and `derived`"),
+        (
+            "id: toy-tensorrt-fp16-b1",
+            "id: Toy",
+            "toy: id: 'Toy' found; lower-case letters, digits, _ and - between them",
+        ),
+        ("[toy]", "[Toy]", "toy: short_names.0: 'Toy' found; lower-case letters"),
+        ('"2024-01-01"', "2024-01-01", "toy: date: 2024-01-01 found; text expected, in quotes"),
         ("overhead_ms: 0.25", "overhead_ms: -1", "overhead_ms: -1 found"),
         ("id: ", "id: [", "not YAML"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,33 @@ def test_overhead_and_figures(table: Table, graphs: list[tuple[str, Graph]], tmp
 def test_no_detectors_is_an_error(table: Table) -> None:
     with pytest.raises(UserError, match="at least one"):
         verify.check(table, [])
+
+
+def test_a_table_for_another_batch_is_refused(table: Table, graphs: list[tuple[str, Graph]]) -> None:
+    many = replace(table, metadata=table.metadata.model_copy(update={"batch": 32}))
+    with pytest.raises(UserError, match="is for batch 32; networks are measured at batch 1 only"):
+        verify.check(many, graphs)
+
+
+def test_a_device_that_disappears(
+    table: Table, graphs: list[tuple[str, Graph]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("device lost\nand more")
+
+    monkeypatch.setattr(fake_runtime, "network_ms", lost)
+    with pytest.raises(UserError, match=r"openvino failed while whole detectors were measured \(device lost\)$"):
+        verify.check(table, graphs)
+
+
+def test_figures_of_another_machine_do_not_go_into_a_table(table: Table) -> None:
+    verify.refuse_to_store(table)
+    other = replace(table, metadata=table.metadata.model_copy(update={"processor": "Another"}))
+    with pytest.raises(UserError, match=r"was measured on Another, .* leave out --store, or profile this host"):
+        verify.refuse_to_store(other)
+    gone = replace(table, source=str(Path(table.source) / "below" / "a.csv"))
+    with pytest.raises(UserError, match="is a file, expected a folder"):
+        verify.refuse_to_store(gone)
 
 
 def test_kendall_tau() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.space import load_space, shipped_spaces
-from tinynas.population import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, Encoding, fingerprints
+from tinynas.genes.population import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, Encoding, fingerprints
 from tinynas.scores.entropy import score
 
 MEASURES = {

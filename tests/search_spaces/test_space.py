@@ -54,12 +54,15 @@ def test_unknown_space_suggests_the_nearest():
         ("kernels: [3]", "kernels: [4]", "odd"),
         ("depth: [1, 2]", "depth: [2, 1]", "stages.1.depth"),
         ("stride: 1", "stride: 2", "strides"),
+        ("block: res", "block: csp", "stages.4.tied: a csp stage 4 shares its wrapper"),
+        ("block: res", "block: darknet", "stages.4.tied: a darknet stage 4 shares its wrapper"),
         ("block: res", "block: rex", "'rex' found, known are csp, darknet, mob, res"),
         ("kind: zero", "kind: one", "head.kind"),
         ("spp: true", "sppp: true", "unknown key; did you mean spp"),
         ("out_ratio: 1.0", "out_ration: 1.0", "unknown key; did you mean out_ratio"),
         ("[640, 640]", "[640, 650]", "multiples of 32"),
         ("name: res", "name: [", "not YAML"),
+        ("name: res", "name: 2024-13-01", "not YAML .month must be in 1..12"),
     ],
 )
 def test_contradictions_are_refused(tmp_path, old, new, words):

@@ -16,7 +16,7 @@ from search_spaces.structure import Neck, Structure
 from search_spaces.text import format_structure, parse_structure, read_structure, resolve_structure, shipped_names
 from tests.search_spaces.test_population import MEASURES
 from tests.search_spaces.test_text import GOOD
-from tinynas.population import Encoding
+from tinynas.genes.population import Encoding
 
 LINKS = ("down", "up", "both", "none")
 FUSIONS = ("csp_reparam_elan", "csp_reparam", "csp", "conv")

@@ -76,6 +76,7 @@ def test_families_and_several_devices(budget, device, request_):
         ("2ms,16M", "t4", "unknown unit 'M'.*--max-params"),
         ("2ms,,3ms", "t4", "an empty place in the list"),
         ("2ms,2ms", "t4", "2 ms occurs twice"),
+        ("2.0000001ms,2.0000002ms", "t4", "2 ms occurs twice"),
         ("4ms@", None, "no device after the @"),
         ("4ms", None, "go together"),
         ("4ms,30ms@cpu", None, "go together"),

@@ -1,15 +1,19 @@
 """`tinynas profile` and `tinynas tables` from the command line, on a device that is a formula."""
 
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latency_tables import profiler, shards, verify
+from latency_tables import predict, profiler, shards, verify
 from latency_tables.tables import COLUMNS, read_table
+from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.space import load_space
+from search_spaces.text import resolve_structure
 from tests.latency_tables import fake_runtime
 from tinynas import sampling
 from tinynas.cli import main
@@ -37,9 +41,11 @@ def profiled(user: Path, *more: str) -> int:
 
 def test_profile_then_verify_then_list(user, capsys):
     assert profiled(user, "--short-name", "mine") == 0
-    assert f"wrote {user / ID}.csv" in capsys.readouterr().out
-    measured = read_table(user / f"{ID}.csv").metadata.measured
-    assert measured.reach == "spaces mob, 64 px, 80 classes"
+    told = capsys.readouterr().out
+    assert f"wrote {user / ID}.csv: " in told
+    counts, measured = read_table(user / f"{ID}.csv").counts(), read_table(user / f"{ID}.csv").metadata.measured
+    assert f"{counts['measured']} kernels measured, {counts['fitted']} fitted" in told
+    assert measured.reach == "spaces mob, 64 px, 1,80 classes"
     words = ["--verify", "mine", "--spaces", "mob", "--image-sizes", "64", "--number", "6", "--seed", "3"]
     picture = user / "plots" / "scatter.png"
     more = ["--fit-overhead", "--fit-number", "4", "--store", "--plot", str(picture), "--json"]
@@ -65,7 +71,38 @@ def test_profile_then_verify_then_list(user, capsys):
     assert mine["sources"]["measured"] > 0.3
     assert mine["path"] == str(user / f"{ID}.csv")
     assert main(["tables"]) == 0
-    assert "t4" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(row["id"] in shown for row in rows)  # no id is folded
+    assert f"median {told['median']} %" in shown
+    assert f"yours: {user}" in shown
+
+
+def test_the_command_that_it_ends_with_checks_the_table(user, capsys, monkeypatch):
+    monkeypatch.setattr(command, "MEMBERS", 64)
+    assert profiled(user) == 0
+    advice = capsys.readouterr().out.splitlines()[-1].removeprefix("check it with: ")
+    words = shlex.split(advice)
+    assert words[:2] == ["tinynas", "profile"]
+    assert main([*words[1:], "--number", "4", "--fit-number", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["drawn_from"].split()[0], told["image_sizes"]) == ("mob", "64x64 to 64x64")
+    assert told["largest_extrapolated_share"] < 10
+
+
+def small(classes):
+    structure = resolve_structure("Ns").with_image_size(64, 64)
+    return emit_detector(replace(structure, head=replace(structure.head, num_classes=classes)))
+
+
+def test_any_number_of_classes_lies_within_the_default(user, monkeypatch):
+    monkeypatch.setattr(command, "MEMBERS", 64)
+    assert profiled(user) == 0
+    table = read_table(user / f"{ID}.csv")
+    for classes in (1, 3, 20, 80):
+        assert predict(small(classes), table, max_extrapolated=1.0).shares["extrapolated"] < 0.02
+    beyond = predict(small(200), table, max_extrapolated=1.0)
+    detect = next(site for site in beyond.sites if site.site.kernel.kind == "detect")
+    assert detect.origins[-1] == 1
 
 
 def test_a_space_of_ones_own(user, capsys, tmp_path):
@@ -94,6 +131,12 @@ def test_a_space_of_ones_own(user, capsys, tmp_path):
         (["--name", "chip", "--num-classes", "many"], "--num-classes 'many': whole numbers"),
         (["--name", "chip", "--num-classes", "0"], "--num-classes '0': whole numbers"),
         (["--name", "a chip"], "table a chip-openvino-fp32-b1-t1: id:"),
+        (["--name", "chip", "--short-name", "My Chip"], "short_names.0: 'My Chip' found; lower-case letters"),
+        (["--name", "chip", "--precision", "fp16"], "runtime openvino measures fp32"),
+        (["--name", "chip", "--store"], "--store, --plot and --json go with --verify TABLE"),
+        (["--name", "chip", "--verify", "t4"], "--verify TABLE checks a table; say one of them"),
+        (["--verify", "t4", "--plot", "."], "it is a folder, expected a PNG's name"),
+        (["--verify", "v100-tensorrt-fp16-b32"], "is for batch 32; networks are measured at batch 1 only"),
         (["--name", "chip", "--workers", "2", "--backend", "spark"], "unknown backend 'spark'"),
         (["--verify", "nothing.csv"], "no table at 'nothing.csv'"),
     ],
@@ -111,6 +154,26 @@ def test_partial_of_another_time_needs_resume(user, capsys):
     assert profiled(user) == 2
     assert "--resume" in capsys.readouterr().err
     assert profiled(user, "--resume") == 0
+
+
+def test_ctrl_c_keeps_what_was_measured(user, capsys, monkeypatch):
+    real, calls = fake_runtime.measure, []
+
+    def measure(groups, **options):
+        calls.append(groups)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(groups, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_runtime, "measure", measure)
+        assert profiled(user) == 130
+    error = capsys.readouterr().err
+    assert "go on with the same command and --resume" in error
+    kept = (user / f"{ID}.partial.csv").read_text().splitlines()
+    assert len(kept) == 1 + sum(len(batch) for groups in calls[:3] for batch in groups)
+    assert profiled(user, "--resume") == 0
+    assert set(kept) <= set((user / f"{ID}.csv").read_text().splitlines())
 
 
 @pytest.mark.parametrize(
@@ -142,6 +205,22 @@ def test_detectors_that_are_checked_are_never_fitted_to():
     assert not set(other) & set(checked)
     assert {name.split()[0] for name in checked} == {"mob", "res"}
     assert len({name.split()[1] for name in checked}) == 3
+
+
+def test_a_space_with_too_few_detectors_is_an_error_not_a_loop(monkeypatch):
+    monkeypatch.setattr(sampling, "TRIES", 50)
+    space = load_space("mob")
+    one = space.model_copy(update={
+        "stem": space.stem.model_copy(update={"out": (16, 16)}),
+        "stages": tuple(stage.model_copy(update={"out": (width, width), "hidden": (2.0, 2.0), "depth": (1, 1),
+                                                 "kernels": (3,)})
+                        for stage, width in zip(space.stages, (16, 32, 64, 64, 128))),
+    })  # fmt: skip
+    sizes = sampling.parse_image_sizes("64,96")
+    with pytest.raises(UserError, match="4 different detectors asked for, only 2 found in mob at these image sizes"):
+        sampling.random_detectors([one], sizes, 4, num_classes=80, seed=[0])
+    with pytest.raises(UserError, match="1 different detectors asked for, only 0 found"):
+        Verification("cpu", [one], sizes, 80, 2, 0, 1).detectors()
 
 
 def test_image_sizes_as_written():

@@ -12,6 +12,8 @@ from search_spaces.errors import UserError
 
 MEMBERS = 256
 """Candidates drawn per space and image size to find the kernels in reach."""
+CLASSES = "1,80"
+"""Any number of classes between lies between measured kernels."""
 
 
 def run(
@@ -19,7 +21,9 @@ def run(
     runtime: Annotated[str, typer.Option(help="What runs the network.")] = "openvino",
     spaces: Annotated[str, typer.Option(help="Spaces (names or files) whose kernels to measure.")] = "mob,res",
     image_sizes: Annotated[str, typer.Option(help="256..640, or sizes with commas between.")] = "256..640",
-    num_classes: Annotated[str, typer.Option(help="Numbers of classes, with commas between.")] = "80",
+    num_classes: Annotated[
+        str, typer.Option(help="Numbers of classes, with commas between; --verify takes the last.")
+    ] = CLASSES,
     precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8, as the runtime has it.")] = "fp32",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     minutes: Annotated[float | None, typer.Option(min=0.05, help="Stop measuring then; the rest is fitted.")] = None,
@@ -51,6 +55,8 @@ def run(
 
     chosen, sizes, classes = parse_spaces(spaces), parse_image_sizes(image_sizes), _counts(num_classes)
     if verify is not None:
+        if name is not None:
+            raise UserError("--name CHIP profiles this machine, --verify TABLE checks a table; say one of them")
         from tinynas.verification import Verification
 
         job = Verification(verify, chosen, sizes, classes[-1], number, seed, fit_number if fit_overhead else 0)
@@ -58,6 +64,8 @@ def run(
         return
     if name is None:
         raise UserError("say --name CHIP to profile this machine, or --verify TABLE to check a table")
+    if fit_overhead or store or plot is not None or json:
+        raise UserError("--fit-overhead, --store, --plot and --json go with --verify TABLE; leave them out, or say it")
     from latency_tables.profiler import ProfileSettings, profile
     from latency_tables.registry import user_folder
     from tinynas.sampling import populations
@@ -73,7 +81,23 @@ def run(
     except KeyboardInterrupt:
         print("what was measured is kept; go on with the same command and --resume", file=sys.stderr)
         raise
-    print(f"wrote {path}; check it with: tinynas profile --verify {path} --fit-overhead --store")
+    _tell(path, ["--spaces", spaces, "--image-sizes", image_sizes, "--num-classes", num_classes])
+
+
+def _tell(path: Path, drawn_from: list[str]) -> None:
+    """What was written, and the command that checks it on the networks it was measured for."""
+    from shlex import join
+
+    from latency_tables import read_table
+
+    table = read_table(path)
+    counts, measured = table.counts(), table.metadata.measured
+    error = (
+        f", expected error of a kernel {measured.expected_error:.1%}" if measured and measured.expected_error else ""
+    )
+    print(f"wrote {path}: {counts['measured']} kernels measured, {counts['fitted']} fitted{error}")
+    check = ["tinynas", "profile", "--verify", str(path), *drawn_from, "--fit-overhead", "--store"]
+    print(f"check it with: {join(check)}")
 
 
 def _counts(text: str) -> list[int]:
@@ -87,45 +111,53 @@ def _counts(text: str) -> list[int]:
 
 
 class _Bar:
-    """Kernels measured, and the error that is expected of a kernel so far."""
+    """Kernels measured, and the error that is expected of a kernel so far; there is none before the first report."""
 
     def __init__(self, minutes: float | None) -> None:
-        self._minutes = minutes
+        self._limit = f" (at most {minutes:g} min)" if minutes else ""
+        self._bar: Any = None
 
     def __enter__(self) -> _Bar:
-        from tqdm import tqdm
-
-        limit = f" (at most {self._minutes:g} min)" if self._minutes else ""
-        self._bar = tqdm(desc=f"profile{limit}", unit="kernel", dynamic_ncols=True)
         return self
 
     def show(self, progress: Any) -> None:
-        if self._bar.total is None:
+        from tqdm import tqdm
+
+        if self._bar is None:
             # what an earlier run measured must not make this one look fast
-            self._bar.total = progress.reachable
-            self._bar.initial = self._bar.n = progress.done
+            self._bar = tqdm(
+                desc=f"profile{self._limit}", unit="kernel", dynamic_ncols=True, total=progress.reachable,
+                initial=progress.done,
+            )  # fmt: skip
         if progress.expected_error is not None:
             self._bar.set_postfix_str(f"expected error {progress.expected_error:.1%}", refresh=False)
         self._bar.update(progress.done - self._bar.n)
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def _verify(job: Any, store: bool, plot: Path | None, json: bool) -> None:
     from tqdm import tqdm
 
+    from search_spaces.files import check_folder
+
+    if plot is not None:
+        check_folder(plot.parent, "choose another --plot")
+        if plot.is_dir():
+            raise UserError(f"{plot}: it is a folder, expected a PNG's name; choose another --plot")
     with tqdm(total=job.measurements, desc="whole detectors", unit="detector", dynamic_ncols=True) as bar:
-        outcome = job.run(bar.update)
+        outcome = job.run(bar.update, to_store=store)
     if store:
         outcome.store()
-    if plot is not None:
-        outcome.plot(plot)
     if json:
         from json import dumps
 
         print(dumps(outcome.as_dict(), indent=1))
-        return
-    for key, value in outcome.error.items():
-        print(f"{key}: {value}")
-    print(f"overhead_ms: {outcome.overhead_ms:.4f}{'; stored in the table' if store else ''}")
+    else:
+        for key, value in outcome.error.items():
+            print(f"{key}: {value}")
+        print(f"overhead_ms: {outcome.overhead_ms:.4f}{'; stored in the table' if store else ''}")
+    if plot is not None:
+        outcome.plot(plot)

@@ -23,7 +23,7 @@ def run(
     max_params: Annotated[Text, typer.Option(help="Parameters in deploy form: 16M.")] = None,
     max_macs: Annotated[Text, typer.Option(help="Multiply-accumulates of the convs: 9G.")] = None,
     max_memory: Annotated[Text, typer.Option(help="Peak activation memory in fp32: 24MB.")] = None,
-    max_effectiveness: Annotated[Text, typer.Option(help="Depth over width, or off. Default: 0.3 with deepmad.")] = None,
+    max_effectiveness: Annotated[Text, typer.Option(help="Depth over width, or off. Deepmad: 0.3, mob off.")] = None,
     backbone_only: Annotated[bool | None, typer.Option(help="Budgets are for the backbone, not the detector.")] = None,
     score: Annotated[Text, typer.Option(help="entropy, deepmad, zen, macs or random; by default the space's.")] = None,
     score_weights: Annotated[Text, typer.Option(help="Weights of the five groups: 0,0,1,1,16.")] = None,
@@ -50,8 +50,8 @@ def run(
         "score": score, "score_weights": score_weights, "evaluations": evaluations, "population": population,
         "seed": seed, "islands": islands,
     }  # fmt: skip
-    from tinynas.request import build_plan, options_from
-    from tinynas.search_session import Session, run_session
+    from tinynas.search.request import build_plan, options_from
+    from tinynas.search.session import Session, run_session
 
     plan = build_plan(options_from(given, preset))
     session = Session(plan, out, workers, backend, solver, certify, measure, resume, overwrite, proof_seconds)
@@ -99,7 +99,7 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
         print(f"{name}score {member['score']:.2f}{_latencies(member)}{_proof(member)}")
     for note in data["notes"]:
         print(f"note: {note}")
-    from tinynas.outputs import output_names
+    from tinynas.results.outputs import output_names
 
     print(f"wrote {', '.join(output_names(result.plan.targets))} in {out}")
     if len(data["targets"]) > 1:

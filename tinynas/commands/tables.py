@@ -46,23 +46,25 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from latency_tables.registry import SHIPPED, user_folder
+
     shown = Table(title="latency tables", header_style="bold")
-    for column in ("id", "default for", "device", "runtime"):
+    shown.add_column("id", no_wrap=True)
+    for column in ("default for", "device", "date"):
         shown.add_column(column, overflow="fold")
-    for column in ("precision", "batch", "threads", "rows"):
-        shown.add_column(column, justify="right")
-    for column in ("figures", "checked error", "path"):
+    shown.add_column("rows", justify="right")
+    for column in ("figures", "checked error"):
         shown.add_column(column, overflow="fold")
     for row in rows:
         figures = ", ".join(f"{100 * share:.0f} % {source}" for source, share in row["sources"].items())
         shown.add_row(
-            row["id"], ", ".join(row["short_names"]), row["device"], f"{row['runtime']} {row['runtime_version']}",
-            row["precision"], str(row["batch"]), str(row["threads"] or ""), f"{row['rows']:,}", figures,
-            _error(row["error"]), row["path"],
+            row["id"], ", ".join(row["short_names"]), row["device"], row["date"], f"{row['rows']:,}", figures,
+            _error(row["error"]),
         )  # fmt: skip
     # a narrow terminal folds cells; a pipe has no width at all
-    console = Console(width=None if Console().width >= 150 else 150)
+    console = Console(width=None if Console().width >= 120 else 120)
     console.print(shown)
+    print(f"yours: {user_folder()}\nshipped: {SHIPPED}\n--json tells more of each")
 
 
 def _error(error: dict[str, Any]) -> str:
@@ -71,4 +73,9 @@ def _error(error: dict[str, Any]) -> str:
         text = f"median {error['median']} %"
         text += f", {error['within_10_percent']} % within 10 %" if "within_10_percent" in error else ""
         return text + (f" ({error['detectors']} detectors)" if "detectors" in error else "")
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in error.items() if isinstance(value, float))
+    if "table_median" in error:
+        return f"median {error['table_median']} %, 90 % within {error['table_percentile_90']} % (single kernels)"
+    if "mean_leave_one_structure_out" in error:
+        mean, worst = error["mean_leave_one_structure_out"], error["worst_leave_one_structure_out"]
+        return f"mean {mean} %, worst {worst} % ({error['structures']} detectors, each left out once)"
+    return "never checked"

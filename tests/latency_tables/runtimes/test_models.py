@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from latency_tables.kernels import Kernel, fuse, fusion_rules
-from latency_tables.runtimes._models import batches, write_batch, write_network
+from latency_tables.runtimes._models import batches, detect_maps, write_batch, write_network
 from latency_tables.runtimes._onnx_models import OnnxWriter
 from latency_tables.runtimes._openvino_models import OpenVINOWriter
 from latency_tables.runtimes._torch_models import TorchWriter, kernel_module
@@ -108,3 +108,19 @@ def test_onnxruntime_fuses_as_its_rules_say(name: str, tmp_path: Path) -> None:
     assert nodes["Concat"] == kinds["concat"] + kinds["reordered_concat"]
     assert nodes["ReorderInput"] == kinds["reordered_concat"]
     assert nodes["Upsample"] == kinds["upsample"]
+
+
+@pytest.mark.parametrize(("height", "width"), [(640, 640), (384, 640), (32, 32), (224, 1280)])
+def test_decoding_is_measured_with_as_many_priors_as_the_image_has(height: int, width: int) -> None:
+    torch = pytest.importorskip("torch")
+    graph = emit_detector(resolve_structure("Ns").with_image_size(height, width))
+    (kernel,) = (site.kernel for site in fuse(graph, fusion_rules("torch")) if site.kernel.kind == "detect")
+    maps = detect_maps(kernel.height)
+    assert sum(rows * columns for rows, columns in maps) == kernel.height
+    assert maps[0] == (4 * maps[2][0], 4 * maps[2][1])
+    if height == width:
+        assert maps[2] == (height // 32, width // 32)
+    module = kernel_module(kernel)
+    (found,) = module(*(torch.rand(shape) for shape in module.input_shapes))
+    assert tuple(found.shape) == (1, kernel.height, 4 + kernel.out_channels)
+    pytest.importorskip("onnx").checker.check_model(write_batch([kernel], OnnxWriter()), full_check=True)

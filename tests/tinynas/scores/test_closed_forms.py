@@ -13,7 +13,7 @@ from search_spaces import costs
 from search_spaces.emit import emit_backbone
 from search_spaces.space import load_space, shipped_spaces
 from search_spaces.text import resolve_structure, shipped_names
-from tinynas.population import Encoding
+from tinynas.genes.population import Encoding
 from tinynas.scores import deepmad, entropy, macs, random
 
 

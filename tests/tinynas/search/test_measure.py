@@ -1,0 +1,138 @@
+"""The closed loop with a runtime that is so much slower than the table says."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latency_tables import find_table, predict
+from search_spaces.text import resolve_structure
+from tinynas.cli import main
+from tinynas.search import measure
+from tinynas.search.measure import fit
+
+OPTIONS = ["--image-size", "320", "--evaluations", "20000", "--population", "64"]
+
+
+def search(out, *options):
+    return main(["search", "--device", "cpu", "--out", str(out), *OPTIONS, *options])
+
+
+class Runtime(SimpleNamespace):
+    """Measures what the table says times `factor` plus `offset_ms`; counts the networks."""
+
+    def network_ms(self, graphs, *, threads, precision):
+        assert threads == 1
+        assert precision == "fp32"
+        self.networks += len(graphs)
+        table = find_table("cpu")
+        return [predict(graph, table).total_ms * self.factor + self.offset_ms for graph in graphs]
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    fake = Runtime(factor=1.25, offset_ms=0.0, networks=0, DEVICE_KIND="cpu", version=lambda: "1")
+    monkeypatch.setattr(measure, "_plugin", lambda table: fake)
+    monkeypatch.setattr(measure, "host_processor", lambda: find_table("cpu").metadata.processor)
+    return fake
+
+
+def figures(out):
+    data = json.loads((out / "search.json").read_text())
+    return data["targets"][0]["measured"][find_table("cpu").id]
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_a_slow_runtime_gets_a_smaller_network(tmp_path, runtime, capsys):
+    assert search(tmp_path, "--budget", "14ms", "--measure", "3") == 0
+    row = figures(tmp_path)
+    assert row["rounds"] == 2
+    assert row["candidates"] == 3
+    assert row["corrected_ms"] == pytest.approx(row["measured_ms"], rel=1e-6)
+    assert row["measured_ms"] <= 14.0
+    assert row["measured_ms"] == pytest.approx(1.25 * row["predicted_ms"])
+    found = resolve_structure(tmp_path / "structure.txt").search
+    assert found["measured_ms"] == pytest.approx(row["measured_ms"], abs=1e-4)
+    assert found["predicted_ms"] == pytest.approx(row["predicted_ms"], abs=1e-4)
+    assert "measured" in capsys.readouterr().out
+    assert runtime.networks == 6
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_a_table_that_is_right_needs_one_round(tmp_path, runtime):
+    runtime.factor = 1.01
+    assert search(tmp_path, "--budget", "14ms", "--measure", "2") == 0
+    assert figures(tmp_path)["rounds"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_a_runtime_that_never_agrees_ends_after_three_rounds(tmp_path, runtime, monkeypatch):
+    real = runtime.network_ms
+
+    def drifting(graphs, **keywords):
+        runtime.factor *= 1.2
+        return real(graphs, **keywords)
+
+    runtime.network_ms = drifting
+    assert search(tmp_path, "--budget", "20ms", "--measure", "2") == 0
+    assert figures(tmp_path)["rounds"] == 3
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_cut_short_while_measuring_and_resumed(tmp_path, runtime):
+    assert search(tmp_path / "whole", "--budget", "14ms", "--measure", "2") == 0
+    real, calls = runtime.network_ms, []
+
+    def failing(graphs, **keywords):
+        calls.append(len(graphs))
+        if len(calls) == 2:
+            raise RuntimeError("the power went off")
+        return real(graphs, **keywords)
+
+    runtime.network_ms = failing
+    with pytest.raises(RuntimeError):
+        search(tmp_path / "cut", "--budget", "14ms", "--measure", "2")
+    runtime.network_ms, runtime.networks = real, 0
+    assert search(tmp_path / "cut", "--budget", "14ms", "--measure", "2", "--resume") == 0
+    assert runtime.networks == 2  # the first round's figures were kept
+    texts = [(tmp_path / name / "structure.txt").read_bytes() for name in ("whole", "cut")]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_another_processor_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(measure, "host_processor", lambda: "another")
+    assert search(tmp_path / "out", "--budget", "14ms", "--measure", "2") == 2
+    assert "this host has another; profile this host" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--budget", "4ms", "--device", "t4"], "cannot run here"),
+        (["--budget", "4ms", "--device", "t4", "--backbone-only"], "leave --backbone-only out"),
+        (["--budget", "4ms", "--device", "t4", "--solver", "exact"], "leave --solver exact out"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(tmp_path, monkeypatch, capsys, options, words):
+    def refuse(package, name):
+        raise ImportError(f"no {name}")
+
+    monkeypatch.setattr(measure, "load_plugin", refuse)
+    assert main(["search", "--out", str(tmp_path / "out"), "--measure", "2", *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@given(st.floats(0.5, 2.0), st.floats(-0.5, 3.0))
+def test_a_line_through_a_family_is_found(factor, offset):
+    pairs = [(ms, factor * ms + offset) for ms in (4.0, 5.0, 8.0, 16.0)]
+    correction = fit(pairs)
+    assert [correction.of(ms) for ms, _ in pairs] == pytest.approx([measured for _, measured in pairs])
+
+
+def test_alike_networks_give_a_factor_that_one_outlier_does_not_move():
+    assert fit([(10.0, 12.0), (10.1, 12.12), (10.0, 30.0)]).of(10.0) == pytest.approx(12.0)

@@ -1,0 +1,223 @@
+"""The best network of a space under additive budgets, with proof, and certificates for networks found otherwise.
+
+Score and costs are sums over stages, so the search is a longest path under knapsack constraints. Prices on the budgets
+(Lagrange multipliers) bound what any completion of a partial network can score; label setting with these bounds leaves a
+few thousand partial networks. The optimum is proven when none is left that could score more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from latency_tables import Table
+from search_spaces.errors import UserError
+from tinynas.budgets import Budget
+from tinynas.exact.bounds import Relaxed, descend, relax
+from tinynas.exact.labels import sweep
+from tinynas.exact.lattice import Lattice, attainable, build_lattice
+from tinynas.genes.population import Encoding, Genes
+from tinynas.pricing import columns
+from tinynas.pricing.additive_costs import AdditiveCosts
+
+PROVEN = 1e-9
+"""Relative gap below which an optimum counts as proven."""
+FIRST_SLACK = 1e-3
+WIDTHS = (300, 3_000, 30_000, 300_000, 2_000_000)
+FACTORS = (0.7, 0.85, 0.95, 1.05, 1.15, 1.4)
+ADDITIVE = ("latency_ms", "params", "conv_macs", "layers")
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """`genes` (GENES, 1) with its `score` and `costs` by budget key; no network within budget scores above
+    `upper_bound`. `gap` = upper_bound / score - 1: at most 1e-9 when the optimum is proven."""
+
+    genes: Genes
+    score: float
+    costs: dict[str, float]
+    upper_bound: float
+    gap: float
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        return self.gap <= PROVEN
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """No network within budget scores above `bound`, `gap_percent` above the certified score. `exact`: the bound is the
+    optimum itself. `dropped`: keys of budgets that the bound leaves out (it then holds all the more)."""
+
+    bound: float
+    gap_percent: float
+    exact: bool
+    dropped: list[str]
+    seconds: float
+
+
+def solve(
+    encoding: Encoding, budgets: Sequence[Budget], tables: Mapping[str, Table], *,
+    score: str | None = None, backbone_only: bool = False, start: Genes | None = None, seconds: float = 60.0,
+) -> Solution:  # fmt: skip
+    """The best network under budgets that are sums over stages. `tables`: by id; a latency budget without a device means
+    the only one. `start`: candidates (GENES, P) to begin with. After `seconds` the best so far, with its upper bound.
+
+    Raises UserError when a budget or the score is not a sum over stages, and when no network meets all budgets.
+    """
+    entangled = [budget.key for budget in budgets if budget.quantity not in ADDITIVE]
+    if entangled:
+        raise UserError(
+            f"--solver exact: {', '.join(entangled)} is not a sum over stages, so the exact solver does not apply; "
+            "use --solver evolution, or drop this limit"
+        )
+    begin = time.monotonic()
+    costs = _costs(encoding, budgets, tables, score, backbone_only)
+    return _Solver(costs, budgets, begin + seconds).run(start, begin)
+
+
+def certify(
+    encoding: Encoding, budgets: Sequence[Budget], tables: Mapping[str, Table], found: float, *,
+    score: str | None = None, backbone_only: bool = False, start: Genes | None = None, seconds: float = 60.0,
+) -> Certificate:  # fmt: skip
+    """How far the score `found` can be from the optimum. Budgets that are not sums over stages are dropped: a bound
+    without them holds with them. Raises UserError for a score that is not a sum over stages."""
+    kept = [budget for budget in budgets if budget.quantity in ADDITIVE]
+    dropped = [budget.key for budget in budgets if budget.quantity not in ADDITIVE]
+    solution = solve(
+        encoding, kept, tables, score=score, backbone_only=backbone_only, start=start, seconds=seconds
+    )  # fmt: skip
+    bound = solution.upper_bound
+    return Certificate(
+        bound, max(bound / found - 1.0, 0.0) * 100.0, solution.exact and not dropped, dropped, solution.seconds
+    )
+
+
+def _costs(
+    encoding: Encoding, budgets: Sequence[Budget], tables: Mapping[str, Table], score: str | None, backbone_only: bool
+) -> AdditiveCosts:
+    kind = score or encoding.space.score.kind
+    if not columns.is_additive(kind):
+        raise UserError(
+            f"--solver exact: score {kind!r} is not a sum over stages, so neither the exact solver nor a certificate "
+            "applies; use --solver evolution, or --score entropy"
+        )
+    limited = [columns.budgeted(budget, tables) for budget in budgets]
+    return AdditiveCosts(encoding, [columns.score(encoding, kind), *limited], backbone_only=backbone_only)
+
+
+def least(encoding: Encoding, budget: Budget, tables: Mapping[str, Table], *, backbone_only: bool = False) -> float:
+    """The least that any network of the space costs of what an additive budget limits, in its unit: a shortest path. On a
+    table that can be below what the narrowest network costs."""
+    column = columns.budgeted(budget, tables)
+    negated = replace(
+        column, terms=lambda graph: [(path, -value) for path, value in column.terms(graph)], fixed=-column.fixed
+    )
+    lattice = build_lattice(AdditiveCosts(encoding, [negated], backbone_only=backbone_only), [])
+    return -relax(lattice, np.zeros(0)).bound
+
+
+class _Solver:
+    def __init__(self, costs: AdditiveCosts, budgets: Sequence[Budget], deadline: float) -> None:
+        self.costs, self.budgets, self.deadline = costs, tuple(budgets), deadline
+        limits = [budget.limit for budget in budgets]
+        self.lattice: Lattice = build_lattice(costs, limits)
+        # relaxations would make use of 26 layers where networks have 25 or 27
+        whole = [
+            attainable(self.lattice, place, limit) if budget.quantity == "layers" else limit
+            for place, (budget, limit) in enumerate(zip(budgets, limits, strict=True))
+        ]
+        if whole != limits:
+            self.lattice = build_lattice(costs, whole)
+        self.limits = np.array(whole)
+        self.best = -np.inf
+        self.genes: Genes | None = None
+        self.bound = np.inf
+        self.searched_all = False
+
+    def run(self, start: Genes | None, begin: float) -> Solution:
+        smallest = self.costs.encoding.corner(largest=False)
+        first = smallest if start is None else np.concatenate([smallest, start], axis=1)
+        for index in range(first.shape[1]):
+            self._offer(first[:, index : index + 1])
+        self._close_in(self._relaxations())
+        return self._solution(time.monotonic() - begin)
+
+    def _close_in(self, at: Sequence[Relaxed]) -> None:
+        """Sweep for networks that score almost as much as the bound, then for lesser ones, until the best is found.
+
+        A sweep that kept all its labels and found nothing lowers the bound to what it looked for; one that did not keep
+        them all is done again with more room.
+        """
+        slack, room = FIRST_SLACK * abs(self.bound), 0
+        while not self._proven() and time.monotonic() < self.deadline and room < len(WIDTHS):
+            above = max(self._threshold(), self.bound - slack if slack < 1e3 * abs(self.bound) else -np.inf)
+            found = sweep(self.lattice, at, above, WIDTHS[room], self.deadline)
+            for _, genes in found.found:
+                if self._offer(genes):
+                    break
+            if not found.finished:
+                return
+            self.bound = min(self.bound, max(self.best, above, found.dropped))
+            if found.dropped > -np.inf:
+                room += 1
+            elif above == -np.inf:
+                self.searched_all = True
+                return
+            else:
+                slack *= 10
+
+    def _offer(self, genes: Genes) -> bool:
+        """Take a network as the incumbent if it is within budget and better; true when it is within budget."""
+        total = self.costs.total(genes)[0]
+        if not (total[1:] <= self.limits).all():
+            return False
+        if total[0] > self.best:
+            self.best, self.genes = float(total[0]), genes
+        return True
+
+    def _threshold(self) -> float:
+        """What a network must score to be of interest."""
+        return self.best + 0.1 * PROVEN * abs(self.best) if np.isfinite(self.best) else -np.inf
+
+    def _proven(self) -> bool:
+        return self.bound <= self.best + PROVEN * abs(self.best)
+
+    def _relaxations(self) -> list[Relaxed]:
+        """Relaxations to bound labels with: the tightest, then others at prices around it, as the parts of a network
+        have prices of their own."""
+        tightest: Relaxed | None = None
+        for relaxed, totals, genes in descend(self.lattice):
+            if tightest is None or relaxed.bound < tightest.bound:
+                tightest = relaxed
+            if (totals[1:] <= 1.0).all() and totals[0] > self.best:
+                self._offer(genes)
+            if time.monotonic() > self.deadline:
+                break
+        assert tightest is not None
+        self.bound = min(self.bound, tightest.bound)
+        others = []
+        for place in np.flatnonzero(tightest.prices > 0).tolist():
+            for factor in FACTORS:
+                prices = tightest.prices.copy()
+                prices[place] *= factor
+                others.append(relax(self.lattice, prices))
+        return [tightest, *others]
+
+    def _solution(self, seconds: float) -> Solution:
+        if self.genes is None:
+            listed, name = ", ".join(str(budget) for budget in self.budgets), self.costs.encoding.space.name
+            if self.searched_all:
+                raise UserError(f"no network of space {name} meets all of: {listed}; raise a limit")
+            raise UserError(
+                f"no network of space {name} was found within: {listed}; give it more time or raise a limit"
+            )
+        totals = self.costs.total(self.genes)[0]
+        bound = max(self.bound, self.best)
+        gap = (bound - self.best) / abs(self.best) if self.best else bound
+        costs = {budget.key: float(value) for budget, value in zip(self.budgets, totals[1:], strict=True)}
+        return Solution(self.genes, self.best, costs, float(bound), float(gap), seconds)

@@ -1,7 +1,0 @@
-"""A search as one self-contained HTML page that opens offline: `write_report`."""
-
-from __future__ import annotations
-
-from tinynas.report.page import render_report, write_report
-
-__all__ = ["render_report", "write_report"]

@@ -1,0 +1,1 @@
+"""What a search leaves behind: search.json, front and family, pictures, the report page."""

@@ -1,0 +1,122 @@
+"""The content of search.json: what was asked, what was found, and how, for people's scripts and for the report page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tinynas
+from latency_tables import Prediction
+from search_spaces.plugins import load_plugin
+from tinynas.budgets import Budget
+from tinynas.results.families import next_commands, structure_files
+from tinynas.results.pictures import scope_of
+
+UNUSED = 0.97
+"""Share of a latency budget below which a person is told that the rest goes unused."""
+
+if TYPE_CHECKING:
+    from tinynas.search.run import Member, SearchPlan, SearchResult
+
+
+def settings_data(plan: SearchPlan) -> dict[str, Any]:
+    """All that decides a search's result, as plain values; a resume is held against it."""
+    limits = {target.name: {b.key: b.limit for b in target.budgets} for target in plan.targets}
+    return {
+        "tool": f"tinynas {tinynas.__version__}",
+        "space": plan.space.model_dump(mode="json"),
+        "budgets": limits if len(limits) > 1 else next(iter(limits.values())),
+        "tables": {name: table.hash for name, table in plan.tables.items()},
+        "image_size": list(plan.image_size),
+        "num_classes": plan.num_classes,
+        "backbone_only": plan.backbone_only,
+        "convs_only": plan.convs_only,
+        **asdict(plan.settings),
+    }
+
+
+def search_data(result: SearchResult, folder: Path) -> dict[str, Any]:
+    """The whole of search.json. `folder`: where the structure files lie, for the commands to go on with."""
+    files = structure_files(result.members)
+    rate = result.evaluated_now / result.seconds if result.seconds > 0 else 0.0
+    return {
+        "tool": f"tinynas {tinynas.__version__}",
+        "settings": settings_data(result.plan),
+        "targets": [member_data(result.plan, m, file) for m, file in zip(result.members, files, strict=True)],
+        "front": {"columns": list(result.front.columns), "rows": [list(row) for row in result.front.rows]},
+        "evaluations": result.evaluated,
+        "interrupted": result.interrupted,
+        "seconds": round(result.seconds, 3),
+        "candidates_per_second": round(rate),
+        "notes": [*result.plan.notes, *(note for member in result.members for note in notes(result.plan, member))],
+        "commands": next_commands(result.members, folder, list(result.plan.tables)),
+    }
+
+
+def notes(plan: SearchPlan, member: Member) -> list[str]:
+    """What a person should know about a network that does not use its latency budget up."""
+    found = []
+    latencies = [budget for budget in member.target.budgets if budget.quantity == "latency_ms"]
+    if latencies and all(member.costs[budget.key] < UNUSED * budget.limit for budget in latencies):
+        budget = min(latencies, key=lambda b: b.limit / member.costs[b.key])
+        layers = next((b.limit for b in member.target.budgets if b.quantity == "layers"), None)
+        raise_layers = f"raise --max-layers ({layers:g}), or " if layers and member.costs["layers"] >= layers else ""
+        found.append(
+            f"the best that space {plan.space.name} has for {member.target.name} takes {member.costs[budget.key]:.2f} ms "
+            f"only; {raise_layers}take a larger --image-size or another --space"
+        )
+    return found
+
+
+def member_data(plan: SearchPlan, member: Member, file: str) -> dict[str, Any]:
+    """One target's network."""
+    return {
+        "name": member.target.name,
+        "budgets": [budget_data(budget) for budget in member.target.budgets],
+        "structure_file": file,
+        "score": member.score,
+        "costs": member.costs,
+        "latency": {name: latency_data(prediction) for name, prediction in member.predictions.items()},
+        "entropy_by_scope": entropy_by_scope(plan, member),
+        "history": member.history,
+        "certified": member.certified,
+        "measured": member.measured,
+    }
+
+
+def budget_data(budget: Budget) -> dict[str, Any]:
+    """A budget as plain values."""
+    return {"quantity": budget.quantity, "limit": budget.limit, "device": budget.device, "key": budget.key}
+
+
+def latency_data(prediction: Prediction) -> dict[str, Any]:
+    """A predicted latency in ms: total, by part, by drawn scope, and where the figures come from."""
+    return {
+        "total": prediction.total_ms,
+        "parts": prediction.parts,
+        "overhead": prediction.overhead_ms,
+        "shares": prediction.shares,
+        "by_scope": latency_by_scope(prediction),
+    }
+
+
+def latency_by_scope(prediction: Prediction) -> dict[str, float]:
+    """Milliseconds per drawn scope (`stem`, `stage1`, ... `head`), and the fixed `overhead`."""
+    scopes: dict[str, float] = {}
+    for item in prediction.sites:
+        scope = scope_of(item.site.path)
+        scopes[scope] = scopes.get(scope, 0.0) + item.latency_ms
+    return {**scopes, "overhead": prediction.overhead_ms}
+
+
+def entropy_by_scope(plan: SearchPlan, member: Member) -> dict[str, float]:
+    """What each drawn scope adds to the score; empty for a score that is not a sum."""
+    plugin = load_plugin("tinynas.scores", plan.space.score.kind)
+    if not hasattr(plugin, "gains"):
+        return {}
+    scopes: dict[str, float] = {}
+    for path, gain in plugin.gains(plan.graph(member.structure), plan.space.score.weights):
+        scope = scope_of(path)
+        scopes[scope] = scopes.get(scope, 0.0) + float(gain)
+    return scopes

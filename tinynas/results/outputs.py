@@ -1,0 +1,93 @@
+"""What a search leaves in its folder: structures, search.json, the front, pictures, the report page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces import costs
+from search_spaces.files import write_text
+from search_spaces.text import format_structure
+from tinynas.budgets import NAMES, Target, main_budget
+from tinynas.results.data import latency_by_scope, search_data
+from tinynas.results.families import family_data, format_front, structure_files
+from tinynas.results.pictures import SearchPicture, draw_front, draw_network, draw_search, scope_of
+from tinynas.results.report import write_report
+from tinynas.search.run import Member, SearchPlan, SearchResult
+
+FIXED = ["search.json", "front.csv", "search.png", "report.html"]
+
+
+def output_names(targets: Sequence[Target]) -> list[str]:
+    """Names of all files that a search with these targets writes."""
+    if len(targets) == 1:
+        return ["structure.txt", *FIXED, "network.png"]
+    each = [target.name for target in targets]
+    structures, networks = [f"structure-{name}.txt" for name in each], [f"network-{name}.png" for name in each]
+    return [*structures, *FIXED, "front.png", "family.yaml", *networks]
+
+
+def write_result(result: SearchResult, folder: Path) -> dict[str, Any]:
+    """Write everything; the content of search.json."""
+    data = search_data(result, folder)
+    for member, name in zip(result.members, structure_files(result.members), strict=True):
+        write_text(folder / name, format_structure(member.structure))
+    write_text(folder / "search.json", json.dumps(data, indent=1) + "\n")
+    write_text(folder / "front.csv", format_front(result.front))
+    picture = _picture(result)
+    draw_search(picture, folder / "search.png")
+    if len(result.members) > 1:
+        draw_front(picture, folder / "front.png")
+        write_text(folder / "family.yaml", yaml.safe_dump(family_data(result.members), sort_keys=False, width=120))
+    for member in result.members:
+        suffix = f"-{member.target.name}" if len(result.members) > 1 else ""
+        _draw_member(result.plan, member, folder / f"network{suffix}.png")
+    write_report(data, folder)
+    return data
+
+
+def _picture(result: SearchResult) -> SearchPicture:
+    shown = {member.target.name: main_budget(member.target) for member in result.members}
+    budget = next(iter(shown.values()))
+    label, scale, unit = NAMES[budget.quantity]
+    on = f" on {budget.device}" if budget.device else ""
+    front = result.front
+    return SearchPicture(
+        {
+            m.target.name: [
+                (row["evaluations"], row["best_score"]) for row in m.history if row["best_score"] is not None
+            ]
+            for m in result.members
+        },
+        [cost / scale for cost in front.column(budget.key)],
+        front.column("score"),
+        {m.target.name: (m.costs[budget.key] / scale, m.score) for m in result.members},
+        {name: own.limit / scale for name, own in shown.items()},
+        f"{label} [{unit}]{on}" if unit else label + on,
+    )
+
+
+def _draw_member(plan: SearchPlan, member: Member, path: Path) -> None:
+    """The whole detector, with what it costs: its first device's latency, else the convs' MACs."""
+    graph = plan.graph(member.structure)
+    title = f"{plan.space.name}, {' x '.join(map(str, plan.image_size))}, score {member.score:.1f}"
+    for name, prediction in list(member.predictions.items())[:1]:
+        title += f", {prediction.total_ms:.2f} ms predicted on {name}"
+        draw_network(member.structure, _whole(member), latency_by_scope(prediction), title, path)
+        return
+    macs: dict[str, float] = {}
+    for op in graph:
+        if op.kind == "conv":
+            scope = scope_of(op.path)
+            macs[scope] = macs.get(scope, 0.0) + float(costs.op_macs(graph, op)) / 1e9
+    draw_network(member.structure, _whole(member), macs, title, path, "conv GMACs")
+
+
+def _whole(member: Member) -> Any:
+    from search_spaces.emit import emit_detector
+
+    return emit_detector(member.structure)

@@ -1,0 +1,163 @@
+"""The closed loop: time the best candidates on this machine, correct the table by them, search again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import numpy as np
+
+from latency_tables import Table, predict
+from latency_tables.registry import host_processor
+from search_spaces.emit import emit_detector
+from search_spaces.errors import UserError
+from search_spaces.files import write_text
+from search_spaces.plugins import load_plugin
+from tinynas.evolution.engine import Engine
+from tinynas.pricing.table_views import corrected
+from tinynas.search.run import SearchPlan, SearchResult, provenance, run_search
+from tinynas.search.run_folder import RunFolder
+
+ROUNDS = 3
+TOLERANCE = 0.02
+"""Relative difference of corrected and measured latency at which the loop ends."""
+WIDE = 1.25
+"""Largest over smallest prediction from which on an offset can be told from a factor."""
+Timings = dict[str, list[list[tuple[float, float]]]]
+"""By table id and target: (latency by the table, measured latency) in ms of every candidate timed, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Measured = `factor` x table + `offset_ms`, near the networks that were measured."""
+
+    factor: float = 1.0
+    offset_ms: float = 0.0
+
+    def of(self, latency_ms: float) -> float:
+        return self.factor * latency_ms + self.offset_ms
+
+
+def fit(pairs: list[tuple[float, float]]) -> Correction:
+    """The correction for (table, measured) pairs: a line where the figures are wide enough apart (a family), else the
+    median ratio."""
+    table, measured = np.array(pairs, np.float64).T
+    if len(pairs) >= 4 and table.max() / table.min() >= WIDE:
+        # relative errors count, as latencies of a family differ manyfold
+        design = np.column_stack([table, np.ones_like(table)]) / measured[:, None]
+        factor, offset = np.linalg.lstsq(design, np.ones_like(table), rcond=None)[0]
+        if factor > 0:
+            return Correction(float(factor), float(offset))
+    return Correction(float(np.median(measured / table)))
+
+
+def check_measurable(plan: SearchPlan) -> dict[str, ModuleType]:
+    """The runtime plug-in of every table; raises UserError unless all of them can be timed on this machine."""
+    if not plan.tables:
+        raise UserError("--measure needs a latency budget: say --budget 12ms --device cpu")
+    if plan.backbone_only:
+        raise UserError("--measure times whole detectors; leave --backbone-only out")
+    found = {}
+    for name, table in plan.tables.items():
+        metadata = table.metadata
+        if metadata.kind == "cpu" and metadata.processor and metadata.processor != host_processor():
+            raise UserError(
+                f"--measure: table {name} is for {metadata.processor}, this host has {host_processor()}; profile this host "
+                "(tinynas profile) and search with its table"
+            )
+        found[name] = _plugin(table)
+    return found
+
+
+def _plugin(table: Table) -> ModuleType:
+    runtime = table.metadata.runtime
+    try:
+        plugin = load_plugin("latency_tables.runtimes", runtime)
+        plugin.version()
+    except (ImportError, UserError) as error:
+        raise UserError(f"--measure: the runtime of table {table.id} cannot run here ({error})") from None
+    kind = plugin.DEVICE_KIND
+    if table.metadata.kind != kind:
+        raise UserError(f"--measure: table {table.id} is for a {table.metadata.kind}, {runtime} runs on a {kind} here")
+    return plugin
+
+
+def measured_search(plan: SearchPlan, count: int, engine: Engine, run: RunFolder, *, resume: bool) -> SearchResult:
+    """Search, time the best `count` candidates of each target, correct the tables, search again; at most ROUNDS times,
+    until corrected and measured latency of every member agree. What was measured is kept for a resume."""
+    plugins = check_measurable(plan)
+    earlier = _load_rounds(run) if resume else []
+    rounds: list[Timings] = []
+    corrections: dict[str, Correction] = {}
+    while True:
+        number = len(rounds)
+        tables = {name: _seen(table, corrections.get(name)) for name, table in plan.tables.items()}
+        result = run_search(replace(plan, tables=tables), engine, run, resume=resume, part=number)
+        if result.interrupted:
+            return result
+        rounds.append(earlier[number] if number < len(earlier) else _time(plan, result, count, plugins))
+        write_text(run.unfinished / "measured.json", json.dumps(rounds) + "\n")
+        _account(plan, result, rounds, corrections)
+        if len(rounds) == ROUNDS or _agree(result):
+            return result
+        corrections = {name: fit([p for pairs in targets for p in pairs]) for name, targets in rounds[-1].items()}
+
+
+def _seen(table: Table, correction: Correction | None) -> Table:
+    return table if correction is None else corrected(table, correction.factor, correction.offset_ms)
+
+
+def _agree(result: SearchResult) -> bool:
+    rows = [row for member in result.members for row in (member.measured or {}).values()]
+    return all(abs(row["corrected_ms"] / row["measured_ms"] - 1) <= TOLERANCE for row in rows)
+
+
+def _time(plan: SearchPlan, result: SearchResult, count: int, plugins: Mapping[str, ModuleType]) -> Timings:
+    """Time the best candidates of all targets together, so that a disturbed machine disturbs all alike."""
+    if result.state is None:
+        raise ValueError("candidates to measure come from an evolution")
+    encoding = plan.encoding()
+    graphs, counts = [], []
+    for number in range(len(plan.targets)):
+        pool = result.state.pool(number)
+        counts.append(min(count, int((pool.excess <= 0).sum())))
+        graphs += [emit_detector(encoding.single(pool.genes, place)) for place in range(counts[-1])]
+    timings: Timings = {}
+    for name, table in plan.tables.items():
+        metadata = table.metadata
+        measured = plugins[name].network_ms(graphs, threads=metadata.threads or 1, precision=metadata.precision)
+        pairs = [(predict(graph, table).total_ms, float(ms)) for graph, ms in zip(graphs, measured, strict=True)]
+        ends = np.cumsum(counts).tolist()
+        timings[name] = [pairs[end - size : end] for size, end in zip(counts, ends, strict=True)]
+    return timings
+
+
+def _account(
+    plan: SearchPlan, result: SearchResult, rounds: list[Timings], corrections: Mapping[str, Correction]
+) -> None:
+    """Note on every member what the table says, what the search went by, and what was measured."""
+    for number, member in enumerate(result.members):
+        member.measured = {}
+        for name, targets in rounds[-1].items():
+            own, measured = targets[number][0]
+            member.measured[name] = {
+                "predicted_ms": own,
+                "corrected_ms": corrections[name].of(own) if corrections else own,
+                "measured_ms": measured,
+                "rounds": len(rounds),
+                "candidates": sum(map(len, targets)),
+            }
+        member.structure = replace(member.structure, search=provenance(plan, member, result.evaluated))
+
+
+def _load_rounds(run: RunFolder) -> list[Timings]:
+    path = run.unfinished / "measured.json"
+    if not path.is_file():
+        return []
+    data: list[dict[str, list[list[list[float]]]]] = json.loads(path.read_text())
+    return [
+        {name: [[(pair[0], pair[1]) for pair in pairs] for pairs in targets] for name, targets in timings.items()}
+        for timings in data
+    ]

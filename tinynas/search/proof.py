@@ -1,0 +1,80 @@
+"""The exact solver's part in a search: the proven best per target, or a bound on how far a result can be from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from typing import TypeVar
+
+import numpy as np
+
+from search_spaces.errors import UserError
+from tinynas.budgets import main_budget
+from tinynas.exact.solver import certify as certificate
+from tinynas.exact.solver import solve
+from tinynas.results.families import FrontTable, front_table
+from tinynas.search.run import Member, SearchPlan, SearchResult, make_member, provenance
+
+Item = TypeVar("Item")
+
+
+def check_additive(plan: SearchPlan, *, exactly: bool) -> None:
+    """Raises UserError when the exact solver (`exactly`) or a certificate does not apply to what the plan asks for."""
+    from tinynas.pricing.columns import is_additive
+
+    kind = plan.space.score.kind
+    what = "--solver exact" if exactly else "--certify"
+    if not is_additive(kind):
+        raise UserError(
+            f"{what}: score {kind!r} is not a sum over stages, so that nothing can be proven; leave {what} out"
+        )
+
+
+def solve_exactly(plan: SearchPlan, seconds: float) -> SearchResult:
+    """The best network of every target, with its proof; after `seconds` each, the best so far and its bound.
+
+    Raises UserError where a budget or the score is no sum over stages.
+    """
+    begin = time.monotonic()
+    members = []
+    for target in _shown(plan.targets):
+        solution = solve(
+            plan.encoding(), target.budgets, plan.tables, backbone_only=plan.backbone_only, seconds=seconds
+        )
+        member = make_member(plan, target, solution.genes, solution.score)
+        member.certified = {
+            "bound": solution.upper_bound, "gap_percent": 100 * solution.gap, "exact": solution.exact, "dropped": [],
+            "seconds": round(solution.seconds, 3),
+        }  # fmt: skip
+        member.structure = replace(member.structure, search=provenance(plan, member, 0, solver="exact"))
+        members.append(member)
+    return SearchResult(plan, members, _members_front(plan, members), 0, seconds=time.monotonic() - begin)
+
+
+def certify(result: SearchResult, seconds: float) -> None:
+    """Note on every member how far from the best it can be. Each member starts the proof of the others."""
+    plan = result.plan
+    start = np.concatenate([member.genes for member in result.members], axis=1)
+    for member in _shown(result.members):
+        found = certificate(
+            plan.encoding(), member.target.budgets, plan.tables, member.score, backbone_only=plan.backbone_only,
+            start=start, seconds=seconds,
+        )  # fmt: skip
+        member.certified = asdict(found) | {"seconds": round(found.seconds, 3)}
+
+
+def _shown(items: Iterable[Item]) -> Iterable[Item]:
+    """The items, with a bar once they take a while."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc="prove", unit="network", delay=2.0, dynamic_ncols=True)
+
+
+def _members_front(plan: SearchPlan, members: list[Member]) -> FrontTable:
+    """The front as far as it is known: the members themselves, where a larger budget brought a better score."""
+    better = [m for i, m in enumerate(members) if all(m.score > other.score for other in members[:i])]
+    key = main_budget(members[0].target).key
+    genes = np.concatenate([member.genes for member in better], axis=1)
+    scores = np.array([member.score for member in better])
+    return front_table(plan, key, genes, scores, np.array([member.costs[key] for member in better]))

@@ -1,0 +1,203 @@
+"""From what a person asks for (options, a preset) to a search plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from latency_tables import Table, find_table
+from search_spaces.emit import emit_backbone
+from search_spaces.errors import UserError
+from search_spaces.image_size import parse_image_size
+from search_spaces.plugins import load_plugin
+from search_spaces.space import Space, load_space
+from tinynas.budgets import (
+    Budget,
+    LatencyRequest,
+    Target,
+    parse_count,
+    parse_memory,
+    parse_ratio,
+    parse_request,
+    show,
+)
+from tinynas.evolution.loop import SearchSettings
+from tinynas.genes.population import Encoding
+from tinynas.presets import load_preset
+from tinynas.pricing.table_views import convs_only, without_overhead
+from tinynas.scores.deepmad import MAX_EFFECTIVENESS
+from tinynas.search.run import SearchPlan
+
+GROUPS = "stem, stage 1, stage 2, stages 3 + 4, stage 5"
+
+
+class SearchOptions(BaseModel):
+    """The options that decide a search's result, as written on the command line or in a preset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    budget: str | None = None
+    device: str | None = None
+    batch: int | None = None
+    precision: str | None = None
+    space: str | None = None
+    image_size: str | None = None
+    num_classes: int = 80
+    max_layers: str | None = None
+    max_params: str | None = None
+    max_macs: str | None = None
+    max_memory: str | None = None
+    max_effectiveness: str | None = None
+    backbone_only: bool = False
+    convs_only: bool = False
+    score: str | None = None
+    score_weights: str | None = None
+    evaluations: int = 500_000
+    population: int = 512
+    seed: int = 0
+    islands: int | None = None
+
+
+def options_from(given: Mapping[str, Any], preset: str | None) -> SearchOptions:
+    """What is given (None: not given) over the preset's values over the defaults. Raises UserError for an unknown preset."""
+    values = load_preset(preset) if preset is not None else {}
+    values |= {key: value for key, value in given.items() if value is not None}
+    if preset is not None and values.get("budget") is None:
+        raise UserError(f"preset {preset} has no budget, none is published; say --budget, as in --budget 5.6ms")
+    if "device" in values and "device" not in given_keys(given) and "@" in str(values.get("budget", "")):
+        del values["device"]
+    return SearchOptions.model_validate(values)
+
+
+def given_keys(given: Mapping[str, Any]) -> set[str]:
+    """Names of the options that were given."""
+    return {key for key, value in given.items() if value is not None}
+
+
+def build_plan(options: SearchOptions) -> SearchPlan:
+    """Resolve tables, space, score and budgets. Raises UserError for whatever does not fit together."""
+    request, tables = _latency(options)
+    first = next(iter(tables.values()), None)
+    space = _scored(load_space(options.space or (first.metadata.default_space if first else "res")), options)
+    effectiveness, notes = _effectiveness(options, space)
+    common = (*_limits(options, space), *effectiveness)
+    if not tables and not any(
+        (options.max_layers, options.max_params, options.max_macs, options.max_memory, options.max_effectiveness)
+    ):
+        raise UserError("no budget: say --budget 3.8ms --device t4, or a limit such as --max-macs 9G")
+    size = parse_image_size(options.image_size) if options.image_size else space.image_size
+    chosen = {"islands": options.islands} if options.islands is not None else {}
+    return SearchPlan(
+        space, {table.id: table for table in tables.values()}, _targets(request, tables, common), size,
+        options.num_classes,
+        SearchSettings(evaluations=options.evaluations, population=options.population, seed=options.seed, **chosen),
+        options.backbone_only, options.convs_only, notes,
+    )  # fmt: skip
+
+
+def _latency(options: SearchOptions) -> tuple[LatencyRequest, dict[str, Table]]:
+    """The latency budgets, and the table of each device as named."""
+    if (options.budget is None and options.device is not None) or options.budget == "":
+        raise UserError("--budget and --device go together: a time means something on a device only (--device t4)")
+    if options.budget is None:
+        return LatencyRequest((), None, ()), {}
+    request = parse_request(options.budget, options.device)
+    tables: dict[str, Table] = {}
+    for name in request.devices:
+        table = find_table(name, batch=options.batch, precision=options.precision)
+        twice = next((other for other, known in tables.items() if known.id == table.id), None)
+        if twice is not None:
+            raise UserError(f"--budget: {twice} and {name} are the same table, {table.id}; give one budget for it")
+        tables[name] = _view(table, options)
+    return request, tables
+
+
+def _view(table: Table, options: SearchOptions) -> Table:
+    if options.convs_only:
+        return convs_only(table)
+    return without_overhead(table) if options.backbone_only else table
+
+
+def _targets(request: LatencyRequest, tables: Mapping[str, Table], common: tuple[Budget, ...]) -> tuple[Target, ...]:
+    everywhere = [Budget("latency_ms", limit, tables[name].id) for name, limit in request.everywhere]
+    if not request.family:
+        name = "+".join(f"{limit:g}ms@{device}" for device, limit in request.everywhere)
+        single = request.everywhere[0][1] if len(request.everywhere) == 1 else None
+        if single is not None:
+            name = f"{single:g}ms"
+        return (Target(name or _limit_name(common), (*everywhere, *common)),)
+    device = tables[request.device or ""].id
+    return tuple(
+        Target(f"{limit:g}ms", (Budget("latency_ms", limit, device), *everywhere, *common)) for limit in request.family
+    )
+
+
+def _limit_name(common: tuple[Budget, ...]) -> str:
+    """`9G MACs`: the tightest thing to call a network that has no latency budget is its first limit."""
+    return " ".join(show(budget.quantity, budget.limit).replace(" ", "") for budget in common[:1]) or "network"
+
+
+def _limits(options: SearchOptions, space: Space) -> tuple[Budget, ...]:
+    """The budgets that every target shares; the space's limit of layers where none is given."""
+    budgets: list[Budget] = []
+    layers = options.max_layers or (str(space.max_layers) if space.max_layers else None)
+    if options.max_macs is not None:
+        budgets.append(parse_count(options.max_macs, "conv_macs", "--max-macs"))
+    if options.max_params is not None:
+        budgets.append(parse_count(options.max_params, "params", "--max-params"))
+    if options.max_memory is not None:
+        budgets.append(parse_memory(options.max_memory))
+    if layers is not None:
+        budgets.append(parse_count(layers, "layers", "--max-layers"))
+    return tuple(budgets)
+
+
+def _effectiveness(options: SearchOptions, space: Space) -> tuple[tuple[Budget, ...], tuple[str, ...]]:
+    """The limit on effectiveness, if any, and a note where the published one does not suit the space's blocks."""
+    given = options.max_effectiveness.strip().lower() if options.max_effectiveness is not None else None
+    if given == "off" or (given is None and space.score.kind != "deepmad"):
+        return (), ()
+    if given is not None:
+        return (parse_ratio(given, "effectiveness", "--max-effectiveness"),), ()
+    if not _depthwise(space):
+        return (Budget("effectiveness", MAX_EFFECTIVENESS),), ()
+    return (), (
+        f"score deepmad: its published limit, effectiveness at most {MAX_EFFECTIVENESS:g}, is for blocks without depthwise "
+        f"convs and is left off in space {space.name}; --max-effectiveness sets one",
+    )
+
+
+def _depthwise(space: Space) -> bool:
+    """Whether the space's backbones have depthwise convs, whose fan-in is their kernel's area alone."""
+    encoding = Encoding(space, space.image_size, num_classes=1)
+    return any(op.depthwise for op in emit_backbone(encoding.single(encoding.corner(largest=False))))
+
+
+def _scored(space: Space, options: SearchOptions) -> Space:
+    """The space with the score that was asked for."""
+    kind = options.score or space.score.kind
+    plugin = load_plugin("tinynas.scores", kind)
+    weights = space.score.weights
+    if kind != space.score.kind or not weights:
+        weights = tuple(getattr(plugin, "WEIGHTS", weights))
+    if options.score_weights is not None:
+        if getattr(plugin, "WEIGHTS", weights) == ():
+            raise UserError(f"--score-weights: score {kind} takes no weights; leave them out")
+        weights = parse_weights(options.score_weights)
+    rule = space.score.model_copy(update={"kind": kind, "weights": weights})
+    return space.model_copy(update={"score": rule})
+
+
+def parse_weights(text: str) -> tuple[float, ...]:
+    """`0,0,1,1,16`: one weight per group. Raises UserError."""
+    try:
+        weights = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != 5 or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
+        raise UserError(
+            f"--score-weights {text!r}: expected five numbers, not negative and not all zero ({GROUPS}), as in 0,0,1,1,16"
+        )
+    return weights

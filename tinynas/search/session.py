@@ -1,0 +1,109 @@
+"""A search from the command line to its folder: refuse, hold the folder, search or solve, certify, measure, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import UserError, nearest
+from search_spaces.files import claim_outputs
+from tinynas.evolution.engine import Engine, check_engine, connected
+from tinynas.evolution.state import SearchState
+from tinynas.results.data import settings_data
+from tinynas.results.outputs import output_names, write_result
+from tinynas.search.proof import certify, check_additive, solve_exactly
+from tinynas.search.run import SearchPlan, SearchResult, check_reachable, run_search
+from tinynas.search.run_folder import RunFolder, held
+
+SOLVERS = ("evolution", "exact")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A plan, and what to do about it. `measure`: how many of the best to time on this machine (None: none);
+    `proof_seconds`: limit of the exact solver, per target."""
+
+    plan: SearchPlan
+    folder: Path
+    workers: int = 1
+    backend: str = "loky"
+    solver: str = "evolution"
+    certify: bool = False
+    measure: int | None = None
+    resume: bool = False
+    overwrite: bool = False
+    proof_seconds: float = 60.0
+
+    def settings(self) -> dict[str, Any]:
+        """What a resume must not change."""
+        return settings_data(self.plan) | {"solver": self.solver, "measure": self.measure}
+
+
+def run_session(
+    session: Session, progress: Callable[[SearchState], None] = lambda state: None
+) -> tuple[SearchResult, dict[str, Any]]:
+    """Search and write; the result, and the content of search.json.
+
+    Raises UserError before anything is written when the session cannot end well.
+    """
+    engine = Engine(session.workers, session.backend, progress)
+    _check(session)
+    check_reachable(session.plan)
+    with held(session.folder) as run:
+        if session.resume:
+            run.continue_(session.settings())
+        else:
+            if run.is_unfinished() and not session.overwrite:
+                raise UserError(
+                    f"{session.folder}: holds an unfinished search; go on with it (--resume), begin again (--overwrite), or "
+                    "choose another --out"
+                )
+            claim_outputs(session.folder, output_names(session.plan.targets), session.overwrite)
+            run.begin(session.settings())
+        try:
+            with connected(engine):
+                result = _find(session, engine, run)
+            if session.certify and session.solver != "exact" and not result.interrupted:
+                _certify(session, result)
+        except UserError:
+            run.finish()
+            raise
+        # a folder that cannot be written leaves the state behind: a resume then writes at once
+        data = write_result(result, session.folder)
+        if not result.interrupted:
+            run.finish()
+    return result, data
+
+
+def _find(session: Session, engine: Engine, run: RunFolder) -> SearchResult:
+    if session.solver == "exact":
+        return solve_exactly(session.plan, session.proof_seconds)
+    if session.measure is not None:
+        from tinynas.search.measure import measured_search
+
+        return measured_search(session.plan, session.measure, engine, run, resume=session.resume)
+    return run_search(session.plan, engine, run, resume=session.resume)
+
+
+def _certify(session: Session, result: SearchResult) -> None:
+    """Add the proofs; after Ctrl-C the result is written with those that are done, and a resume makes the others."""
+    try:
+        certify(result, session.proof_seconds)
+    except KeyboardInterrupt:
+        result.interrupted = True
+
+
+def _check(session: Session) -> None:
+    check_engine(session.workers, session.backend)
+    if session.solver not in SOLVERS:
+        raise UserError(f"unknown solver {session.solver!r}: {nearest(session.solver, SOLVERS)}")
+    if session.certify or session.solver == "exact":
+        check_additive(session.plan, exactly=session.solver == "exact")
+    if session.measure is not None:
+        from tinynas.search.measure import check_measurable
+
+        if session.solver == "exact":
+            raise UserError("--measure needs several candidates to measure; leave --solver exact out")
+        check_measurable(session.plan)

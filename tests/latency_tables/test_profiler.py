@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from latency_tables import profiler, shards
 from latency_tables.kernels import Kernel, fusion_rules
@@ -223,6 +224,7 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_shards_make_the_table_of_a_single_run(tmp_path: Path, backend: str) -> None:
+    get_reusable_executor().shutdown(wait=True)  # workers that an earlier test started have that test's environment
     alone = profile("alone", "openvino", tmp_path, graphs(), ALL)
     number = len(log(tmp_path))
     settings = ProfileSettings(target_error=0.0, workers=2, backend=backend)

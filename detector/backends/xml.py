@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,13 @@ RT_INFO_ROOT = "tinynas"
 
 def load(path: Path) -> tuple[ModelCard, Run]:
     """Raises UserError when OpenVINO cannot read the file, or it is no export of this project."""
-    import openvino
-
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; an OpenVINO model is two files, {path.name} and {weights.name}")
     try:
-        model = openvino.Core().read_model(path)
+        model = _core().read_model(path)
         # the CPU plug-in's own choice is bf16 where the processor has it
-        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][:120]
         raise UserError(f"{path}: not a model that OpenVINO can run ({reason}); export it again") from None
@@ -37,6 +36,15 @@ def load(path: Path) -> tuple[ModelCard, Run]:
         return tuple(np.array(result[output]) for output in outputs)
 
     return card, run
+
+
+@cache
+def _core() -> Any:
+    """One core for the process. Each core installs a signal stack of its own, and of several the last one leaves a freed
+    one installed: the next Ctrl-C would crash, or write into memory that is something else's by then."""
+    import openvino
+
+    return openvino.Core()
 
 
 def _metadata(model: Any) -> dict[str, str]:

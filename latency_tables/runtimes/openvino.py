@@ -7,6 +7,7 @@ openvino is imported inside functions only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,6 @@ def version() -> str:
 
 def compile_model(model: Any, *, threads: int, precision: str = "fp32", counters: bool = False) -> Any:
     """Compile for the CPU with everything that moves latency said explicitly."""
-    import openvino
-
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
         "PERFORMANCE_HINT": "LATENCY",
@@ -50,7 +49,16 @@ def compile_model(model: Any, *, threads: int, precision: str = "fp32", counters
         "NUM_STREAMS": 1,
         "PERF_COUNT": counters,
     }
-    return openvino.Core().compile_model(model, "CPU", config)
+    return _core().compile_model(model, "CPU", config)
+
+
+@cache
+def _core() -> Any:
+    """One core for the process. Each core installs a signal stack of its own, and of several the last one leaves a freed
+    one installed: the next Ctrl-C would crash, or write into memory that is something else's by then."""
+    import openvino
+
+    return openvino.Core()
 
 
 class Gauge(_timing.BaseGauge):

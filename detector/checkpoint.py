@@ -140,17 +140,6 @@ def _parsed(data: Mapping[str, Any], path: Path) -> Checkpoint:
     )
 
 
-def transfer(weights: Mapping[str, Tensor], network: Network) -> list[str]:
-    """Load every tensor whose key and shape fit; the keys of `network` that kept their own values are returned.
-
-    With another number of classes those are the head's class convs, which keep their fresh start (probability 0.01).
-    """
-    own = network.state_dict()
-    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
-    network.load_state_dict(fitting, strict=False)
-    return [key for key in own if key not in fitting]
-
-
 def _check_weights(checkpoint: Checkpoint, path: Path) -> None:
     if len(checkpoint.class_names) != checkpoint.structure.head.num_classes:
         raise UserError(

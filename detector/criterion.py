@@ -34,8 +34,9 @@ class DetectionCriterion(nn.Module):
     """The detector's losses from the head's raw outputs. Without parameters; everything is fp32, under autocast too.
 
     The divisors (number of positives; sum of their top scores) are averaged over the processes of a distributed run
-    and at least 1, so that the averaged gradient is that of one big batch. The only host synchronisation is the
-    selection of the positives.
+    and at least 1, so that the averaged gradient is that of one big batch. A prior that lies in a crowd or difficult
+    box and is not positive has no classification loss: what is there is unlabelled, not background. The host waits
+    only for the selections of those boxes and of the positives (and for what the assigner waits for).
     """
 
     def __init__(self, config: LossConfig | None = None) -> None:
@@ -60,9 +61,10 @@ class DetectionCriterion(nn.Module):
             num_positives = positive_BA.sum()
             top_score_BA = cls_logits_BAC.detach().amax(dim=-1).sigmoid()
             weight_sum = (top_score_BA * positive_BA).sum()
-            divisors = _average_over_processes(torch.stack((num_positives.float(), weight_sum))).clamp(min=1)
+            divisors = _average_over_processes(torch.stack((num_positives.float(), weight_sum)))
 
-            cls = self._classification_loss(cls_logits_BAC, assignment) / divisors[0]
+            counted_BA = positive_BA | (assignment.negatives_mask & ~_ignored(priors_A3, targets))
+            cls = self._classification_loss(cls_logits_BAC, assignment, counted_BA) / divisors[0]
             image, prior = positive_BA.nonzero(as_tuple=True)
             dfl, giou = _box_losses(
                 reg_logits[image, prior], priors_A3[prior], assignment.boxes[image, prior], top_score_BA[image, prior]
@@ -80,14 +82,30 @@ class DetectionCriterion(nn.Module):
         boxes_BA4 = decode_distances(expected_distances(reg_logits), priors_A3)
         return self.assign(priors_A3, boxes_BA4, cls_logits_BAC, targets)
 
-    def _classification_loss(self, cls_logits_BAC: Tensor, assignment: Assignment) -> Tensor:
-        """Quality focal loss summed over classes and over priors that are positive or negative (not ignored)."""
+    def _classification_loss(self, cls_logits_BAC: Tensor, assignment: Assignment, counted_BA: Tensor) -> Tensor:
+        """Quality focal loss summed over classes and over the priors that count (positive, or negative not ignored)."""
         positive_BA = assignment.positives_mask
         target_BAC = torch.zeros_like(cls_logits_BAC)
         quality = assignment.iou * positive_BA
         target_BAC.scatter_(-1, assignment.labels.clamp(min=0)[..., None], quality[..., None])
         loss_BA = quality_focal_loss(cls_logits_BAC, target_BAC, self.config.beta).sum(dim=-1)
-        return (loss_BA * (positive_BA | assignment.negatives_mask)).sum()
+        return (loss_BA * counted_BA).sum()
+
+
+def _ignored(priors_A3: Tensor, targets: Targets) -> Tensor:
+    """(B, A) bool: the prior lies in a crowd or difficult box, its border included.
+
+    Assigners leave the border out, as for boxes to learn; but a crowd that reaches the image's left or top edge covers
+    the priors on that edge too.
+    """
+    image, box = (targets.valid.bool() & targets.ignore.bool()).nonzero(as_tuple=True)
+    left, top, right, bottom = targets.boxes_xyxy[image, box].float()[..., None].unbind(dim=1)
+    x, y, _ = priors_A3.float().unbind(dim=-1)
+    covered_RA = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    ignored_BA = torch.zeros(len(targets.valid), len(priors_A3), dtype=torch.bool, device=priors_A3.device)
+    row, prior = covered_RA.nonzero(as_tuple=True)
+    ignored_BA[image[row], prior] = True
+    return ignored_BA
 
 
 def _box_losses(reg_logits: Tensor, priors_N3: Tensor, boxes_N4: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,10 +121,13 @@ def _box_losses(reg_logits: Tensor, priors_N3: Tensor, boxes_N4: Tensor, weight_
 
 @torch.no_grad()
 def _average_over_processes(values: Tensor) -> Tensor:
-    """The mean of `values` over the processes of a distributed run; `values` itself in a run of one process."""
+    """The sums over the processes of a distributed run, at least 1 each, divided by the number of processes.
+
+    The sums are bounded, not the means: so that the divisors of few positives are those of one big batch too.
+    """
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):
-        return values
+        return values.clamp(min=1)
     total = values.clone()
     distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    return total.clamp(min=1) / distributed.get_world_size()

@@ -40,6 +40,6 @@ def interruptible() -> Iterator[None]:
 def own_process_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training changes malloc's settings for the rest of its process; here that process also runs all other tests."""
     if "tests/tinynas" in request.node.nodeid or "tests/detector" in request.node.nodeid:
-        from detector.training import start
+        from detector.training import assembly
 
-        monkeypatch.setattr(start, "keep_freed_memory", lambda: False)
+        monkeypatch.setattr(assembly, "keep_freed_memory", lambda: False)

@@ -1,4 +1,4 @@
-"""The `tinynas` command: one file per command in tinynas/commands, found by name.
+"""The `tinynas` command: one file per command in tinynas/commands, found by name; a folder there is a group of them.
 
 A mistake of the user's (UserError) is one line on stderr and exit code 2; Ctrl-C is exit code 130.
 """
@@ -22,6 +22,7 @@ WORKFLOW = (
     "compare",
     "convert",
     "sample_data",
+    "data",
     "train",
     "eval",
     "export",
@@ -32,6 +33,10 @@ WORKFLOW = (
 )
 
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped, as a shell has it."""
+
+
 def build_app() -> typer.Typer:
     """All commands, those of the main workflow first. Command modules import nothing heavy at module level."""
     app = typer.Typer(
@@ -39,10 +44,20 @@ def build_app() -> typer.Typer:
         help="From a latency budget on a device to a trained, exported, verified object detector.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
-    names = plugin_names("tinynas.commands")
-    for name in sorted(names, key=lambda n: (WORKFLOW.index(n) if n in WORKFLOW else len(WORKFLOW), n)):
-        app.command(name.replace("_", "-"))(import_module(f"tinynas.commands.{name}").run)
+    _add_commands(app, "tinynas.commands")
     return app
+
+
+def _add_commands(app: typer.Typer, package: str) -> None:
+    names = plugin_names(package)
+    for name in sorted(names, key=lambda n: (WORKFLOW.index(n) if n in WORKFLOW else len(WORKFLOW), n)):
+        module = import_module(f"{package}.{name}")
+        if hasattr(module, "__path__"):
+            group = typer.Typer(no_args_is_help=True, help=module.__doc__)
+            _add_commands(group, module.__name__)
+            app.add_typer(group, name=name.replace("_", "-"))
+        else:
+            app.command(name.replace("_", "-"))(module.run)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return 130
+        # some versions of the library answer Ctrl-C with this, others with the exit code below
+        code = INTERRUPTED
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
@@ -64,6 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _show_usage_error(error)
         return int(getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
@@ -78,6 +95,9 @@ def _show_warning(
 def _show_usage_error(error: Any) -> None:
     """One line like every other mistake's; no arguments at all show the help."""
     message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if message.startswith("Missing"):
+        # the values that an option takes stand on lines of their own
+        message = " ".join(message.split())
     if not message or "\n" in message:
         error.show()
     else:

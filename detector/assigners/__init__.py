@@ -2,14 +2,13 @@
 
 An assigner is a file here and its name is the file's: `align_ota.py` is `align_ota`. The file defines `Options`, a
 frozen pydantic model, and `assign(priors_A3, boxes_BA4, logits_BAC, targets, options) -> Assignment`. Files are found
-and imported when asked for by name.
+and imported when asked for by name; those that start with an underscore are no assigners.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pydantic
 
 from search_spaces.errors import UserError, nearest
+from search_spaces.plugins import plugin_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,9 @@ class Assignment:
     labels: Tensor
     """(B, A) int64 class of that box, -1 for background."""
     iou: Tensor
-    """(B, A) IoU of the prior's predicted box with that box, 0 for background."""
+    """(B, A) in [0, 1], the score to learn: IoU of the prior's predicted box with that box, 0 for background.
+
+    `task_aligned` scales it by how well score and IoU agree, as its paper does."""
     boxes: Tensor
     """(B, A, 4) that box, in pixels; zeros for background."""
     negatives_mask: Tensor
@@ -69,7 +71,7 @@ Assigner = Callable[["Tensor", "Tensor", "Tensor", Targets], Assignment]
 
 def names() -> list[str]:
     """The assigners there are, in alphabetical order; imports none of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return plugin_names(__name__)
 
 
 def build(name: str, options: Mapping[str, Any] | None = None) -> Assigner:

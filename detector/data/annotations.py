@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from search_spaces.errors import UserError, nearest
 
+Floats: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 MIN_SIDE_PX = 1.0
 # The rounding of normalised text: neither a box that sticks out nor one that is too small.
 ROUNDING_PX = 1e-2
@@ -120,13 +121,21 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class RawBoxes:
-    """Boxes as a file gives them, in any order: image index (M,), boxes_xyxy (M, 4) px, labels, ignore, areas px^2."""
+    """Boxes as a file gives them, in any order: image index (M,), boxes_xyxy (M, 4) px, labels, ignore, areas px^2.
+
+    An area that is nan is that of the (clipped) box.
+    """
 
     image: npt.NDArray[np.int64]
-    boxes_xyxy: npt.NDArray[np.float64]
+    boxes_xyxy: Floats
     labels: npt.NDArray[np.int64]
     ignore: npt.NDArray[np.bool_]
-    areas: npt.NDArray[np.float64] | None = None
+    areas: Floats | None = None
+
+    def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> RawBoxes:
+        """The boxes that a mask or an index array names."""
+        areas = None if self.areas is None else self.areas[rows]
+        return RawBoxes(self.image[rows], self.boxes_xyxy[rows], self.labels[rows], self.ignore[rows], areas)
 
 
 def pack(
@@ -149,15 +158,15 @@ def pack(
     if not image_paths:
         raise UserError(f"{source}: no images found; expected at least one image listed in this split")
     sizes = np.asarray(sizes_hw, dtype=np.int32).reshape(-1, 2)
-    order = np.argsort(raw.image, kind="stable")
-    image, boxes = raw.image[order], raw.boxes_xyxy[order].reshape(-1, 4)
-    limits = sizes[image][:, [1, 0, 1, 0]].astype(np.float64)
-    inside = np.clip(boxes, 0.0, limits)
-    sides = inside[:, 2:] - inside[:, :2]
-    keep = (sides >= MIN_SIDE_PX - ROUNDING_PX).all(axis=1)
-    clipped = (np.abs(inside - boxes) > ROUNDING_PX).any(axis=1) & keep
-    areas = sides.prod(axis=1) if raw.areas is None else raw.areas[order]
-    image, ignore = image[keep], raw.ignore[order][keep]
+    if (np.diff(raw.image) < 0).any():
+        raw = raw.select(np.argsort(raw.image, kind="stable"))
+    inside, clipped = clip(raw.boxes_xyxy, sizes[raw.image])
+    keep = has_area(inside)
+    clipped &= keep
+    areas = (inside[:, 2:] - inside[:, :2]).prod(axis=1)
+    if raw.areas is not None:
+        areas = np.where(np.isnan(raw.areas), areas, raw.areas)
+    image, ignore = raw.image[keep], raw.ignore[keep]
     per_image = np.bincount(image, minlength=len(image_paths))
     annotations = Annotations(
         class_names=tuple(class_names),
@@ -166,10 +175,10 @@ def pack(
         image_ids=_ids(image_ids, len(image_paths)),
         sizes_hw=sizes,
         offsets=np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
-        boxes_xyxy=inside[keep].astype(np.float32),
-        labels=raw.labels[order][keep].astype(np.int32),
+        boxes_xyxy=inside[keep].astype(np.float32, copy=False),
+        labels=raw.labels[keep].astype(np.int32),
         ignore=ignore,
-        areas=areas[keep].astype(np.float32),
+        areas=areas[keep].astype(np.float32, copy=False),
     )
     report = DataReport(
         source=source,
@@ -184,23 +193,49 @@ def pack(
     return annotations, report
 
 
+def has_area(boxes_xyxy: Floats) -> npt.NDArray[np.bool_]:
+    """Which boxes (M, 4) are at least 1 px wide and high (M,); those with nan are not."""
+    keep = boxes_xyxy[:, 2] - boxes_xyxy[:, 0] >= MIN_SIDE_PX - ROUNDING_PX
+    keep &= boxes_xyxy[:, 3] - boxes_xyxy[:, 1] >= MIN_SIDE_PX - ROUNDING_PX
+    return keep
+
+
+def clip(boxes_xyxy: Floats, sizes_hw: npt.NDArray[np.int32]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Boxes (M, 4) cut to images of `sizes_hw` (M, 2), and which of them that changed (M,) by more than rounding."""
+    height, width = sizes_hw[:, 0], sizes_hw[:, 1]
+    inside = np.empty_like(boxes_xyxy)
+    changed = np.zeros(len(boxes_xyxy), dtype=np.bool_)
+    # Column by column: no temporary of the size of all boxes.
+    for side, limit in enumerate((width, height, width, height)):
+        inside[:, side] = np.clip(boxes_xyxy[:, side], 0, limit)
+        changed |= np.abs(inside[:, side] - boxes_xyxy[:, side]) > ROUNDING_PX
+    return inside, changed
+
+
+def shortest(values: npt.NDArray[np.float32]) -> list[list[float]]:
+    """Rows of fp32 as the shortest decimals that read back to the same fp32."""
+    return [[float(str(value)) for value in row] for row in values]
+
+
 def _ids(ids: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64]:
     return np.arange(1, count + 1, dtype=np.int64) if ids is None else np.asarray(ids, dtype=np.int64)
 
 
 def map_labels(
-    labels: npt.NDArray[np.int64], names: Sequence[str], wanted: Sequence[str], where: str
+    labels: npt.NDArray[np.int64], names: Sequence[str], wanted: Sequence[str], where: Callable[[int], str]
 ) -> npt.NDArray[np.int64]:
-    """Labels that index `names`, re-indexed into `wanted`, by name.
+    """Labels that index `names`, re-indexed into `wanted`, by name. `where(row)` says where a label stands.
 
     Raises UserError when a class that has boxes is not in `wanted`; one without boxes is let pass.
     """
     index = {name: i for i, name in enumerate(wanted)}
-    for used in np.unique(labels):
-        if names[used] not in index:
-            raise UserError(
-                f"{where}: class {names[used]!r} is not among the training classes; {nearest(names[used], wanted)}; "
-                "rename it or remove its boxes, or add it to the training split"
-            )
     table = np.array([index.get(name, -1) for name in names] or [-1], dtype=np.int64)
-    return table[labels]
+    mapped = table[labels]
+    unknown = np.flatnonzero(mapped < 0)
+    if len(unknown):
+        name = names[labels[unknown[0]]]
+        raise UserError(
+            f"{where(int(unknown[0]))}: class {name!r} is not among the training classes; {nearest(name, wanted)}; "
+            "rename it or remove its boxes, or add it to the training split"
+        )
+    return mapped

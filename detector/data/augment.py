@@ -1,4 +1,4 @@
-"""The training recipe's augmentation: mosaic, affine, mixup, mirrors, colour. All draws come from one Generator."""
+"""The training recipe's augmentation: mosaic, affine, mixup, mirrors, SADA, colour. One Generator gives all draws."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detector.data.geometry import Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
 from detector.data.image import Image, resize_stretch
+from detector.data.sada.box_level import augment_boxes
+from detector.data.sada.policy import parse_policy
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Source = Callable[[int], Picture]
 """Picture `index` of the data set, stretched to the network's input size; must not be written to."""
+SADA_POLICY = parse_policy()
 
 
 class AugmentConfig(BaseModel):
-    """Augmentation settings; the defaults are the published recipe (technical report, released configs)."""
+    """Augmentation settings; the defaults are the published recipe of S, M and L (technical report, released configs),
+    but for SADA, which a preset switches on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +35,9 @@ class AugmentConfig(BaseModel):
     mixup: Probability = Field(0.15, description="probability of averaging with a second image")
     mixup_scale: tuple[float, float] = Field((0.5, 1.5), description="range of the second image's zoom")
     flip: Probability = Field(0.5, description="probability of a left-right mirror")
+    sada: Probability = Field(
+        0.0, description="box-level augmentation: its probabilities grow to this share of the published ones"
+    )
     vertical_flip: Probability = Field(0.0, description="probability of an up-down mirror")
     quarter_turns: bool = Field(False, description="rotate by a random multiple of 90 degrees")
     hue: float = Field(0.0, ge=0.0, le=0.5, description="largest hue shift, share of the colour circle")
@@ -56,11 +63,12 @@ def augment(
     rng: np.random.Generator,
     *,
     strong: bool = True,
+    progress: float = 1.0,
 ) -> Picture:
     """Picture `index`, augmented, at the size that `source` gives.
 
-    partners: indices that mosaic and mixup draw from. strong=False leaves out mosaic, affine and mixup (the recipe's
-    last epochs). Box-level augmentation belongs between mixup and the mirrors.
+    partners: indices that mosaic and mixup draw from. strong=False leaves out mosaic, affine, mixup and SADA (the
+    recipe's last epochs). progress: 0..1, share of the epochs before those that is done; SADA grows with it.
     """
     picture = source(index)
     size_hw = (picture.image.shape[0], picture.image.shape[1])
@@ -76,7 +84,13 @@ def augment(
         quarter_turns=int(rng.integers(4)) if config.quarter_turns else 0,
     )
     image, boxes = resize_stretch(picture.image, picture.boxes_xyxy, size_hw)
-    return Picture(_jitter(image, config, rng), boxes, picture.labels, picture.ignore)
+    picture = Picture(image, boxes, picture.labels, picture.ignore)
+    if strong and config.sada:
+        picture = augment_boxes(
+            picture, SADA_POLICY, config.sada * progress, rng,
+            fill=config.fill, min_side_px=config.min_side_px, min_visible=config.min_visible,
+        )  # fmt: skip
+    return picture._replace(image=_jitter(picture.image, config, rng))
 
 
 def _mosaic(

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from detector.data.annotations import Annotations
 from detector.data.augment import AugmentConfig, augment
 from detector.data.cache import PictureSource
-from detector.data.image import check_image
+from detector.data.image_facts import examine
 from search_spaces.errors import UserError
 
 
@@ -35,14 +35,15 @@ class Sample:
 def check_images(annotations: Annotations) -> None:
     """Look at every image file before work starts: there, whole, and of the annotated size.
 
-    Reads each file once without decoding it. Raises UserError naming the first bad file and counting the others.
+    Reads each file once without decoding it; what was found of large data sets is remembered until a file changes.
+    Raises UserError naming the first bad file and counting the others.
     """
     mistakes = []
-    for path, size in zip(annotations.image_paths, annotations.sizes_hw.tolist()):
-        try:
-            check_image(path, (size[0], size[1]))
-        except UserError as error:
-            mistakes.append(str(error))
+    sizes = annotations.sizes_hw.tolist()
+    for path, fact, (height, width) in zip(annotations.image_paths, examine(annotations.image_paths), sizes):
+        reason = fact.mismatch((height, width))
+        if reason:
+            mistakes.append(f"{path}: {reason}")
     if mistakes:
         more = f" (and {len(mistakes) - 1} more bad image files)" if len(mistakes) > 1 else ""
         raise UserError(mistakes[0] + more)
@@ -74,7 +75,7 @@ class DetectionDataset(Dataset[Sample]):
         self._source = PictureSource(annotations, self.image_size, cache_bytes)
         self._partners = np.flatnonzero(np.diff(annotations.offsets)).astype(np.int64)
         # Shared memory: workers that outlive an epoch read the current one here.
-        self._state = torch.tensor([0, 1], dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._state = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -84,15 +85,21 @@ class DetectionDataset(Dataset[Sample]):
         """The epoch that draws and the sampler's order belong to."""
         return int(self._state[0])
 
-    def set_epoch(self, epoch: int, *, strong: bool = True) -> None:
-        """Call before iterating a loader. strong=False: without mosaic, affine and mixup (the last epochs)."""
-        self._state[0], self._state[1] = epoch, int(strong)
+    def set_epoch(self, epoch: int, *, strong: bool = True, progress: float = 1.0) -> None:
+        """Call before iterating a loader. strong=False: without mosaic, affine, mixup and SADA (the last epochs).
+
+        progress: 0..1, the share of the epochs before those that is done; SADA's probabilities grow with it.
+        """
+        self._state[0], self._state[1], self._state[2] = epoch, int(strong), progress
 
     def __getitem__(self, index: int) -> Sample:
         picture = self._source(index)
         if self._augment is not None:
             rng = np.random.default_rng([self.seed, self.epoch, index])
-            picture = augment(index, self._source, self._partners, self._augment, rng, strong=bool(self._state[1]))
+            picture = augment(
+                index, self._source, self._partners, self._augment, rng,
+                strong=bool(self._state[1]), progress=float(self._state[2]),
+            )  # fmt: skip
         height, width = (int(side) for side in self.annotations.sizes_hw[index])
         return Sample(
             image=torch.from_numpy(np.ascontiguousarray(picture.image.transpose(2, 0, 1))),

@@ -31,18 +31,26 @@ def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_
         if image.shape[1::-1] == tuple(expected_hw):
             image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
         if image.shape[:2] != tuple(expected_hw):
-            raise _wrong_size(path, (image.shape[0], image.shape[1]), expected_hw)
+            raise UserError(f"{path}: {wrong_size((image.shape[0], image.shape[1]), expected_hw)}")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
 
 
-def check_image(path: Path, expected_hw: tuple[int, int]) -> None:
-    """Raise what `read_image` would for a missing, cut or wrongly sized file, without decoding its pixels."""
+def look_at(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(height, width) as shown and as stored (before the EXIF rotation), from the header where that is possible.
+
+    Raises UserError naming the file when it is missing, unreadable or cut short.
+    """
     data = _bytes_of(path)
     if _is_truncated(data):
         raise UserError(f"{path}: the image file is cut short; copy it again, or remove it from the split")
-    size = _size_of(data, path)
-    if size not in (tuple(expected_hw), tuple(expected_hw)[::-1]):
-        raise _wrong_size(path, size, expected_hw)
+    shown = _size_of(data, path)
+    raw = data.tobytes()
+    if raw[:2] == b"\xff\xd8":
+        return shown, _jpeg_size(raw) or shown
+    if raw[:4] == b"\x89PNG":
+        return shown, (int.from_bytes(raw[20:24], "big"), int.from_bytes(raw[16:20], "big"))
+    stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
+    return shown, (stored.shape[0], stored.shape[1])
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -64,9 +72,10 @@ def resize_stretch(
     return image, boxes_xyxy * scale
 
 
-def _wrong_size(path: Path, found_hw: tuple[int, int], expected_hw: tuple[int, int]) -> UserError:
-    return UserError(
-        f"{path}: the image is {found_hw[1]}x{found_hw[0]} but its annotations say "
+def wrong_size(found_hw: tuple[int, int], expected_hw: tuple[int, int]) -> str:
+    """What to say of a picture whose annotations were drawn on another size."""
+    return (
+        f"the image is {found_hw[1]}x{found_hw[0]} but its annotations say "
         f"{expected_hw[1]}x{expected_hw[0]} (width x height); fix the size in the annotations"
     )
 

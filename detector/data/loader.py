@@ -70,6 +70,7 @@ class ShardedSampler(Sampler[int]):
 
     shuffle=True: every rank gets the same number of indices (some occur twice when the data do not divide).
     shuffle=False: in order, each index on exactly one rank, so that an evaluation counts it once.
+    start: indices of this rank left out at the front of a pass (an epoch that was under way); the length stays.
     """
 
     def __init__(self, dataset: DetectionDataset, *, shuffle: bool, seed: int, rank: int, world_size: int) -> None:
@@ -78,6 +79,7 @@ class ShardedSampler(Sampler[int]):
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
+        self.start = 0
 
     def __len__(self) -> int:
         count = len(self._dataset)
@@ -90,7 +92,7 @@ class ShardedSampler(Sampler[int]):
         if self._shuffle:
             np.random.default_rng([self._seed, self._dataset.epoch]).shuffle(order)
             order = np.resize(order, len(self) * self._world_size)
-        return iter(order[self._rank :: self._world_size].tolist())
+        return iter(order[self._rank :: self._world_size][self.start :].tolist())
 
 
 def build_loader(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from detector.data.augment import AugmentConfig
 from detector.losses import LossConfig
@@ -20,11 +20,23 @@ from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_SHORT = {"batch": "batch_size"}
 
 
 def _off(value: Any) -> Any:
     """YAML reads a bare `off` as false."""
     return "off" if value is False else value
+
+
+def _sides(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] % 32 or value[1] % 32 or not 0 < value[0] <= value[1]:
+        raise ValueError("expected two multiples of 32, the smaller first, for example [256, 448]")
+    return value
+
+
+def _auto(value: Any) -> Any:
+    """`auto` is stored as none: not known yet."""
+    return None if value == "auto" else value
 
 
 class _Model(BaseModel):
@@ -39,6 +51,9 @@ class OptimizerConfig(_Model):
     momentum: Share = Field(0.9, description="SGD's (Nesterov); AdamW's first beta")
     weight_decay: float = Field(5e-4, ge=0, description="of conv weights alone, never of norms and biases")
     clip_norm: float | None = Field(None, gt=0, description="largest gradient norm; none: gradients are not clipped")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="the rate of each layer (stem, stages, neck) is this times the next one's; 1: off"
+    )
 
 
 class ScheduleConfig(_Model):
@@ -77,15 +92,26 @@ class TrainConfig(_Model):
 
     preset: str = Field("published", description="the preset that these settings started from")
     epochs: int = Field(300, ge=1)
-    batch_size: int = Field(256, ge=1, description="images per step, over all processes")
+    batch_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto)] = Field(
+        256, description="images per optimiser step, over all processes and parts; auto: from free memory"
+    )
+    accumulate: int = Field(1, ge=1, description="parts that a step's batch goes through the network in, one by one")
     image_size: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
         None, description="height, width; None: the structure's"
+    )
+    multi_scale: Annotated[tuple[int, int], AfterValidator(_sides)] | None = Field(
+        None, description="smallest and largest longer side, px: every batch is stretched to one in steps of 32"
     )
     seed: int = Field(0, ge=0)
     workers: int | None = Field(None, ge=0, description="loader processes per rank; None: chosen from the cores")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = "auto"
     channels_last: bool = True
+    compile: bool = Field(False, description="torch.compile of the network; needs a C++ compiler, or triton on a GPU")
+    max_bad_steps: int = Field(10, ge=1, description="stop after so many non-finite steps in a row")
+    checkpoint_minutes: float | None = Field(
+        10.0, ge=0, description="last.pt is also written within an epoch, about every so many minutes; none: never"
+    )
     freeze: list[str] = Field(default_factory=list, description="modules that do not learn (`backbone`)")
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -139,6 +165,7 @@ def parse_override(text: str) -> dict[str, Any]:
     """`a.b=value` as nested dicts; the value is YAML (`1e-3` counts as a number). Raises UserError."""
     key, sign, value = text.partition("=")
     words = key.strip().removeprefix("train.").split(".")
+    words[0] = _SHORT.get(words[0], words[0])
     if not sign or not all(words):
         raise UserError(f"--set {text!r}: expected key=value, for example --set optimizer.weight_decay=0.01")
     try:

@@ -27,13 +27,18 @@ class TrainingModule(nn.Module):
         self.network, self.criterion = network, criterion
         self._dtype = dtype
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._forward_raw = network.forward_raw
 
     def forward(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         images = images.to(torch.float32, memory_format=self._layout)
         with torch.autocast(images.device.type, dtype=self._dtype, enabled=self._dtype is not None):
-            raw = self.network.forward_raw(images)
+            raw = self._forward_raw(images)
         losses: dict[str, Tensor] = self.criterion(raw.cls_logits, raw.reg_logits, raw.priors, targets)
         return losses
+
+    def compile_network(self) -> None:
+        """Have torch.compile build the network's forward pass at its first call; the criterion stays as it is."""
+        self._forward_raw = torch.compile(self.network.forward_raw)
 
     def train(self, mode: bool = True) -> TrainingModule:
         """As nn.Module; norms of frozen modules keep their statistics."""

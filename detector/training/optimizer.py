@@ -1,6 +1,11 @@
-"""The optimiser with grouped weight decay: conv weights decay, norms, biases and the head's scales do not."""
+"""The optimiser with grouped weight decay and layer-wise rates, and modules that do not learn.
+
+Conv weights decay, norms, biases and the head's scales do not.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -8,23 +13,46 @@ from torch import nn
 from detector.training.config import OptimizerConfig
 from search_spaces.errors import UserError
 
+BACKBONE = "backbone"
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups of the parameters that learn: those of two or more axes with `weight_decay`, the others without."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-    ]
+
+def parameter_groups(module: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, object]]:
+    """Groups of the parameters that learn: those of two or more axes with `weight_decay`, the others without.
+
+    With a `layer_decay` below 1 each layer (stem, stages, neck, head) has its own two groups, named `layer`, whose
+    `rate_share` is `layer_decay` to the power of the layer's distance from the head.
+    """
+    if layer_decay == 1.0:
+        return _by_decay(module.parameters(), weight_decay)
+    layers = layer_names(module)
+    groups = []
+    for number, name in enumerate(layers):
+        share = layer_decay ** (len(layers) - 1 - number)
+        for group in _by_decay(module.get_submodule(name).parameters(), weight_decay):
+            if group["params"]:
+                groups.append({**group, "layer": name, "rate_share": share})
+    return groups
+
+
+def layer_names(network: nn.Module) -> list[str]:
+    """Paths of a detector's layers from the image on: `backbone.stem`, `backbone.stage1`, ..., `neck`, `head`."""
+    names: list[str] = []
+    for name, child in network.named_children():
+        names += [f"{name}.{inner}" for inner, _ in child.named_children()] if name == BACKBONE else [name]
+    return names
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig, batch_size: int) -> torch.optim.Optimizer:
     """SGD (Nesterov) or AdamW at the peak rate for `batch_size` images per step over all processes."""
-    groups = parameter_groups(module, config.weight_decay)
+    groups = parameter_groups(module, config.weight_decay, config.layer_decay)
     rate = config.learning_rate_per_image * batch_size
     if config.name == "adamw":
-        return torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), foreach=True)
-    return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.momentum > 0, foreach=True)
+        made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), foreach=True)
+    else:
+        nesterov = config.momentum > 0
+        made = torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=nesterov, foreach=True)
+    set_rate(made, rate)
+    return made
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -34,13 +62,15 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def freeze(network: nn.Module, names: list[str]) -> None:
-    """Stop the named modules (`backbone`, `neck`) from learning. Raises UserError for a name that is not there."""
-    modules = dict(network.named_modules())
+    """Stop the named modules from learning: `backbone`, `stem`, `stage2`, a range `stem..stage2`, or a module's path.
+
+    Raises UserError for a name that is not there, and when nothing is left to learn.
+    """
     for name in names:
-        if name not in modules or not name:
-            top = ", ".join(child for child, _ in network.named_children())
-            raise UserError(f"freeze: the network has no module {name!r}; expected {top}, or a module inside one")
-        modules[name].requires_grad_(False)
+        for path in _frozen_paths(network, name):
+            network.get_submodule(path).requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UserError(f"freeze: nothing is left to learn with {', '.join(names)} frozen; leave one of them out")
 
 
 def norms_of_frozen(network: nn.Module) -> list[nn.Module]:
@@ -50,3 +80,29 @@ def norms_of_frozen(network: nn.Module) -> list[nn.Module]:
         for module in network.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad
     ]
+
+
+def _by_decay(parameters: Iterator[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    return [
+        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _frozen_paths(network: nn.Module, name: str) -> list[str]:
+    """The modules that a name of `freeze` stands for."""
+    stages = [path.removeprefix(f"{BACKBONE}.") for path in layer_names(network) if path.startswith(f"{BACKBONE}.")]
+    first, dots, last = name.partition("..")
+    if dots:
+        if first in stages and last in stages and stages.index(first) <= stages.index(last):
+            return [f"{BACKBONE}.{stage}" for stage in stages[stages.index(first) : stages.index(last) + 1]]
+    elif name in stages:
+        return [f"{BACKBONE}.{name}"]
+    elif name and name in dict(network.named_modules()):
+        return [name]
+    top = ", ".join(child for child, _ in network.named_children())
+    raise UserError(
+        f"freeze: the network has no module {name!r}; expected {top}, {', '.join(stages)}, a range such as "
+        f"{'..'.join(stages[:2])}, or a module's path"
+    )

@@ -1,22 +1,32 @@
-"""Presets: training settings as data. `published` depends on the model's family; `small` is for little data."""
+"""Presets: training settings as data. `published` depends on the model's family and size; `small` is for little data."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import numpy as np
+
+from search_spaces.costs import params
+from search_spaces.emit import emit_backbone
 from search_spaces.errors import UserError, nearest
 from search_spaces.structure import Structure
+from search_spaces.text import resolve_structure, shipped_names
 
 SMALL_DATA_IMAGES = 5000
 """Below this number of training images `small` is taken unless a preset is named."""
 
-_PUBLISHED: dict[str, dict[str, Any]] = {
-    "res": {},
-    "csp": {},
-    "mob": {
-        "optimizer": {"name": "adamw", "learning_rate_per_image": 4e-3 / 256, "weight_decay": 1e-2},
-        "augment": {"shear_degrees": 0.2},
-    },
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "mob": {"optimizer": {"name": "adamw", "learning_rate_per_image": 4e-3 / 256, "weight_decay": 1e-2}},
+}
+_AUGMENT_BY_SIZE: dict[str, dict[str, Any]] = {
+    "T": {"shear_degrees": 0.2},
+    "S": {},
+    "M": {},
+    "L": {},
+    "Ns": {"shear_degrees": 0.2, "scale": [0.75, 1.25]},
+    "Nm": {"shear_degrees": 0.2},
+    "Nl": {"shear_degrees": 0.2},
 }
 _SMALL: dict[str, Any] = {
     "epochs": 100,
@@ -42,8 +52,27 @@ def preset_values(name: str, structure: Structure) -> dict[str, Any]:
     if name == "small":
         return {"preset": name, **_SMALL}
     if name == "published":
-        return {"preset": name, **_PUBLISHED.get(structure.backbone.space, {})}
+        augment = {"sada": 1.0, **_AUGMENT_BY_SIZE.get(nearest_published(structure) or "", {})}
+        return {"preset": name, **_FAMILIES.get(structure.backbone.space, {}), "augment": augment}
     raise UserError(f"unknown preset {name!r}; {nearest(name, NAMES)}")
+
+
+def nearest_published(structure: Structure) -> str | None:
+    """The published size of the same space whose backbone has most nearly as many parameters; None if there is none."""
+    space, size = structure.backbone.space, _log_params(structure)
+    distances = {name: abs(other - size) for name, (of, other) in _published_sizes().items() if of == space}
+    return min(distances, key=distances.__getitem__, default=None)
+
+
+@functools.cache
+def _published_sizes() -> dict[str, tuple[str, float]]:
+    """Space and log of the backbone's parameters of each shipped structure that has a published recipe."""
+    structures = {name: resolve_structure(name) for name in shipped_names() if name in _AUGMENT_BY_SIZE}
+    return {name: (found.backbone.space, _log_params(found)) for name, found in structures.items()}
+
+
+def _log_params(structure: Structure) -> float:
+    return float(np.log(params(emit_backbone(structure))))
 
 
 def preset_for(num_images: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ import torch
 from torch import distributed
 
 from search_spaces.errors import UserError
+
+PATIENCE_HOURS = 3
+"""For the other processes: the first one evaluates and writes alone. torchrun ends all when one of them dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ def join_processes(device: str) -> Processes:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=datetime.timedelta(hours=PATIENCE_HOURS))
     return Processes(rank, world_size, chosen)
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
 from detector import assigners
-from tests.detector.scenes import Scene, random_scene
+from detector.assigners import _matching
+from detector.criterion import DetectionCriterion
+from detector.losses import LossConfig
+from detector.priors import priors
+from tests.detector.assigners.hard_scenes import KINDS, hard_scene
+from tests.detector.scenes import Scene, SceneTargets, random_scene, random_targets
 
 pytestmark = pytest.mark.parametrize("name", assigners.names())
 
@@ -100,3 +106,108 @@ def test_half_precision_predictions_under_autocast(name: str) -> None:
         result = run(name, half)
     assert result.iou.dtype == torch.float32
     assert torch.equal(result.matched, run(name, same).matched)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_extremes_do_not_overflow(name: str, dtype: torch.dtype) -> None:
+    """Logits at the ends of fp16, boxes with and without overlap: as from the same values in fp32, and finite."""
+    scene = random_scene(7, 2, 5, 3)
+    extreme = torch.tensor([-65504.0, 65504.0, 0.0, 12.0])
+    logits = extreme[torch.arange(scene.logits.numel()) % 4].view_as(scene.logits).to(dtype)
+    logits = torch.where(logits.isfinite(), logits, 65280.0)
+    boxes = scene.boxes.to(dtype)
+    boxes[:, ::3] = 0  # no area: IoU 0, whose logarithm is wanted
+    half = dataclasses.replace(scene, boxes=boxes, logits=logits)
+    result = run(name, half)
+    same = run(name, dataclasses.replace(scene, boxes=boxes.float(), logits=logits.float()))
+    assert torch.equal(result.matched, same.matched)
+    assert result.positives_mask.any()
+    assert result.iou.isfinite().all()
+    assert ((result.iou >= 0) & (result.iou <= 1)).all()
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_broken_predictions_still_give_an_assignment(name: str, broken: float) -> None:
+    scene = random_scene(1, 3, 6, 3)
+    scene.boxes[0] = broken
+    scene.logits[1] = broken
+    result = run(name, scene)
+    assert ((result.matched >= -1) & (result.matched < 6)).all()
+    assert torch.equal(result.matched[2], run(name, random_scene(1, 3, 6, 3)).matched[2])
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_hard_scenes_do_not_depend_on_chunks(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = hard_scene(2, kind, 3, 8, 3, equal_predictions=False)
+    whole = run(name, scene)
+    monkeypatch.setattr(_matching, "_MAX_ENTRIES", 2 * len(scene.priors))
+    chunked = run(name, scene)
+    for field in dataclasses.fields(whole):
+        assert torch.equal(getattr(whole, field.name), getattr(chunked, field.name))
+
+
+def test_equal_boxes_tie_to_the_first(name: str) -> None:
+    scene = hard_scene(3, "on_the_grid", 1, 6, 2, equal_predictions=True)
+    targets = scene.targets
+    box = torch.tensor([16.0, 16.0, 80.0, 80.0])
+    same = SceneTargets(
+        box.expand_as(targets.boxes_xyxy).clone(),
+        torch.zeros_like(targets.labels),
+        torch.ones_like(targets.valid),
+        torch.zeros_like(targets.ignore),
+    )
+    result = run(name, dataclasses.replace(scene, boxes=box.expand_as(scene.boxes).clone(), targets=same))
+    assert sorted(set(result.matched.flatten().tolist())) == [-1, 0]
+
+
+def test_boxes_far_outside_the_image_learn_nothing(name: str) -> None:
+    points = priors((64, 64))
+    boxes = torch.tensor([[[300.0, 300, 320, 320], [-190.0, -190, -150, -150], [10.0, 200.0, 60.0, 300.0]]])
+    flags = torch.ones(1, 3, dtype=torch.bool)
+    targets = SceneTargets(boxes, torch.zeros(1, 3, dtype=torch.int64), flags, ~flags)
+    scene = Scene(points, torch.zeros(1, len(points), 4), torch.zeros(1, len(points), 2), targets)
+    assert not run(name, scene).positives_mask.any()
+
+
+def losses_of(
+    name: str, batch: int, num_boxes: int, *, empty: bool
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """The criterion's losses of random outputs, and these outputs with their gradients."""
+    generator = torch.Generator().manual_seed(0)
+    points = priors((96, 96))
+    cls_logits = torch.randn(batch, len(points), 3, generator=generator).requires_grad_()
+    reg_logits = torch.randn(batch, len(points), 4 * 8, generator=generator).requires_grad_()
+    targets = random_targets(generator, batch, num_boxes, 3)
+    if empty:
+        targets = dataclasses.replace(targets, valid=torch.zeros(batch, num_boxes, dtype=torch.bool))
+    losses = DetectionCriterion(LossConfig(assigner=name))(cls_logits, reg_logits, points, targets)
+    losses["total"].backward()
+    return losses, cls_logits, reg_logits
+
+
+@pytest.mark.parametrize(("batch", "num_boxes"), [(2, 0), (2, 5), (0, 0), (0, 5)])
+def test_without_boxes_or_images_the_losses_are_zeros_with_gradients(name: str, batch: int, num_boxes: int) -> None:
+    losses, cls_logits, reg_logits = losses_of(name, batch, num_boxes, empty=True)
+    assert losses["num_positives"] == 0
+    assert losses["dfl"] == losses["giou"] == 0
+    assert reg_logits.grad is not None
+    assert (reg_logits.grad == 0).all()
+    assert cls_logits.grad is not None
+    assert cls_logits.grad.isfinite().all()
+    negatives = cls_logits.detach().sigmoid().square() * torch.nn.functional.softplus(cls_logits.detach())
+    assert losses["cls"].item() == pytest.approx(negatives.sum().item(), rel=1e-5)  # the divisor is 1
+
+
+def test_divisors_are_averaged_over_processes_and_at_least_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, *_ = losses_of(name, 3, 6, empty=False)
+    assert alone["num_positives"] > 2
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.mul_(4))  # the other one has 3 x as much
+    together, *_ = losses_of(name, 3, 6, empty=False)
+    for part in ("cls", "dfl", "giou"):
+        assert together[part].item() == pytest.approx(alone[part].item() / 2)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda values: values.zero_())
+    least, *_ = losses_of(name, 3, 6, empty=False)
+    # 1 for both processes together: a half for each
+    assert least["cls"].item() == pytest.approx(2 * alone["cls"].item() * alone["num_positives"].item(), rel=1e-5)

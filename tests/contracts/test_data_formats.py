@@ -46,6 +46,30 @@ def written(root: Path, name: str, rows: list[Row], split: str = "train") -> Ann
     return annotations
 
 
+FLOAT = st.integers(0, 30_000).map(lambda thousandths: thousandths / 1000)
+SIDE = st.integers(2_000, 30_000).map(lambda thousandths: thousandths / 1000)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(corners=st.lists(st.tuples(FLOAT, FLOAT, SIDE, SIDE), max_size=8))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_boxes_come_back_to_the_last_bit(
+    tmp_path_factory: pytest.TempPathFactory, name: str, corners: list[tuple[float, float, float, float]]
+) -> None:
+    root = tmp_path_factory.mktemp(name)
+    written(root, name, [])
+    plugin = formats.get(name)
+    table = np.array(corners, dtype=np.float32).reshape(-1, 4)
+    boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1)
+    count = len(boxes)
+    raw = RawBoxes(np.zeros(count, np.int64), boxes, np.zeros(count, np.int64), np.zeros(count, dtype=np.bool_))
+    before, _ = formats.load_split(root, "train")
+    given_, _ = pack("given", CLASSES, before.image_paths, np.array(SIZES, dtype=np.int32), raw)
+    plugin.write(root, "train", given_)
+    found, _ = formats.load_split(root, "train")
+    np.testing.assert_array_equal(found.boxes_xyxy, given_.boxes_xyxy)
+
+
 def assert_same(found: Annotations, given_: Annotations) -> None:
     assert found.class_names == given_.class_names
     assert [path.name for path in found.image_paths] == [path.name for path in given_.image_paths]
@@ -72,7 +96,8 @@ def test_reads_back_what_it_wrote(tmp_path_factory: pytest.TempPathFactory, name
 def test_train_and_val_meet_by_name(tmp_path: Path, name: str) -> None:
     written(tmp_path, name, [(0, 0, 1, 1, 9, 9), (1, 2, 3, 3, 9, 9)], "train")
     written(tmp_path, name, [(0, 2, 1, 1, 9, 9)], "val")
-    val, _ = formats.load_split(tmp_path, "val", ("gamma", "alpha", "beta & co"))
+    with pytest.warns(UserWarning, match="other order"):
+        val, _ = formats.load_split(tmp_path, "val", ("gamma", "alpha", "beta & co"))
     assert val.class_names == ("gamma", "alpha", "beta & co")
     assert val.labels.tolist() == [0]
     assert len(set(val.category_ids.tolist())) == 3

@@ -18,7 +18,7 @@ from search_spaces import costs
 from search_spaces.space import load_space, shipped_spaces
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure, shipped_names
-from tinynas.population import Encoding
+from tinynas.genes.population import Encoding
 
 FIGURES = json.loads((Path(__file__).parents[1] / "golden" / "family.json").read_text())
 PARTS = ("backbone", "neck", "head")

@@ -23,7 +23,12 @@ def run(
     data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step, over all processes.")] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size", "--batch", metavar="N|auto", help="Images per step, over all processes; auto: by memory."
+        ),
+    ] = None,
     image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
     preset: Annotated[
         str | None, typer.Option(help="published or small. Default: by the number of training images.")
@@ -32,7 +37,16 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. augment.mosaic=0.5.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Checkpoint whose weights to start from.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint to start from, of any structure with the same blocks; or a folder: the nearest one."
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="What does not learn: backbone, stem, stem..stage2, neck, ... or none."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the run folder.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights and augmentation. Default: 0.")] = None,
@@ -42,6 +56,7 @@ def run(
     direct = {
         "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device,
         "image_size": None if image_size is None else list(parse_image_size(image_size)),
+        "freeze": None if freeze is None else parse_freeze(freeze),
     }  # fmt: skip
     let_threads_sleep()
     if resume is not None:
@@ -72,6 +87,11 @@ def find_data(data: Path | None) -> Path:
         f"no data: pass --data ({ACCEPTED_DATA}), or have ./data.yaml or ./data here; "
         "sample data to try with: tinynas sample-data data"
     )
+
+
+def parse_freeze(text: str) -> list[str]:
+    """`backbone`, `stem..stage2,neck` or `none`, as the setting `freeze`."""
+    return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
 
 
 def _start(

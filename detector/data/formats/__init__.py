@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
 from detector.data.annotations import Annotations, DataReport
+from detector.data.raw_split import RawSplit, Tell, packed, refuse
 from search_spaces.errors import UserError, nearest
+from search_spaces.plugins import plugin_names
 
 SPLITS = ("train", "val", "test")
 LAYOUTS = (
-    "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt), "
+    "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or SPLIT/*.xml beside the images), "
     "COCO (annotations/*SPLIT*.json or SPLIT/_annotations.coco.json), "
     "YOLO (data.yaml, or images/SPLIT + labels/SPLIT + classes.txt)"
 )
@@ -28,8 +29,8 @@ class Format(Protocol):
     def splits(self, root: Path) -> list[str]:
         """The splits that exist under `root`, out of train, val and test."""
 
-    def load(self, root: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
-        """Read one split; labels index `class_names` when given, else the format's own list."""
+    def read(self, root: Path, split: str, tell: Tell = refuse) -> RawSplit:
+        """Read one split as it stands. `tell` hears of every record that cannot be used."""
 
     def image_folder(self, root: Path, split: str) -> Path:
         """Where the pictures of a split go when a data set is written in this format."""
@@ -40,7 +41,7 @@ class Format(Protocol):
 
 def names() -> list[str]:
     """The known formats' names, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return plugin_names(__name__)
 
 
 def get(name: str) -> Format:
@@ -65,9 +66,15 @@ def detect(data: Path) -> str:
 def load_split(data: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
     """Read one split ('train', 'val' or 'test') of a data set whose format is found out from its layout.
 
-    data: a folder, or a YOLO-style YAML file. class_names: the training classes; the split's own are matched by name.
-    Raises UserError for an unknown layout, a missing split and any malformed file.
+    data: a folder, or a YOLO-style YAML file. class_names: the training classes; the split's own are matched by name,
+    with a warning when the lists differ. Raises UserError for an unknown layout, a missing split and any malformed
+    file, and for a class that has boxes but is not among `class_names`.
     """
+    return packed(read_split(data, split), class_names)
+
+
+def read_split(data: Path, split: str, tell: Tell = refuse) -> RawSplit:
+    """One split as its files give it. `tell`: what to do with a record that cannot be used; without it, UserError."""
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
     chosen = get(detect(data))
@@ -77,4 +84,4 @@ def load_split(data: Path, split: str, class_names: Sequence[str] | None = None)
             f"{data}: there is no {split!r} split; found: {', '.join(available) or 'none'}; "
             f"add one to the data set, or name one that exists"
         )
-    return chosen.load(data, split, class_names)
+    return chosen.read(data, split, tell)

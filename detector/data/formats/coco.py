@@ -7,22 +7,23 @@ boxes. Images without boxes stay.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
+from detector.data.annotations import Annotations, shortest
+from detector.data.formats._json_stream import read_object
+from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
 from search_spaces.errors import UserError
-from search_spaces.files import read_text
 
 _ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-_COLUMNS = 8  # image id, category id, x, y, w, h, crowd, area
 
 
 def matches(root: Path) -> bool:
@@ -35,32 +36,43 @@ def splits(root: Path) -> list[str]:
     return [split for split in _ALIASES if _candidates(root, split)]
 
 
-def load(root: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
-    """Read one split. Raises UserError for broken JSON, unknown ids and missing pictures."""
+def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
+    """Read one split. Raises UserError for broken JSON and a file without images or categories."""
     path = _annotation_file(root, split)
-    document, table = _read(path)
-    categories = sorted(_entries(document, "categories", ("id", "name"), path), key=lambda entry: entry["id"])
-    images = _entries(document, "images", ("id", "file_name", "height", "width"), path)
-    if not images:
+    columns, images = BoxColumns(), _Images()
+    document = read_object(
+        path,
+        "a COCO instances file with images, categories and annotations",
+        {"annotations": lambda entry: _add_box(entry, columns, path, tell),
+         "images": lambda entry: images.add(entry, path, tell)},
+    )  # fmt: skip
+    for key in ("images", "annotations"):
+        if not isinstance(document.get(key), int):
+            raise UserError(f"{path}: no {key!r} list; expected a COCO instances file")
+    if not document["images"]:
         raise UserError(f"{path}: no images; expected a non-empty 'images' list")
-    names = [str(entry["name"]).strip() for entry in categories]
-    ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
-    image_ids = np.array([entry["id"] for entry in images], dtype=np.int64)
-    wanted = tuple(names) if class_names is None else tuple(class_names)
-    labels = _positions(table[:, 1], ids, path, "category_id", "categories")
-    boxes = table[:, 2:6].copy()
-    boxes[:, 2:] += boxes[:, :2]
-    raw = RawBoxes(
-        image=_positions(table[:, 0], image_ids, path, "image_id", "images"),
-        boxes_xyxy=boxes,
-        labels=map_labels(labels, names, wanted, str(path)),
-        ignore=table[:, 6] != 0,
-        areas=np.where(np.isnan(table[:, 7]), table[:, 4] * table[:, 5], table[:, 7]),
+    ids, names = _categories(document, path)
+    raw, records = columns.boxes()
+    image = _positions(raw.image, images.id_array(path), records, ("image_id", "images"), path, tell)
+    labels = _positions(raw.labels, ids, records, ("category_id", "categories"), path, tell)
+    folder = _folder(root, path, images.names, split)
+    known = (image >= 0) & (labels >= 0)
+    if not known.all():
+        raw, records, image, labels = raw.select(known), records[known], image[known], labels[known]
+    result = RawSplit(
+        source=f"{root.name} {split} (COCO)",
+        class_names=names,
+        declared=True,
+        image_paths=tuple(folder / name for name in images.names),
+        sizes_hw=np.array(images.sizes, dtype=np.int32).reshape(-1, 2),
+        files=(path,) * len(images.names),
+        boxes=replace(raw, image=image, labels=labels),
+        records=records,
+        record_text="{file}: annotation {record}",
+        image_ids=images.id_array(path),
+        category_ids=ids,
     )
-    paths = _locate(root, path, [str(entry["file_name"]) for entry in images], split)
-    sizes = np.array([(entry["height"], entry["width"]) for entry in images], dtype=np.int32)
-    kept_ids = _category_ids(wanted, dict(zip(names, ids.tolist())))
-    return pack(f"{root.name} {split} (COCO)", wanted, paths, sizes, raw, image_ids=image_ids, category_ids=kept_ids)
+    return result.without(_missing(result.image_paths, path, tell))
 
 
 def image_folder(root: Path, split: str) -> Path:
@@ -71,9 +83,8 @@ def image_folder(root: Path, split: str) -> Path:
 def write(root: Path, split: str, annotations: Annotations) -> None:
     """Write annotations/instances_SPLIT.json."""
     (root / "annotations").mkdir(parents=True, exist_ok=True)
-    sides = annotations.boxes_xyxy.astype(np.float64)
-    sides[:, 2:] -= sides[:, :2]
-    columns = zip(annotations.image_index(), annotations.labels, sides, annotations.ignore, annotations.areas)
+    corners = shortest(annotations.boxes_xyxy)
+    columns = zip(annotations.image_index(), annotations.labels, corners, annotations.ignore, annotations.areas)
     document = {
         "images": [
             {"id": int(image_id), "file_name": path.name, "height": int(size[0]), "width": int(size[1])}
@@ -87,11 +98,11 @@ def write(root: Path, split: str, annotations: Annotations) -> None:
                 "id": row + 1,
                 "image_id": int(annotations.image_ids[image]),
                 "category_id": int(annotations.category_ids[label]),
-                "bbox": [round(float(side), 2) for side in box],
-                "area": round(float(area), 4),
+                "bbox": [x0, y0, round(x1 - x0, 9), round(y1 - y0, 9)],
+                "area": float(str(area)),
                 "iscrowd": int(crowd),
             }
-            for row, (image, label, box, crowd, area) in enumerate(columns)
+            for row, (image, label, (x0, y0, x1, y1), crowd, area) in enumerate(columns)
         ],
     }
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
@@ -115,89 +126,140 @@ def _annotation_file(root: Path, split: str) -> Path:
     return found[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
-    """The document without its boxes, and the boxes as (M, 8).
+class _Images:
+    """What is kept of the `images` list."""
 
-    Boxes go into one flat array while the parser meets them: a million of them never exist as Python objects.
-    """
-    columns = array("d")
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.names: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        self._met = 0
 
-    def take(entry: dict[str, Any]) -> dict[str, Any] | None:
-        if "bbox" not in entry or "image_id" not in entry:
-            return entry
-        try:
-            x, y, width, height = entry["bbox"]
-            area = entry.get("area")
-            row = (entry["image_id"], entry["category_id"], x, y, width, height, entry.get("iscrowd", 0))
-            columns.extend((*row, float("nan") if area is None else area))
-        except (KeyError, TypeError, ValueError):
-            del columns[len(columns) - len(columns) % _COLUMNS :]
-            raise UserError(
-                f"{path}: annotation {entry.get('id')} is malformed; expected numbers in image_id, category_id and "
-                "bbox [x, y, width, height]"
-            ) from None
-        return None
+    def add(self, entry: Any, path: Path, tell: Tell) -> None:
+        name, self._met = f"images[{self._met}]", self._met + 1
+        mistake = _mistake(entry, ("id", "file_name", "height", "width"), name)
+        if mistake:
+            tell("bad-record", str(path), mistake)
+            return
+        self.ids.append(entry["id"])
+        self.names.append(str(entry["file_name"]))
+        self.sizes.append((entry["height"], entry["width"]))
 
+    def id_array(self, path: Path) -> npt.NDArray[np.int64]:
+        if len(set(self.ids)) != len(self.ids):
+            raise UserError(f"{path}: an id occurs twice in 'images'; expected unique ids")
+        return np.array(self.ids, dtype=np.int64)
+
+
+def _add_box(entry: Any, columns: BoxColumns, path: Path, tell: Tell) -> None:
+    if not isinstance(entry, dict) or "bbox" not in entry or "image_id" not in entry:
+        tell(
+            "bad-record", str(path), "an annotation has no bbox or image_id; expected an instances file (not captions)"
+        )
+        return
     try:
-        document = json.loads(read_text(path, "a COCO instances file"), object_hook=take)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: the JSON does not parse ({error.msg}); restore the file") from error
-    if not isinstance(document, dict) or not isinstance(document.get("annotations"), list):
-        raise UserError(f"{path}: expected a COCO instances file with images, categories and annotations")
-    if any(entry is not None for entry in document["annotations"]):
-        raise UserError(f"{path}: an annotation has no bbox or image_id; expected an instances file (not captions)")
-    return document, np.frombuffer(columns, dtype=np.float64).reshape(-1, _COLUMNS)
+        x, y, width, height = entry["bbox"]
+        # Multiplying refuses text, which adding would join.
+        left, top = x * 1.0, y * 1.0
+        box = left, top, left + width, top + height
+        area = entry.get("area")
+        row = _whole(entry["image_id"]), _whole(entry["category_id"])
+        # An annotation without an id is known by its place among those that could be read.
+        record = entry.get("id")
+        columns.add(
+            *row, record if isinstance(record, int) else len(columns.record), box,
+            ignore=bool(entry.get("iscrowd", 0)), area=math.nan if area is None else area * 1.0,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, OverflowError):
+        reason = "malformed; expected numbers in image_id, category_id and bbox [x, y, width, height]"
+        tell("bad-record", f"{path}: annotation {entry.get('id')}", reason)
 
 
-def _entries(document: dict[str, Any], key: str, fields: Sequence[str], path: Path) -> list[dict[str, Any]]:
-    entries = document.get(key)
+def _whole(value: Any) -> int:
+    if value.__class__ is int:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise ValueError
+
+
+def _categories(document: dict[str, Any], path: Path) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Ids, ascending, and names."""
+    entries = document.get("categories")
     if not isinstance(entries, list):
-        raise UserError(f"{path}: no {key!r} list; expected a COCO instances file")
+        raise UserError(f"{path}: no 'categories' list; expected a COCO instances file")
+    if not entries:
+        raise UserError(f"{path}: 'categories' is empty; expected at least one entry")
     for i, entry in enumerate(entries):
-        missing = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-        if missing:
-            raise UserError(f"{path}: {key}[{i}] has no {missing[0]!r}; expected {', '.join(fields)}")
-        for field in ("id", "height", "width"):
-            if field in fields and not isinstance(entry[field], int):
-                raise UserError(f"{path}: {key}[{i}] has the {field} {entry[field]!r}; expected an integer")
-    return entries
+        mistake = _mistake(entry, ("id", "name"), f"categories[{i}]")
+        if mistake:
+            raise UserError(f"{path}: {mistake}")
+    entries = sorted(entries, key=lambda entry: int(entry["id"]))
+    ids = np.array([entry["id"] for entry in entries], dtype=np.int64)
+    if len(np.unique(ids)) != len(ids):
+        raise UserError(f"{path}: an id occurs twice in 'categories'; expected unique ids")
+    return ids, tuple(str(entry["name"]).strip() for entry in entries)
+
+
+def _mistake(entry: Any, fields: Sequence[str], name: str) -> str:
+    """What is wrong with an entry called `name`, "" if nothing."""
+    missing = [field for field in fields if not isinstance(entry, dict) or field not in entry]
+    if missing:
+        return f"{name} has no {missing[0]!r}; expected {', '.join(fields)}"
+    for field in ("id", "height", "width"):
+        if field in fields and not isinstance(entry[field], int):
+            return f"{name} has the {field} {entry[field]!r}; expected an integer"
+        if field != "id" and field in fields and not 0 < entry[field] < 1 << 31:
+            return f"{name} has the {field} {entry[field]}; expected a number of pixels"
+    return ""
 
 
 def _positions(
-    values: npt.NDArray[np.float64], ids: npt.NDArray[np.int64], path: Path, field: str, key: str
+    values: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    records: npt.NDArray[np.int64],
+    names: tuple[str, str],
+    path: Path,
+    tell: Tell,
 ) -> npt.NDArray[np.int64]:
-    """The place of each value in `ids`."""
-    order = np.argsort(ids, kind="stable")
-    if len(np.unique(ids)) != len(ids):
-        raise UserError(f"{path}: an id occurs twice in {key!r}; expected unique ids")
+    """The place of each value in `ids`, -1 for one that is not there (and told). names: the field and its list."""
     if not len(ids):
-        raise UserError(f"{path}: {key!r} is empty; expected at least one entry")
-    place = np.minimum(np.searchsorted(ids[order], values), len(ids) - 1)
-    wrong = np.flatnonzero(ids[order][place] != values)
-    if len(wrong):
-        raise UserError(f"{path}: annotations[{wrong[0]}] has {field} {values[wrong[0]]:g}, which {key!r} lacks")
-    return order[place]
+        return np.full(len(values), -1, dtype=np.int64)
+    order = np.argsort(ids, kind="stable")
+    place = order[np.minimum(np.searchsorted(ids[order], values), len(ids) - 1)]
+    place[ids[place] != values] = -1
+    kind = "unknown-class" if names[0] == "category_id" else "unknown-image"
+    for row in np.flatnonzero(place < 0).tolist():
+        reason = f"{names[0]} {values[row]}, which {names[1]!r} lacks; correct it or add the entry"
+        tell(kind, f"{path}: annotation {records[row]}", reason)
+    return place
 
 
-def _category_ids(wanted: Sequence[str], known: dict[str, int]) -> npt.NDArray[np.int64]:
-    """The file's id of each wanted class; a class that the file lacks gets an unused one."""
-    spare = iter(range(max(known.values(), default=0) + 1, max(known.values(), default=0) + len(wanted) + 1))
-    return np.array([known[name] if name in known else next(spare) for name in wanted], dtype=np.int64)
+def _missing(paths: Sequence[Path], path: Path, tell: Tell) -> list[int]:
+    """Places of pictures that are not there (each folder is listed once)."""
+    present: dict[Path, set[str]] = {}
+    missing = []
+    for i, image in enumerate(paths):
+        if image.parent not in present:
+            present[image.parent] = set(os.listdir(image.parent)) if image.parent.is_dir() else set()
+        if image.name not in present[image.parent] and not image.is_file():
+            tell("missing-image", str(image), f"missing image, named in {path.name}; add it or remove its entry")
+            missing.append(i)
+    return missing
 
 
-def _locate(root: Path, path: Path, file_names: Sequence[str], split: str) -> list[Path]:
+def _folder(root: Path, path: Path, file_names: Sequence[str], split: str) -> Path:
+    """Where the pictures are: the first conventional folder that has one of the first hundred."""
     years = re.findall(r"(?:19|20)\d\d", path.stem)
     folders = [f"{alias}{year}" for alias in _ALIASES[split] for year in [*years, ""]]
     choices = [root / folder for folder in folders] + [root / "images" / folder for folder in folders]
     choices = [*choices, root / "images", root / "JPEGImages", path.parent, root]
     if path.name == "_annotations.coco.json":
         choices.insert(0, path.parent)
-    folder = next((choice for choice in choices if (choice / file_names[0]).is_file()), None)
-    if folder is None:
-        tried = ", ".join(str(choice.relative_to(root)) for choice in choices if choice.is_dir())
-        raise UserError(f"{root}: missing image {file_names[0]} named in {path.name}; looked in {tried}")
-    present = set(os.listdir(folder))
-    for name in file_names:
-        if name not in present and not (folder / name).is_file():
-            raise UserError(f"{folder / name}: missing image, named in {path.name}; add it or remove its entry")
-    return [folder / name for name in file_names]
+    for name in file_names[:100]:
+        folder = next((choice for choice in choices if (choice / name).is_file()), None)
+        if folder is not None:
+            return folder
+    tried = ", ".join(str(choice.relative_to(root)) for choice in choices if choice.is_dir())
+    named = f"missing image {file_names[0]} named in {path.name}" if file_names else f"no usable image in {path.name}"
+    raise UserError(f"{root}: {named}; looked in {tried}; add the pictures there")

@@ -1,4 +1,4 @@
-"""Pascal VOC: Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt.
+"""Pascal VOC: Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or SPLIT/ with XML files beside the pictures.
 
 `xmin ymin xmax ymax` are taken as pixel edges, 0-based, as they stand: today's labelling tools write edges, and the
 original VOC's 1-based inclusive pixels then lie at most one pixel off. `difficult` objects are ignored boxes.
@@ -8,57 +8,78 @@ Class names: `classes.txt` or `labels.txt` beside the folders, else the names in
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
 
-from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
+from detector.data.annotations import Annotations, shortest
 from detector.data.image import IMAGE_SUFFIXES, image_size
-from search_spaces.errors import UserError
+from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
+from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 
-_SPLITS = ("train", "val", "test")
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    file_name: str
-    size_hw: tuple[int, int]
-    names: list[str]
-    boxes: list[list[float]]
-    difficult: list[bool]
+class _Entry:
+    """A picture of the split: its name in the list, its annotation file, and the folders to look for it in."""
+
+    stem: str
+    xml: Path
+    folder: Path
 
 
 def matches(root: Path) -> bool:
-    """Whether `root` holds Annotations/ and ImageSets/."""
-    return (root / "Annotations").is_dir() and (root / "ImageSets").is_dir()
+    """Whether `root` holds Annotations/ and ImageSets/, or SPLIT/*.xml beside the pictures."""
+    return root.is_dir() and bool(
+        ((root / "Annotations").is_dir() and (root / "ImageSets").is_dir())
+        or any(_beside(root, split) for split in _ALIASES)
+    )
 
 
 def splits(root: Path) -> list[str]:
-    """The splits that have a list in ImageSets/Main (or ImageSets)."""
-    return [split for split in _SPLITS if _list_file(root, split).is_file()]
+    """The splits that have a list in ImageSets/Main (or ImageSets), or XML files in a folder of their name."""
+    return [split for split in _ALIASES if _list_file(root, split).is_file() or _beside(root, split)]
 
 
-def load(root: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
-    """Read one split. Raises UserError for broken XML (file and line), a missing picture, an unknown class."""
-    stems = _stems(root, split)
-    pictures = [_parse(root / "Annotations" / f"{stem}.xml") for stem in stems]
-    found = sorted({name for picture in pictures for name in picture.names})
-    wanted = tuple(class_names) if class_names is not None else _class_names(root, split, found)
-    paths = _locate(root, stems, pictures)
-    sizes = [p.size_hw if min(p.size_hw) > 0 else image_size(path) for p, path in zip(pictures, paths)]
-    index = {name: i for i, name in enumerate(found)}
-    labels = np.array([index[name] for p in pictures for name in p.names], dtype=np.int64)
-    raw = RawBoxes(
-        image=np.repeat(np.arange(len(pictures)), [len(p.names) for p in pictures]).astype(np.int64),
-        boxes_xyxy=np.array([box for p in pictures for box in p.boxes], dtype=np.float64).reshape(-1, 4),
-        labels=map_labels(labels, found, wanted, str(_list_file(root, split))),
-        ignore=np.array([flag for p in pictures for flag in p.difficult], dtype=np.bool_),
+def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
+    """Read one split. Raises UserError for a missing list or folder; a bad XML file (file and line) is told."""
+    entries = _entries(root, split)
+    declared = _declared(root)
+    names = list(declared or ())
+    columns = BoxColumns()
+    kept: list[Path] = []
+    paths: list[Path] = []
+    sizes: list[tuple[int, int]] = []
+    pictures: dict[Path, dict[str, Path]] = {}
+    for entry in entries:
+        node = _parse(entry.xml, tell)
+        path = None if node is None else _picture(entry, node, pictures, tell)
+        size = None if node is None or path is None else _size(node, entry.xml, path, tell)
+        if node is None or path is None or size is None:
+            continue
+        _add_objects(node, entry.xml, len(kept), (names, declared is not None), columns, tell)
+        kept.append(entry.xml)
+        paths.append(path)
+        sizes.append(size)
+    raw, records = columns.boxes()
+    class_names = declared or _ordered(root, split, names)
+    place = np.array([class_names.index(name) for name in names] or [-1], dtype=np.int64)
+    return RawSplit(
+        source=f"{root.name} {split} (VOC)",
+        class_names=class_names,
+        declared=declared is not None,
+        image_paths=tuple(paths),
+        sizes_hw=np.array(sizes, dtype=np.int32).reshape(-1, 2),
+        files=tuple(kept),
+        boxes=replace(raw, labels=place[raw.labels]),
+        records=records,
+        record_text="{file}: object {record}",
     )
-    return pack(f"{root.name} {split} (VOC)", wanted, paths, np.array(sizes, dtype=np.int32), raw)
 
 
 def image_folder(root: Path, split: str) -> Path:
@@ -67,7 +88,7 @@ def image_folder(root: Path, split: str) -> Path:
 
 
 def write(root: Path, split: str, annotations: Annotations) -> None:
-    """Write the XML files, the split's list and classes.txt; boxes keep two decimals."""
+    """Write the XML files, the split's list and classes.txt."""
     for folder in ("Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for i, path in enumerate(annotations.image_paths):
@@ -82,71 +103,131 @@ def _list_file(root: Path, split: str) -> Path:
     return main if main.is_file() else root / "ImageSets" / f"{split}.txt"
 
 
-def _stems(root: Path, split: str) -> list[str]:
+def _beside(root: Path, split: str) -> Path | None:
+    """The folder SPLIT with XML files in it."""
+    folders = (root / alias for alias in _ALIASES[split])
+    return next((folder for folder in folders if folder.is_dir() and any(folder.glob("*.xml"))), None)
+
+
+def _entries(root: Path, split: str) -> list[_Entry]:
     listing = _list_file(root, split)
-    stems = [line.split()[0] for line in read_text(listing, "one image name per line").splitlines() if line.strip()]
-    if not stems:
+    beside = _beside(root, split)
+    if not listing.is_file() and beside is not None:
+        return [_Entry(xml.stem, xml, beside) for xml in sorted(beside.glob("*.xml"))]
+    lines = [line.strip() for line in read_text(listing, "one image name per line").splitlines() if line.strip()]
+    if not lines:
         raise UserError(f"{listing}: no images; expected one image name per line")
-    return stems
+    folder = next((root / name for name in ("JPEGImages", "images") if (root / name).is_dir()), None)
+    if folder is None:
+        raise UserError(f"{root}: no JPEGImages folder; expected the images of the split in it")
+    annotations = root / "Annotations"
+    # Per-class lists have a second column; a name may hold spaces.
+    stems = [line if (annotations / f"{line}.xml").is_file() else line.split()[0] for line in lines]
+    return [_Entry(stem, annotations / f"{stem}.xml", folder) for stem in stems]
 
 
-def _class_names(root: Path, split: str, found: list[str]) -> tuple[str, ...]:
+def _declared(root: Path) -> tuple[str, ...] | None:
+    """The classes of classes.txt or labels.txt."""
     for name in ("classes.txt", "labels.txt"):
-        listing = root / name
-        if listing.is_file():
-            lines = read_text(listing, "one class name per line").splitlines()
+        if (root / name).is_file():
+            lines = read_text(root / name, "one class name per line").splitlines()
             return tuple(line.strip() for line in lines if line.strip())
-    if split == "train" or not _list_file(root, "train").is_file():
-        return tuple(found)
-    train = (_parse(root / "Annotations" / f"{stem}.xml") for stem in _stems(root, "train"))
-    return tuple(sorted({name for picture in train for name in picture.names}))
+    return None
 
 
-def _parse(path: Path) -> _Picture:
+def _ordered(root: Path, split: str, found: list[str]) -> tuple[str, ...]:
+    """The training split's classes, sorted, then what else occurs."""
+    if split == "train" or "train" not in splits(root):
+        return tuple(sorted(found))
+    nodes = (_parse(entry.xml, _pass_over) for entry in _entries(root, "train"))
+    train = sorted({_name(item) for node in nodes if node is not None for item in node.iter("object")} - {""})
+    return tuple(train) + tuple(sorted(set(found) - set(train)))
+
+
+def _pass_over(kind: str, where: str, reason: str) -> None:
+    """The training split's own mistakes are told when it is read."""
+
+
+def _parse(path: Path, tell: Tell) -> ElementTree.Element | None:
     try:
-        node = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise UserError(f"{path}: no annotation file for an image of the split; add it or drop the image") from error
+        return ElementTree.parse(path).getroot()
+    except OSError:
+        tell("missing-annotation", str(path), "no annotation file for an image of the split; add it or drop the image")
     except ElementTree.ParseError as error:
-        raise UserError(f"{path}:{error.position[0]}: the XML does not parse ({error}); restore the file") from error
-    picture = _Picture(
-        file_name=(node.findtext("filename") or "").strip(),
-        size_hw=(int(_number(node, "size/height", path, "0")), int(_number(node, "size/width", path, "0"))),
-        names=[],
-        boxes=[],
-        difficult=[],
-    )
-    for item in node.iter("object"):
-        name = (item.findtext("name") or "").strip()
+        reason = f"the XML does not parse ({error}); restore the file"
+        tell("bad-record", f"{path}:{error.position[0]}", reason)
+    return None
+
+
+def _picture(
+    entry: _Entry, node: ElementTree.Element, pictures: dict[Path, dict[str, Path]], tell: Tell
+) -> Path | None:
+    """The picture named like the annotation file, else the one that the file names; folders are listed once."""
+    if entry.folder not in pictures:
+        found = (file for file in entry.folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        pictures[entry.folder] = {file.stem: file for file in found}
+    by_stem = pictures[entry.folder]
+    named = Path((node.findtext("filename") or "").strip()).stem
+    path = by_stem.get(entry.stem) or by_stem.get(named)
+    if path is None:
+        reason = f"missing image; add it, or remove {entry.stem} from the split's list"
+        tell("missing-image", f"{entry.folder / entry.stem}.jpg", reason)
+    return path
+
+
+def _size(node: ElementTree.Element, xml: Path, path: Path, tell: Tell) -> tuple[int, int] | None:
+    """(height, width) as annotated, else as the picture has it."""
+    try:
+        height, width = (int(_number(node, f"size/{side}", "0")) for side in ("height", "width"))
+    except ValueError as error:
+        tell("bad-record", str(xml), str(error))
+        return None
+    if min(height, width) > 0:
+        return height, width
+    try:
+        return image_size(path)
+    except UserError as error:
+        tell("unreadable-image", str(path), str(error).removeprefix(f"{path}: "))
+        return None
+
+
+def _add_objects(
+    node: ElementTree.Element, xml: Path, image: int, classes: tuple[list[str], bool], columns: BoxColumns, tell: Tell
+) -> None:
+    """The objects of one file; `classes`: the names so far, and whether no other may come."""
+    names, closed = classes
+    for number, item in enumerate(node.iter("object"), start=1):
+        name = _name(item)
         if not name:
-            raise UserError(f"{path}: an object has no <name>; expected a class name")
-        picture.names.append(name)
-        picture.boxes.append([_number(item, f"bndbox/{side}", path) for side in ("xmin", "ymin", "xmax", "ymax")])
-        picture.difficult.append(_number(item, "difficult", path, "0") != 0)
-    return picture
+            tell("bad-record", str(xml), f"object {number}: an object has no <name>; expected a class name")
+            continue
+        if name not in names:
+            if closed:
+                reason = f"class {name!r} is not in the list of classes; {nearest(name, names)}"
+                tell("unknown-class", f"{xml}: object {number}", reason)
+                continue
+            names.append(name)
+        try:
+            x0, y0, x1, y1 = (_number(item, f"bndbox/{side}") for side in _SIDES)
+            difficult = _number(item, "difficult", "0") != 0
+        except ValueError as error:
+            tell("bad-record", f"{xml}: object {number}", str(error))
+            continue
+        columns.add(image, names.index(name), number, (x0, y0, x1, y1), ignore=difficult)
 
 
-def _number(node: ElementTree.Element, tag: str, path: Path, default: str | None = None) -> float:
+def _name(item: ElementTree.Element) -> str:
+    return (item.findtext("name") or "").strip()
+
+
+def _number(node: ElementTree.Element, tag: str, default: str | None = None) -> float:
+    """Raises ValueError saying what was found."""
     text = node.findtext(tag) or default
     try:
         return float(text or "")
     except ValueError:
         found = "missing" if text is None else repr(text)
-        raise UserError(f"{path}: <{tag}> is {found}; expected a number of pixels") from None
-
-
-def _locate(root: Path, stems: list[str], pictures: list[_Picture]) -> list[Path]:
-    folder = next((root / name for name in ("JPEGImages", "images") if (root / name).is_dir()), None)
-    if folder is None:
-        raise UserError(f"{root}: no JPEGImages folder; expected the images of the split in it")
-    by_stem = {file.stem: file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES}
-    paths = []
-    for stem, picture in zip(stems, pictures):
-        path = by_stem.get(stem) or by_stem.get(Path(picture.file_name).stem)
-        if path is None:
-            raise UserError(f"{folder / stem}.jpg: missing image; add it, or remove {stem} from the split's list")
-        paths.append(path)
-    return paths
+        raise ValueError(f"<{tag}> is {found}; expected a number of pixels") from None
 
 
 def _xml(annotations: Annotations, index: int) -> str:
@@ -157,8 +238,8 @@ def _xml(annotations: Annotations, index: int) -> str:
         f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>",
     ]
     boxes, labels, ignore = annotations.boxes_of(index)
-    for box, label, flag in zip(boxes, labels, ignore):
-        sides = "".join(f"<{s}>{v:.2f}</{s}>" for s, v in zip(("xmin", "ymin", "xmax", "ymax"), box))
+    for box, label, flag in zip(shortest(boxes), labels, ignore):
+        sides = "".join(f"<{s}>{int(v) if v == int(v) else v!r}</{s}>" for s, v in zip(_SIDES, box))
         name = escape(annotations.class_names[label])
         lines.append(
             f"  <object><name>{name}</name><difficult>{int(flag)}</difficult><bndbox>{sides}</bndbox></object>"

@@ -1,8 +1,10 @@
 """YOLO: one text file per picture, lines `class cx cy w h` normalised to 0..1, found through a data.yaml.
 
 data.yaml holds `path`, `train`, `val`, `test` (a folder, a .txt list of pictures, or a list of these) and `names` (a
-list or a dict). Without one, images/SPLIT, labels/SPLIT and classes.txt do. A line with more than five numbers is a
-polygon: its bounding box counts. Label files lie where `images` in the picture's path is replaced by `labels`.
+list or a dict; without it `nc`, and the classes are class_0, class_1, ...). Without a data.yaml, images/SPLIT,
+labels/SPLIT and classes.txt do. A line with more than five numbers is a polygon: its bounding box counts (with
+`kpt_shape` they are keypoints, passed over). Label files lie where `images` in the picture's path is replaced by
+`labels`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
-from detector.data.image import IMAGE_SUFFIXES, image_size
+from detector.data.annotations import Annotations
+from detector.data.image import IMAGE_SUFFIXES
+from detector.data.image_facts import examine
+from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
 from search_spaces.errors import UserError
 from search_spaces.files import read_text
 
@@ -37,33 +41,42 @@ def splits(root: Path) -> list[str]:
     return [split for split in _ALIASES if _sources(config, folder, split)]
 
 
-def load(root: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
-    """Read one split. Raises UserError for a bad line (file and line), an unknown class index, a missing picture."""
+def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
+    """Read one split. Raises UserError for a data.yaml without classes or pictures; bad lines (file, line) are told."""
     config, folder = _config(root)
     names = _names(config, root, folder)
-    wanted = tuple(names) if class_names is None else tuple(class_names)
     sources = _sources(config, folder, split)
-    paths = [path for source in sources for path in _pictures(source)]
+    paths = [path for source in sources for path in _pictures(source, folder, tell)]
     if not paths:
         raise UserError(f"{sources[0]}: no images for the {split!r} split; expected jpg, png, bmp, webp or tif files")
-    sizes = np.array([image_size(path) for path in paths], dtype=np.int32)
-    images: list[int] = []
-    labels: list[int] = []
-    boxes: list[tuple[float, float, float, float]] = []
-    for i, path in enumerate(paths):
-        for label, box in _parse(_label_file(path), names):
-            images.append(i)
-            labels.append(label)
-            boxes.append(box)
-    image = np.array(images, dtype=np.int64)
-    scale = sizes[image][:, [1, 0, 1, 0]].astype(np.float64)
-    raw = RawBoxes(
-        image=image,
-        boxes_xyxy=np.array(boxes, dtype=np.float64).reshape(-1, 4) * scale,
-        labels=map_labels(np.array(labels, dtype=np.int64), names, wanted, f"{root} ({split})"),
-        ignore=np.zeros(len(image), dtype=np.bool_),
+    columns = BoxColumns()
+    kept: list[Path] = []
+    files: list[Path] = []
+    sizes: list[tuple[int, int]] = []
+    keypoints = config.get("kpt_shape") is not None
+    for path, fact in zip(paths, examine(paths)):
+        if fact.reason:
+            tell("unreadable-image", str(path), fact.reason)
+            continue
+        height, width = fact.size_hw
+        labels = _label_file(path)
+        for number, label, (x0, y0, x1, y1) in _parse(labels, names, keypoints, tell):
+            columns.add(len(kept), label, number, (x0 * width, y0 * height, x1 * width, y1 * height))
+        kept.append(path)
+        files.append(labels)
+        sizes.append(fact.size_hw)
+    raw, records = columns.boxes()
+    return RawSplit(
+        source=f"{folder.name} {split} (YOLO)",
+        class_names=tuple(names),
+        declared=True,
+        image_paths=tuple(kept),
+        sizes_hw=np.array(sizes, dtype=np.int32).reshape(-1, 2),
+        files=tuple(files),
+        boxes=raw,
+        records=records,
+        record_text="{file}:{record}",
     )
-    return pack(f"{folder.name} {split} (YOLO)", wanted, paths, sizes, raw)
 
 
 def image_folder(root: Path, split: str) -> Path:
@@ -78,10 +91,14 @@ def write(root: Path, split: str, annotations: Annotations) -> None:
     for i, path in enumerate(annotations.image_paths):
         height, width = annotations.sizes_hw[i]
         lines = []
-        for (x0, y0, x1, y1), label, ignore in zip(*annotations.boxes_of(i)):
+        found = annotations.boxes_of(i)
+        for (x0, y0, x1, y1), label, ignore in zip(
+            found.boxes_xyxy.astype(np.float64).tolist(), found.labels, found.ignore
+        ):
             if not ignore:
-                centre = f"{(x0 + x1) / 2 / width:.8f} {(y0 + y1) / 2 / height:.8f}"
-                lines.append(f"{label} {centre} {(x1 - x0) / width:.8f} {(y1 - y0) / height:.8f}\n")
+                # 14 digits: the pixels read back are the same fp32.
+                centre = f"{(x0 + x1) / 2 / width:.14g} {(y0 + y1) / 2 / height:.14g}"
+                lines.append(f"{label} {centre} {(x1 - x0) / width:.14g} {(y1 - y0) / height:.14g}\n")
         (folder / f"{path.stem}.txt").write_text("".join(lines), encoding="utf-8")
     listing = root / "data.yaml"
     config = yaml.safe_load(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
@@ -105,8 +122,14 @@ def _config(root: Path) -> tuple[dict[str, Any], Path]:
         raise UserError(f"{path}:{line}: the YAML does not parse; expected keys train, val and names") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: expected keys train, val and names; found {type(config).__name__}")
-    base = path.parent / str(config.get("path") or "")
-    return config, base if base.is_dir() else path.parent
+    return config, _base(path, str(config.get("path") or ""))
+
+
+def _base(path: Path, stated: str) -> Path:
+    """The folder that `path` in data.yaml means: from the file's folder, from here or from a `datasets` folder here;
+    the file's own folder when none of these is there (the data set was moved)."""
+    choices = [path.parent / stated, Path(stated), Path("datasets") / stated]
+    return next((choice for choice in choices if choice.is_dir()), path.parent) if stated else path.parent
 
 
 def _sources(config: dict[str, Any], folder: Path, split: str) -> list[Path]:
@@ -128,6 +151,8 @@ def _resolve(folder: Path, entry: str) -> Path:
 
 def _names(config: dict[str, Any], root: Path, folder: Path) -> list[str]:
     names = config.get("names")
+    if names is None and isinstance(config.get("nc"), int) and config["nc"] > 0:
+        return [f"class_{i}" for i in range(config["nc"])]
     if names is None:
         listing = folder / "classes.txt"
         if not listing.is_file():
@@ -146,16 +171,24 @@ def _names(config: dict[str, Any], root: Path, folder: Path) -> list[str]:
     return [str(name) for name in names]
 
 
-def _pictures(source: Path) -> list[Path]:
+def _pictures(source: Path, folder: Path, tell: Tell) -> list[Path]:
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not source.is_file():
         raise UserError(f"{source}: no such folder or list of images; correct the split's entry in data.yaml")
-    lines = [line.strip() for line in read_text(source, "one image path per line").splitlines()]
-    paths = [source.parent / line for line in lines if line]
-    for number, path in enumerate(paths, start=1):
-        if not path.is_file():
-            raise UserError(f"{source}:{number}: missing image {path}; add it or remove the line")
+    if source.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f"{source}: is one image; expected a folder of images or a .txt list of them")
+    paths = []
+    for number, line in enumerate(read_text(source, "one image path per line").splitlines(), start=1):
+        if not line.strip():
+            continue
+        # Written relative to the list, to the data set's folder, or to where the writer stood.
+        choices = [base / line.strip() for base in (source.parent, folder, Path())]
+        path = next((choice for choice in choices if choice.is_file()), None)
+        if path is None:
+            tell("missing-image", f"{source}:{number}", f"missing image {choices[0]}; add it or remove the line")
+        else:
+            paths.append(path)
     return paths
 
 
@@ -168,32 +201,49 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _parse(path: Path, names: Sequence[str]) -> list[tuple[int, tuple[float, float, float, float]]]:
-    """(label, normalised xyxy) per line; a picture without a label file has no boxes."""
+def _parse(
+    path: Path, names: Sequence[str], keypoints: bool, tell: Tell
+) -> list[tuple[int, int, tuple[float, float, float, float]]]:
+    """(line, label, normalised xyxy) per box; a picture without a label file has none."""
     if not path.is_file():
         return []
+    try:
+        lines = read_text(path, "lines 'class cx cy w h'").splitlines()
+    except UserError as error:
+        where, reason = str(error).split(": ", 1)
+        tell("bad-record", where, reason)
+        return []
     found = []
-    for number, line in enumerate(read_text(path, "lines 'class cx cy w h'").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         fields = line.split()
         if not fields:
             continue
-        try:
-            number_of_class, *values = (float(field) for field in fields)
-            label = int(number_of_class)
-        except (ValueError, OverflowError):
-            values, number_of_class, label = [], 0, 0
-        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            raise UserError(
-                f"{path}:{number}: {line.strip()[:40]!r}; expected 'class cx cy w h' or 'class x y x y x y ...'"
-            )
-        if label != number_of_class or not 0 <= label < len(names):
-            raise UserError(
-                f"{path}:{number}: class index {fields[0]}; expected 0..{len(names) - 1} ({len(names)} names)"
-            )
-        if max(map(abs, values)) > 2:
-            raise UserError(f"{path}:{number}: {max(values):g} is not normalised; expected values from 0 to 1")
-        found.append((label, _box(values)))
+        label, values, mistake = _numbers(fields, names, keypoints)
+        if mistake:
+            kind = "unknown-class" if mistake.startswith("class index") else "bad-record"
+            tell(kind, f"{path}:{number}", mistake)
+        else:
+            found.append((number, label, _box(values)))
     return found
+
+
+def _numbers(fields: list[str], names: Sequence[str], keypoints: bool) -> tuple[int, list[float], str]:
+    """Class and coordinates of one line, and what is wrong with it ("" if nothing)."""
+    try:
+        number_of_class, *values = (float(field) for field in fields)
+        label = int(number_of_class)
+    except (ValueError, OverflowError):
+        values, number_of_class, label = [], 0, 0
+    if keypoints:
+        values = values[:4]
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        shown = " ".join(fields)[:40]
+        return 0, [], f"{shown!r}; expected 'class cx cy w h' or 'class x y x y x y ...'"
+    if label != number_of_class or not 0 <= label < len(names):
+        return 0, [], f"class index {fields[0]}; expected 0..{len(names) - 1} ({len(names)} names)"
+    if not max(map(abs, values)) <= 2:
+        return 0, [], f"{max(values, key=abs):g} is not normalised; expected values from 0 to 1"
+    return label, values, ""
 
 
 def _box(values: list[float]) -> tuple[float, float, float, float]:

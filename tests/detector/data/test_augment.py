@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from detector.data.augment import AugmentConfig, augment
+from detector.data.dataset import DetectionDataset
+from detector.data.formats import load_split
 from detector.data.geometry import Picture, affine_matrix, keep_visible, orient, warp, warp_boxes
+from detector.data.loader import build_loader
+from detector.data.sample import write_sample_data
 
 SIZE = (96, 128)
 BOX = st.tuples(st.integers(0, 80), st.integers(0, 60), st.integers(8, 40), st.integers(8, 30))
@@ -77,7 +84,9 @@ def test_dropping_rules() -> None:
 def test_pipeline_keeps_boxes_inside_and_pictures_untouched(seed: int, strong: bool) -> None:
     pictures = [bright(10 * i, 5 * i, 30, 40, fill=i) for i in range(5)]
     copies = [picture.image.copy() for picture in pictures]
-    config = AugmentConfig(mixup=0.5, vertical_flip=0.5, quarter_turns=True, hue=0.1, saturation=0.5, brightness=0.3)
+    config = AugmentConfig(
+        mixup=0.5, sada=1.0, vertical_flip=0.5, quarter_turns=True, hue=0.1, saturation=0.5, brightness=0.3
+    )
     out = augment(1, pictures.__getitem__, np.arange(5), config, np.random.default_rng(seed), strong=strong)
     assert out.image.shape == (*SIZE, 3)
     assert out.image.dtype == np.uint8
@@ -100,6 +109,49 @@ def test_mosaic_and_affine_boxes_cover_the_bright_pixels(seed: int) -> None:
     assert not (out.image[..., 0] > 127)[~covered].any()
 
 
+def test_sada_grows_and_ends_with_the_strong_epochs() -> None:
+    rng = np.random.default_rng(0)
+    pictures = [bright(10 * i, 5 * i, 30, 40, fill=i) for i in range(5)]
+    pictures = [p._replace(image=rng.integers(0, 256, p.image.shape).astype(np.uint8)) for p in pictures]
+    none, full = AugmentConfig(), AugmentConfig(sada=1.0)
+
+    def changed(config: AugmentConfig, progress: float, strong: bool = True) -> int:
+        different = 0
+        for seed in range(150):
+            one, other = (
+                augment(0, pictures.__getitem__, np.arange(5), c, np.random.default_rng(seed), strong=s, progress=p)
+                for c, s, p in ((none, strong, 1.0), (config, strong, progress))
+            )
+            different += not np.array_equal(one.image, other.image)
+        return different
+
+    assert changed(full, 0.0) == 0
+    assert changed(full, 1.0, strong=False) == 0
+    assert changed(none, 1.0) == 0
+    early, late = changed(full, 0.3), changed(full, 1.0)
+    assert 0 < early < late
+    assert changed(AugmentConfig(sada=0.3), 1.0) == early
+
+
+def test_workers_that_outlive_an_epoch_see_how_far_sada_has_grown(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "data", 8, 0, (64, 64))
+    annotations, _ = load_split(tmp_path / "data", "train")
+    config = AugmentConfig(mosaic=0, scale=(1, 1), degrees=0, translate=0, shear_degrees=0, mixup=0, flip=0, sada=1)
+    data, plain = (DetectionDataset(annotations, (64, 64), settings) for settings in (config, None))
+    loader = build_loader(data, 8, shuffle=False, workers=1)
+
+    def batch(epoch: int, progress: float) -> torch.Tensor:
+        data.set_epoch(epoch, progress=progress)
+        return next(iter(loader)).images
+
+    untouched = torch.stack([plain[index].image for index in range(8)])
+    assert all(torch.equal(batch(epoch, 0.0), untouched) for epoch in range(3))
+    full = [batch(epoch, 1.0) for epoch in range(12)]
+    assert any(not torch.equal(images, untouched) for images in full)
+    data.set_epoch(5, progress=1.0)
+    assert torch.equal(full[5], torch.stack([data[index].image for index in range(8)]))
+
+
 def test_nothing_to_draw_from() -> None:
     empty = Picture(
         np.zeros((32, 32, 3), dtype=np.uint8),
@@ -108,7 +160,7 @@ def test_nothing_to_draw_from() -> None:
         np.zeros(0, dtype=np.bool_),
     )
     none = np.zeros(0, dtype=np.int64)
-    out = augment(0, lambda _: empty, none, AugmentConfig(mixup=1), np.random.default_rng(0))
+    out = augment(0, lambda _: empty, none, AugmentConfig(mixup=1, sada=1), np.random.default_rng(0))
     assert out.image.shape == (32, 32, 3)
     assert out.boxes_xyxy.shape == (0, 4)
 

@@ -83,7 +83,7 @@ def test_coco_beside_the_pictures(tmp_path: Path) -> None:
         ({"images": []}, "no images"),
         ({"images": [{"id": 7, "file_name": "b.jpg", "height": 32, "width": 48}]}, "missing image b.jpg"),
         ({"images": [{"id": 7, "height": 32, "width": 48}]}, r"images\[0\] has no 'file_name'"),
-        ({"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": [1, 2]}]}, "annotation 4 is malformed"),
+        ({"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": [1, 2]}]}, "annotation 4: malformed"),
         ({"annotations": [{"id": 4, "image_id": 8, "category_id": 9, "bbox": [1, 2, 3, 4]}]}, "image_id 8"),
         ({"annotations": [{"id": 4, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}]}, "category_id 1"),
         ({"annotations": [{"id": 4, "image_id": 7, "caption": "x"}]}, "no bbox"),
@@ -92,12 +92,37 @@ def test_coco_beside_the_pictures(tmp_path: Path) -> None:
         ({"categories": [{"id": 9, "name": "cat"}, {"id": 9, "name": "dog"}]}, "an id occurs twice in 'categories'"),
         ({"categories": [{"id": 9, "name": "cat"}, {"id": 3, "name": "cat"}]}, "two classes are named 'cat'"),
         ({"images": [3]}, r"images\[0\] has no 'id'"),
+        ({"images": [{"id": 7, "file_name": "a.jpg", "height": 0, "width": 48}]}, r"images\[0\] has the height 0"),
+        (
+            {"images": [{"id": 7, "file_name": "a.jpg", "height": 32, "width": 48}] * 2},
+            "an id occurs twice in 'images'",
+        ),
+        (
+            {"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": ["1", 2, 3, 4]}]},
+            "annotation 4: malform",
+        ),
+        ({"annotations": [{"id": 4, "image_id": "7", "category_id": 9, "bbox": [1, 2, 3, 4]}]}, "annotation 4: malfor"),
+        ({"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": [1, 2, 10**400, 4]}]}, "4: malformed"),
+        ({"annotations": [4]}, "no bbox"),
+        ({"annotations": {"1": 2}}, "no 'annotations' list"),
+        ({"categories": "cat"}, "no 'categories' list"),
     ],
 )
 def test_coco_mistakes(tmp_path: Path, changes: dict[str, Any], expected: str) -> None:
     coco(tmp_path, **changes)
     with pytest.raises(UserError, match=expected):
         load_split(tmp_path, "train")
+
+
+def test_coco_ids_may_be_whole_floats(tmp_path: Path) -> None:
+    coco(tmp_path, annotations=[{"id": 1, "image_id": 7.0, "category_id": 9.0, "bbox": [1, 2, 10, 10]}])
+    assert load_split(tmp_path, "train")[0].labels.tolist() == [1]
+
+
+def test_coco_that_is_no_object(tmp_path: Path) -> None:
+    path = coco(tmp_path)
+    path.write_text("[1, 2]")
+    assert "expected a COCO instances file with images" in message(tmp_path)
 
 
 def test_coco_json_that_does_not_parse_names_the_line(tmp_path: Path) -> None:
@@ -140,6 +165,53 @@ def test_yolo_bad_config(tmp_path: Path, config: str, expected: str) -> None:
     assert expected in message(tmp_path / "data.yaml")
 
 
+@pytest.mark.parametrize(
+    ("config", "entries"),
+    [
+        ("path: {root}\ntrain: images/train\nnames: [cat, dog]\nnc: 2\n", 2),
+        ("path: data\ntrain: images/train\nval: images/train\nnames: {{0: cat, 1: dog}}\n", 2),
+        ("path: ../moved/elsewhere\ntrain: images/train\nnames: [cat, dog]\n", 2),
+        ("train: [images/train, images/more]\nnames: [cat, dog]\n", 3),
+        ("train: list.txt\nnames: [cat, dog]\n", 2),
+        ("train: here.txt\nnames: [cat, dog]\n", 1),
+        ("path: .\ntrain: [list.txt, images/more]\nnc: 2\n", 3),
+    ],
+)
+def test_yolo_configs_of_that_ecosystem(
+    tmp_path: Path, config: str, entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    yolo(root, "1 .5 .5 .2 .2\n", config.format(root=root))
+    picture(root / "images" / "train" / "b.jpg")
+    picture(root / "images" / "more" / "c.jpg")
+    (root / "list.txt").write_text(f"./images/train/a.jpg\n\n{root}/images/train/b.jpg\n")
+    (root / "here.txt").write_text("data/images/train/a.jpg\n")
+    monkeypatch.chdir(tmp_path)
+    found, _ = load_split(root / "data.yaml", "train")
+    assert len(found) == entries
+    assert found.labels.tolist() == [1]
+    assert found.class_names == (
+        ("class_0", "class_1") if "nc: 2\n" in config and "names" not in config else ("cat", "dog")
+    )
+
+
+def test_yolo_keypoints_are_passed_over(tmp_path: Path) -> None:
+    keypoints = " ".join(["0.9 0.9"] * 4)
+    yolo(tmp_path, f"1 .5 .5 .5 .5 {keypoints}\n", "train: images/train\nnames: [cat, dog]\nkpt_shape: [4, 2]\n")
+    np.testing.assert_allclose(load_split(tmp_path, "train")[0].boxes_xyxy, [[12, 8, 36, 24]])
+
+
+def test_yolo_split_that_is_one_image(tmp_path: Path) -> None:
+    yolo(tmp_path, "", "train: images/train/a.jpg\nnames: [cat]\n")
+    assert "is one image; expected a folder of images or a .txt list" in message(tmp_path)
+
+
+def test_yolo_image_that_cannot_be_read(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 .5 .5 .2 .2")
+    (tmp_path / "images" / "train" / "a.jpg").write_bytes(b"no jpeg")
+    assert "a.jpg: not a readable image; expected JPEG" in message(tmp_path)
+
+
 def test_yolo_polygon_becomes_its_bounding_box(tmp_path: Path) -> None:
     yolo(tmp_path, "1 .25 .25 .5 .75 .75 .5\n")
     found, _ = load_split(tmp_path / "data.yaml", "train")
@@ -169,6 +241,37 @@ def test_voc_without_size_reads_the_header_and_clips(tmp_path: Path) -> None:
     assert (report.clipped, report.dropped) == (1, 1)
 
 
+def test_voc_beside_the_pictures(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>9</ymax></bndbox>"
+    for split, name in (("train", "b"), ("valid", "a")):
+        picture(tmp_path / split / f"{name}.jpg")
+        xml = f"<annotation><object><name>{name}</name>{box}</object></annotation>"
+        (tmp_path / split / f"{name}.xml").write_text(xml)
+    assert detect(tmp_path) == "voc"
+    assert get("voc").splits(tmp_path) == ["train", "val"]
+    found, _ = load_split(tmp_path, "val")
+    assert found.image_paths == (tmp_path / "valid" / "a.jpg",)
+    assert found.class_names == ("b", "a")
+    with pytest.raises(UserError, match=r"valid/a.xml: object 1: class 'a' is not among the training classes; .*b"):
+        load_split(tmp_path, "val", ("b",))
+
+
+def test_voc_names_with_spaces_and_columns(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation/>")
+    picture(tmp_path / "JPEGImages" / "my picture.jpg")
+    (tmp_path / "Annotations" / "my picture.xml").write_text("<annotation/>")
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a  1\nmy picture\n")
+    found, _ = load_split(tmp_path, "train")
+    assert [path.name for path in found.image_paths] == ["a.jpg", "my picture.jpg"]
+
+
+def test_voc_class_that_the_list_lacks(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>9</ymax></bndbox>"
+    voc(tmp_path, f"<annotation><object><name>dgo</name>{box}</object></annotation>")
+    (tmp_path / "classes.txt").write_text("dog\n")
+    assert "a.xml: object 1: class 'dgo' is not in the list of classes; did you mean dog" in message(tmp_path)
+
+
 def test_voc_number_that_is_none(tmp_path: Path) -> None:
     voc(tmp_path, "<annotation><object><name>x</name><bndbox><xmin>a</xmin></bndbox></object></annotation>")
     assert "<bndbox/xmin> is 'a'" in message(tmp_path)
@@ -176,12 +279,12 @@ def test_voc_number_that_is_none(tmp_path: Path) -> None:
 
 def test_voc_box_that_is_missing(tmp_path: Path) -> None:
     voc(tmp_path, "<annotation><object><name>x</name></object></annotation>")
-    assert "a.xml: <bndbox/xmin> is missing; expected a number of pixels" in message(tmp_path)
+    assert "a.xml: object 1: <bndbox/xmin> is missing; expected a number of pixels" in message(tmp_path)
 
 
 def test_voc_object_without_a_name_and_image_without_a_file(tmp_path: Path) -> None:
     voc(tmp_path, "<annotation><object/></annotation>")
-    assert "a.xml: an object has no <name>" in message(tmp_path)
+    assert "a.xml: object 1: an object has no <name>" in message(tmp_path)
     (tmp_path / "Annotations" / "a.xml").unlink()
     assert "a.xml: no annotation file for an image of the split" in message(tmp_path)
 
@@ -260,6 +363,16 @@ def test_folders_of_no_known_layout(tmp_path: Path) -> None:
     assert "unknown split 'vall'; did you mean val" in message(tmp_path, "vall")
     with pytest.raises(UserError, match=r"unknown data format 'vocs'; did you mean .*voc"):
         get("vocs")
+
+
+def test_other_classes_are_matched_by_name_with_a_warning(tmp_path: Path) -> None:
+    coco(tmp_path)
+    with pytest.warns(UserWarning, match=r"train \(COCO\): its classes .* \(missing here: cow\); matched by name"):
+        found, _ = load_split(tmp_path, "train", ("cow", "cat", "dog"))
+    assert found.labels.tolist() == [1]
+    assert found.category_ids.tolist() == [10, 9, 3]
+    with pytest.raises(UserError, match=r"train2017.json: annotation 1: class 'cat' is not among the training classes"):
+        load_split(tmp_path, "train", ("dog",))
 
 
 @pytest.mark.parametrize(("name", "layout", "boxes"), [("bccd", "voc", 2804), ("tiny_coco", "coco", 470)])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector import Detector
-from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, transfer
+from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from detector.network import Network
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -122,15 +122,6 @@ def test_a_failed_write_keeps_the_old_file(
         save_checkpoint(checkpoint, path)
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["a.pt"]
-
-
-def test_transfer_to_other_classes(checkpoint: Checkpoint) -> None:
-    network = Network(checkpoint.structure.with_classes(5))
-    missing = transfer(checkpoint.weights, network)
-    assert missing
-    assert all(key.startswith("head.") and ".cls." in key for key in missing)
-    bias = network.get_parameter("head.level1.cls.conv.bias")
-    assert bias.sigmoid().tolist() == pytest.approx([0.01] * 5)
 
 
 def test_detector_predicts(checkpoint: Checkpoint, tmp_path: Path) -> None:

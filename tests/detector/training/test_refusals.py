@@ -95,8 +95,8 @@ def test_weights_of_another_model(
     data = ["--data", str(sample), *QUICK]
     assert main(["train", str(tiny_file), "--out", str(tmp_path / "a"), *data]) == 0
     best = tmp_path / "a" / "best.pt"
-    error = _refused(["train", "Ns", "--weights", str(best), "--out", str(tmp_path / "b"), *data], capsys)
-    assert "a checkpoint of another model, only 0% of this structure's weights" in error
+    error = _refused(["train", "S", "--weights", str(best), "--out", str(tmp_path / "b"), *data], capsys)
+    assert "nothing in it fits this structure (backbone: its blocks are mob, here res" in error
     assert not (tmp_path / "b").exists()
     shutil.copy(best, tmp_path / "a" / "last.pt")
     assert "holds no training state" in _refused(["train", "--resume", str(tmp_path / "a")], capsys)

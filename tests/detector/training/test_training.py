@@ -11,10 +11,10 @@ import torch
 
 from detector import Detector
 from detector.checkpoint import load_checkpoint
-from detector.training import loop
 from detector.training.config import TrainConfig, build_config
-from detector.training.loop import Run, fit
-from detector.training.start import load_splits, new_run, resumed_run
+from detector.training.loop import fit
+from detector.training.run import Run
+from detector.training.start import load_splits, new_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from tinynas.cli import main
@@ -43,35 +43,6 @@ def _rows(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_resumed_equals_uninterrupted(
-    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fit(_run(tiny, sample, tmp_path / "whole"))
-    stopped = _run(tiny, sample, tmp_path / "stopped")
-    train_one_epoch = loop.train_one_epoch
-
-    def interrupted(run: Run) -> dict[str, float]:
-        if run.epoch == 2:
-            train_one_epoch(run)
-            raise KeyboardInterrupt
-        return train_one_epoch(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_one_epoch", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit(stopped)
-    fit(resumed_run(tmp_path / "stopped", None, None, _silent))
-    names = ("epoch", "step", "learning_rate", "total", "cls", "dfl", "giou", "ap", "ap50")
-    whole, resumed = (
-        [{n: row.get(n) for n in names} for row in _rows(tmp_path / name)] for name in ("whole", "stopped")
-    )
-    assert whole == resumed
-    assert [row["epoch"] for row in resumed] == [1, 2, 3, 4]
-    a, b = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "stopped"))
-    for name in ("weights", "ema"):
-        assert all(torch.equal(value, getattr(b, name)[key]) for key, value in getattr(a, name).items())
-
-
 def test_overfits_a_few_images(tiny: Structure, sample: Path, tmp_path: Path) -> None:
     plain = {"mosaic": 0.0, "scale": [1.0, 1.0], "degrees": 0.0, "translate": 0.0, "shear_degrees": 0.0, "mixup": 0.0}
     rate = {"name": "adamw", "learning_rate_per_image": 2e-3}
@@ -86,6 +57,7 @@ def test_overfits_a_few_images(tiny: Structure, sample: Path, tmp_path: Path) ->
     assert Detector.load(run.folder / "best.pt").evaluate(sample, "train").ap50 > 0.05
     assert {path.name for path in run.folder.iterdir()} == {
         "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt",
+        "augmented.jpg",
     }  # fmt: skip
     best = load_checkpoint(run.folder / "best.pt")
     assert best.class_names == ("disc", "square", "triangle")
@@ -138,7 +110,9 @@ def test_command_line(
     assert main(["train", str(tiny_file), *quick, "--overwrite", "--weights", "runs/tiny/best.pt"]) == 0
     capsys.readouterr()
     assert main(["train", str(tiny_file), *quick, "--out", "again", "--weights", "runs/tiny/best.pt"]) == 0
-    assert "not loaded, fresh: nothing" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "tensors loaded whole" in said
+    assert "not loaded" not in said
     assert main(["eval", "again/best.pt", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["classes"]) == {"disc", "square", "triangle"}
     assert main(["train", "--resume", "again"]) == 0
@@ -153,6 +127,12 @@ def test_command_line(
         (["train", "Ns", "--preset", "tiny"], "known: published, small"),
         (["train", "Ns", "--set", "epoch=1"], "epochs"),
         (["train", "Ns", "--image-size", "100"], "multiple of 32"),
+        (["train", "Ns", "--batch-size", "0"], "batch_size = '0': input should be greater than or equal to 1"),
+        (["train", "Ns", "--batch", "many"], "batch_size = 'many': input should be a valid integer"),
+        (
+            ["train", "Ns", "--batch", "8", "--set", "accumulate=9", "--device", "cpu"],
+            "accumulate 9: a step has 8 images",
+        ),
         (["train", "Ns", "--device", "tpu"], "expected auto, cpu, cuda"),
         (["train", "--resume", "nowhere"], "no such run folder"),
         (["train", "Ns", "--resume", "nowhere"], "leave out structure"),

@@ -1,0 +1,108 @@
+"""Looking through a whole data set for what spoils training, before training: every mistake with its file and place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.annotations import clip, has_area
+from detector.data.check import boxes, classes, images
+from detector.data.check.findings import NOTES, Finding
+from detector.data.formats import detect, get, read_split
+from detector.data.raw_split import RawSplit
+from search_spaces.errors import UserError
+
+__all__ = ["DataCheck", "Finding", "SplitSummary", "check_data"]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """Numbers of one split; `per_class`: boxes by class name, ignored ones left out."""
+
+    images: int
+    images_without_boxes: int
+    boxes: int
+    ignored: int
+    per_class: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DataCheck:
+    """What was found. `problems` spoil training or evaluation; `notes` are worth a look and may be meant so."""
+
+    source: str
+    format: str
+    splits: dict[str, SplitSummary]
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
+    raw: dict[str, RawSplit]
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values: source, format, splits, problems, notes."""
+        return {
+            "source": self.source,
+            "format": self.format,
+            "splits": {
+                name: {field: getattr(summary, field) for field in SplitSummary.__slots__}
+                for name, summary in self.splits.items()
+            },
+            "problems": [finding.as_json() for finding in self.problems],
+            "notes": [finding.as_json() for finding in self.notes],
+        }
+
+
+def check_data(data: Path, *, workers: int = 1) -> DataCheck:
+    """Look at every record, box and picture of all splits of a data set (a folder, or a YOLO-style YAML file).
+
+    Every picture is decoded, in `workers` processes. Raises UserError when `data` holds no known layout.
+    """
+    layout = detect(data)
+    findings: list[Finding] = []
+    splits: dict[str, RawSplit] = {}
+    for name in get(layout).splits(data):
+        try:
+            splits[name] = read_split(data, name, _teller(name, findings))
+        except UserError as error:
+            where, _, reason = str(error).partition(": ")
+            findings.append(Finding("unreadable-annotations", name, where, reason))
+    findings += classes.compare(splits)
+    for name, split in splits.items():
+        findings += boxes.check(name, split)
+    bad = {finding.image for finding in findings if finding.kind == "unreadable-image" and finding.image}
+    findings += images.check(splits, workers, bad)
+    findings.sort(key=lambda finding: (finding.rank, finding.split, finding.where))
+    return DataCheck(
+        source=str(data),
+        format=layout,
+        splits={name: _summary(split) for name, split in splits.items()},
+        problems=tuple(finding for finding in findings if finding.kind not in NOTES),
+        notes=tuple(finding for finding in findings if finding.kind in NOTES),
+        raw=splits,
+    )
+
+
+def _teller(split: str, findings: list[Finding]) -> Callable[[str, str, str], None]:
+    def tell(kind: str, where: str, reason: str) -> None:
+        image = Path(where) if kind == "unreadable-image" else None
+        findings.append(Finding(kind, split, where, reason, image=image))
+
+    return tell
+
+
+def _summary(split: RawSplit) -> SplitSummary:
+    """Boxes as training counts them: cut to the image, at least 1 px."""
+    inside, _ = clip(split.boxes.boxes_xyxy, split.sizes_hw[split.boxes.image])
+    kept = has_area(inside)
+    wanted = kept & ~split.boxes.ignore
+    counts = np.bincount(split.boxes.labels[wanted], minlength=len(split.class_names)).tolist()
+    with_boxes = np.bincount(split.boxes.image[kept], minlength=len(split.image_paths)) > 0
+    return SplitSummary(
+        images=len(split.image_paths),
+        images_without_boxes=int((~with_boxes).sum()),
+        boxes=int(kept.sum()),
+        ignored=int((kept & split.boxes.ignore).sum()),
+        per_class=dict(zip(split.class_names, counts)),
+    )

@@ -1,0 +1,151 @@
+"""The parts of a run put together: network on its device, loaders, optimiser, schedule, average."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from detector.checkpoint import Checkpoint
+from detector.criterion import DetectionCriterion
+from detector.data.dataset import DetectionDataset
+from detector.data.loader import build_loader
+from detector.network import Network
+from detector.training.bad_steps import BadSteps
+from detector.training.config import TrainConfig
+from detector.training.depthwise import speed_up_depthwise
+from detector.training.ema import Ema
+from detector.training.memory import auto_batch
+from detector.training.module import TrainingModule
+from detector.training.multi_scale import largest_size
+from detector.training.optimizer import build_optimizer, freeze
+from detector.training.process_settings import keep_freed_memory
+from detector.training.processes import Processes, autocast_type
+from detector.training.run import Run, Say, Splits, beside_bars
+from detector.training.run_log import RunLog
+from detector.training.schedule import build_schedule
+from detector.training.step import Stepper
+from search_spaces.errors import UserError
+
+
+def assemble(
+    network: Network, splits: Splits, config: TrainConfig, folder: Path, processes: Processes, say: Say
+) -> Run:
+    """A run at epoch 0 of `network` on `splits`; nothing is written. `batch_size: auto` is resolved in its config.
+
+    Raises UserError for a batch that the images or the processes cannot share, and an accumulation beyond it.
+    """
+    device, world = processes.device, processes.world_size
+    say = beside_bars(say)
+    network = _placed(network, config, processes, say)
+    dtype = autocast_type(config.amp, device)
+    module = TrainingModule(network, DetectionCriterion(config.loss), dtype=dtype, channels_last=config.channels_last)
+    config = _with_batch_size(config, module, len(splits.train), processes, say)
+    batch_size, part_size = _shares(config, len(splits.train), world)
+    train_set = DetectionDataset(splits.train, network.structure.image_size, config.augment, config.seed)
+    val_set = DetectionDataset(splits.val, network.structure.image_size)
+    workers = _workers(device) if config.workers is None else config.workers
+    train_loader = build_loader(
+        train_set, batch_size, shuffle=True, workers=workers, seed=config.seed, rank=processes.rank, world_size=world,
+        pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    val_loader = build_loader(val_set, config.eval.batch_size or part_size, shuffle=False, workers=workers)
+    stepper = _stepper(_wrapped(module, config, processes), network, config, batch_size * world, len(train_loader))
+    stepper.part_size, stepper.say = part_size, say
+    stepper.bad_steps = BadSteps(folder, processes.rank)
+    at_once = f" ({part_size} at once, accumulated)" if part_size < batch_size else ""
+    say(
+        f"training on {device} x {world}, {str(dtype or torch.float32).removeprefix('torch.')}, "
+        f"batch {batch_size * world}{at_once}, {config.epochs} epochs of {len(train_loader)} steps, "
+        f"preset {config.preset}, {workers} loader processes"
+    )
+    blank = Checkpoint(
+        network.structure, splits.train.class_names, {}, tuple(splits.train.category_ids.tolist()),
+        config=config.model_dump(mode="json"),
+    )  # fmt: skip
+    return Run(
+        config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, stepper, blank,
+        RunLog(folder), say,
+    )  # fmt: skip
+
+
+def _with_batch_size(
+    config: TrainConfig, module: TrainingModule, images: int, processes: Processes, say: Say
+) -> TrainConfig:
+    """The settings with a number for `batch_size: auto`, and the accumulation that goes with it."""
+    if config.batch_size is not None:
+        return config
+    largest = largest_size(module.network.structure.image_size, config)
+    chosen = auto_batch(module, largest, images, processes.world_size)
+    parts = -(-chosen.batch_size // (chosen.part_size * processes.world_size))
+    accumulated = f", {parts} parts accumulated" if parts > 1 else ""
+    say(f"batch_size auto: {chosen.batch_size}{accumulated} ({chosen.why})")
+    return config.model_copy(update={"batch_size": chosen.batch_size, "accumulate": max(parts, config.accumulate)})
+
+
+def _shares(config: TrainConfig, images: int, world: int) -> tuple[int, int]:
+    """Images of one process: in a step, and at once."""
+    assert config.batch_size is not None
+    batch_size = min(config.batch_size, images) // world
+    if batch_size < 1:
+        raise UserError(f"batch_size {config.batch_size}, {images} images, {world} processes: at least one image each")
+    if config.accumulate > batch_size:
+        raise UserError(
+            f"accumulate {config.accumulate}: a step has {batch_size} images on each process; expected at most that many "
+            "parts, or a larger batch_size"
+        )
+    return batch_size, -(-batch_size // config.accumulate)
+
+
+def _wrapped(module: TrainingModule, config: TrainConfig, processes: Processes) -> nn.Module:
+    if config.compile:
+        module.compile_network()
+    if processes.world_size == 1:
+        return module
+    device = processes.device
+    return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def _stepper(
+    module: nn.Module, network: Network, config: TrainConfig, batch_size: int, steps_per_epoch: int
+) -> Stepper:
+    """batch_size: over all processes."""
+    schedule = build_schedule(config.schedule, config.epochs, steps_per_epoch)
+    device = next(network.parameters()).device
+    fp16 = autocast_type(config.amp, device) is torch.float16
+    return Stepper(
+        module=module,
+        network=network,
+        optimizer=build_optimizer(network, config.optimizer, batch_size),
+        scaler=torch.amp.GradScaler(device.type, enabled=fp16),
+        schedule=schedule,
+        peak_rate=config.optimizer.learning_rate_per_image * batch_size,
+        ema=Ema(network, config.ema, schedule.total_steps),
+        clip_norm=config.optimizer.clip_norm,
+        max_bad_steps=config.max_bad_steps,
+    )
+
+
+def _placed(network: Network, config: TrainConfig, processes: Processes, say: Say) -> Network:
+    """The network on its device, frozen where asked, in the layout and with the kernels that are quick there."""
+    device = processes.device
+    freeze(network, config.freeze)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        speed_up_depthwise(network)
+        keep_freed_memory()
+        if processes.world_size > 1:
+            say("BatchNorm: statistics of each process's own images (torch's SyncBatchNorm refuses CPU tensors)")
+    elif processes.world_size > 1:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return network.to(device)
+
+
+def _workers(device: torch.device) -> int:
+    """Loader processes: half the cores on a GPU; on a CPU none below four cores, where they only slow the network."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores // 2)) if device.type == "cuda" else min(2, cores // 4)

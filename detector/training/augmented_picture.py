@@ -1,0 +1,66 @@
+"""A picture to look at before training: what the network will see at the start, at full strength and at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from detector.data.dataset import DetectionDataset
+from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections
+from detector.training.config import TrainConfig
+from detector.training.phase import enter_epoch, phase_of
+from search_spaces.errors import UserError
+from search_spaces.files import replacing
+
+COLUMNS = 4
+TILE_PX = SMALLEST_SHOWN
+"""Longer side of a sample in the picture; drawn ones are never smaller."""
+CAPTION_PX = 28
+
+
+def write_augmented_picture(dataset: DetectionDataset, config: TrainConfig, path: Path) -> None:
+    """Write a JPEG with one row of samples per phase: the same images in the first, last strong and very last epoch.
+
+    Leaves `dataset` at another epoch: call before `enter_epoch`. Writes nothing for an empty data set.
+    Raises UserError when the file cannot be written.
+    """
+    if not len(dataset):
+        return
+    strong = [epoch for epoch in range(config.epochs) if phase_of(config, epoch).strong]
+    epochs = sorted({0, *strong[-1:], config.epochs - 1})
+    picture = np.concatenate([_row(dataset, config, epoch) for epoch in epochs])
+    _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(jpeg.tobytes())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space or choose another --out"
+        ) from None
+
+
+def _row(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> Pixels:
+    """A caption above the samples of an epoch, side by side."""
+    enter_epoch(dataset, config, epoch)
+    indices = np.linspace(0, len(dataset) - 1, min(COLUMNS, len(dataset))).astype(np.int64)
+    tiles = np.concatenate([_tile(dataset, int(index)) for index in indices], axis=1)
+    strong, progress = phase_of(config, epoch)
+    how = "strong augmentation" if strong else "without mosaic, affine, mixup and SADA"
+    if strong and config.augment.sada:
+        how += f", SADA at {config.augment.sada * progress:.0%}"
+    caption = Image.new("RGB", (tiles.shape[1], CAPTION_PX), (255, 255, 255))
+    text = f"epoch {epoch + 1} of {config.epochs}: {how}"
+    ImageDraw.Draw(caption).text((6, CAPTION_PX / 2), text, (0, 0, 0), ImageFont.load_default(16), anchor="lm")
+    return np.concatenate([np.asarray(caption, dtype=np.uint8), tiles])
+
+
+def _tile(dataset: DetectionDataset, index: int) -> Pixels:
+    sample = dataset[index]
+    pixels = np.ascontiguousarray(sample.image.numpy().transpose(1, 2, 0))
+    drawn = draw_detections(pixels, sample.boxes_xyxy.numpy(), sample.labels.numpy(), dataset.annotations.class_names)
+    scale = TILE_PX / max(drawn.shape[:2])
+    size = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))
+    return np.asarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,78 @@
+"""How long a run will take, told once its first steps are measured."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import distributed
+
+from detector.training.run import Run
+from detector.training.validation import evaluation_seconds
+
+WARM_STEPS = 2
+"""Not counted: memory, kernels and loader processes settle in them."""
+MEASURED_STEPS = 8
+
+
+@dataclass(slots=True)
+class Pace:
+    """Times of the first steps of a start of the program, loading included."""
+
+    times: list[float] = field(default_factory=lambda: [time.perf_counter()])
+    told: bool = False
+
+    def tick(self) -> bool:
+        """Call after every step; True once enough steps are measured and nothing was told yet."""
+        if not self.told:
+            self.times.append(time.perf_counter())
+        return not self.told and len(self.times) > WARM_STEPS + MEASURED_STEPS
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean of the measured steps."""
+        times = self.times[WARM_STEPS:] if len(self.times) > WARM_STEPS + 1 else self.times
+        return (times[-1] - times[0]) / max(len(times) - 1, 1)
+
+
+def tell_estimate(run: Run, pace: Pace) -> None:
+    """Say once how long the rest of the run takes, and set `run.save_every`. Every process calls it at the same step."""
+    pace.told = True
+    seconds = _of_first_process(pace.step_seconds, run)
+    if run.config.checkpoint_minutes is not None:
+        run.save_every = max(1, round(60 * run.config.checkpoint_minutes / max(seconds, 1e-9)))
+    steps = len(run.train_loader)
+    steps_left = (run.config.epochs - run.epoch) * steps - run.part.batches
+    if not run.processes.is_main or steps_left <= 0:
+        return
+    evaluations = num_evaluations(run.epoch, run.config.epochs, run.config.eval.every_epochs)
+    each = evaluation_seconds(run)
+    left = steps_left * seconds + evaluations * each
+    done = (datetime.datetime.now() + datetime.timedelta(seconds=left)).strftime("%a %H:%M")
+    run.say(
+        f"estimate: about {clock(left)} to go, done {done} ({run.config.epochs - run.epoch} epochs of {steps} steps at "
+        f"{seconds:.2g} s; {evaluations} evaluations at {each:.2g} s)"
+    )
+
+
+def num_evaluations(epoch: int, epochs: int, every: int) -> int:
+    """Evaluations after the epochs `epoch` + 1 to `epochs`: every `every` epochs, and after the last."""
+    return sum(number == epochs or number % every == 0 for number in range(epoch + 1, epochs + 1))
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss, or m:ss under an hour."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _of_first_process(value: float, run: Run) -> float:
+    if run.processes.world_size == 1:
+        return value
+    shared = torch.tensor(value, device=run.processes.device)
+    distributed.broadcast(shared, 0)
+    return float(shared)

@@ -1,0 +1,53 @@
+"""Multi-scale training: every batch at a side of its own, drawn alike in all processes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from detector.data.loader import Batch
+from detector.training.config import TrainConfig
+from detector.training.phase import phase_of
+
+STRIDE = 32
+_STREAM = 1  # keeps these draws apart from those of the samples, which have three words of seed
+
+
+def at_drawn_size(batch: Batch, config: TrainConfig, epoch: int, index: int) -> Batch:
+    """`batch`, the `index`-th of `epoch`, stretched to its drawn size; images become float32 (B, 3, H', W').
+
+    The longer side is drawn from `config.multi_scale` in steps of 32, from (seed, epoch, index) alone; the other follows
+    in proportion. As it is when the option is off, and in the last epochs, which train at the size of the evaluation.
+    """
+    if config.multi_scale is None or not phase_of(config, epoch).strong:
+        return batch
+    height, width = batch.images.shape[2:]
+    size_hw = drawn_size((height, width), config.multi_scale, [config.seed, epoch, index, _STREAM])
+    if size_hw == (height, width):
+        return batch
+    images = functional.interpolate(batch.images.to(torch.float32), size_hw, mode="bilinear", align_corners=False)
+    scale = torch.tensor([size_hw[1] / width, size_hw[0] / height], dtype=torch.float32, device=batch.boxes_xyxy.device)
+    return dataclasses.replace(
+        batch, images=images, boxes_xyxy=batch.boxes_xyxy * scale.repeat(2), scale_xy=batch.scale_xy * scale
+    )
+
+
+def drawn_size(size_hw: tuple[int, int], sides: tuple[int, int], seed: list[int]) -> tuple[int, int]:
+    """A size in the proportions of `size_hw` whose longer side is one of sides[0], sides[0] + 32, ..., sides[1]."""
+    low, high = sides
+    return _scaled(size_hw, low + STRIDE * int(np.random.default_rng(seed).integers((high - low) // STRIDE + 1)))
+
+
+def largest_size(size_hw: tuple[int, int], config: TrainConfig) -> tuple[int, int]:
+    """The largest size that a batch can have in training: what has to fit in memory."""
+    if config.multi_scale is None:
+        return size_hw
+    return max(size_hw, _scaled(size_hw, config.multi_scale[1]), key=lambda size: size[0] * size[1])
+
+
+def _scaled(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
+    height, width = (max(STRIDE, STRIDE * round(part * side / max(size_hw) / STRIDE)) for part in size_hw)
+    return height, width

@@ -1,0 +1,76 @@
+"""A training run under way, as the loop, the checkpoints and the estimate see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from detector.checkpoint import Checkpoint
+from detector.data.annotations import Annotations
+from detector.data.dataset import DetectionDataset, Sample
+from detector.training.config import TrainConfig
+from detector.training.processes import Processes
+from detector.training.run_log import RunLog
+from detector.training.step import Stepper
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Training and validation annotations with the same classes; `source`: the folder or YAML they came from."""
+
+    source: str
+    train: Annotations
+    val: Annotations
+
+
+@dataclass(slots=True)
+class EpochPart:
+    """The part of the present epoch that is done: batches, sound steps, images, sums of the losses, seconds."""
+
+    batches: int = 0
+    steps: int = 0
+    images: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way. `epoch`: epochs done; `blank`: the checkpoint's parts that do not change; `data`: as given.
+
+    save_every: batches between two saves within an epoch, None until a step's time is known.
+    """
+
+    config: TrainConfig
+    folder: Path
+    data: str
+    processes: Processes
+    train_set: DetectionDataset
+    val_set: DetectionDataset
+    train_loader: DataLoader[Sample]
+    val_loader: DataLoader[Sample]
+    stepper: Stepper
+    blank: Checkpoint
+    log: RunLog
+    say: Say
+    epoch: int = 0
+    best_ap: float = -1.0
+    seconds: float = 0.0
+    part: EpochPart = field(default_factory=EpochPart)
+    save_every: int | None = None
+
+
+def beside_bars(say: Say) -> Say:
+    """`say` for use while progress bars are shown: they are cleared before and drawn again after."""
+
+    def spoken(text: str) -> None:
+        with tqdm.external_write_mode():
+            say(text)
+
+    return spoken

@@ -1,0 +1,105 @@
+"""Two processes under torchrun (gloo) against one with the same global batch, norms in evaluation mode."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detector.checkpoint import load_checkpoint
+from detector.data.dataset import DetectionDataset
+from detector.data.loader import ShardedSampler
+from detector.training.processes import Processes
+from detector.training.run import EpochPart
+from detector.training.state import _part_of
+from tests.detector.training.alike import frozen_norms, train
+from tests.detector.training.test_resume import _assert_same_run, _rows
+
+ROOT = str(Path(__file__).parents[3])
+
+
+@pytest.fixture(scope="module")
+def two(tiny_file: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the runs of two processes, and what they said. A hang ends in the time limit."""
+    out = tmp_path_factory.mktemp("two")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run(
+        [*launch, "-m", "tests.detector.training.alike", str(tiny_file), str(sample), str(out)],
+        capture_output=True, text=True, timeout=240, check=False, cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("plain", {}), ("parts", {"loss": {"dfl_weight": 0.0, "giou_weight": 0.0}})]
+)
+def test_two_processes_train_as_one(
+    two: tuple[Path, str], name: str, changes: dict[str, Any], tiny_file: Path, sample: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """With `parts`, each of the two accumulates over two parts, and only the classification loss counts."""
+    frozen_norms(monkeypatch)
+    train(tiny_file, sample, tmp_path / "one", **changes)
+    for alone, shared in zip(_rows(tmp_path / "one"), _rows(two[0] / name), strict=True):
+        assert shared["step"] == alone["step"]
+        assert shared["cls"] == pytest.approx(alone["cls"], rel=1e-4)
+        assert shared["total"] == pytest.approx(alone["total"], rel=1e-4)
+    one, other = (load_checkpoint(folder / "last.pt") for folder in (tmp_path / "one", two[0] / name))
+    for key, value in one.weights.items():
+        torch.testing.assert_close(other.weights[key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_resume_exactly(two: tuple[Path, str]) -> None:
+    _assert_same_run(two[0] / "plain", two[0] / "resumed")
+    assert len(load_checkpoint(two[0] / "plain" / "last.pt").training["ranks"]) == 2
+
+
+def test_a_process_without_boxes_does_not_hang(two: tuple[Path, str]) -> None:
+    assert [row["step"] for row in _rows(two[0] / "empty")] == [3, 6]
+
+
+def test_everything_is_said_once(two: tuple[Path, str]) -> None:
+    assert two[1].count("SyncBatchNorm refuses CPU tensors") == 5  # four runs, one of them in two starts
+    assert two[1].count("estimate: about") == 4  # the second start ends with its first epoch
+    assert two[1].count("epoch 2/2") == 4
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_shards_make_up_the_global_batches(world: int) -> None:
+    """Batch k of all processes together is batch k of one, whatever their number; a pass can start later."""
+
+    class Ten:
+        epoch = 3
+
+        def __len__(self) -> int:
+            return 12
+
+    dataset: Any = Ten()
+    assert not isinstance(dataset, DetectionDataset)
+    samplers = [ShardedSampler(dataset, shuffle=True, seed=1, rank=r, world_size=world) for r in range(world)]
+    alone = list(ShardedSampler(dataset, shuffle=True, seed=1, rank=0, world_size=1))
+    shards = [list(sampler) for sampler in samplers]
+    share = 12 // world
+    for first in range(0, share, 1):
+        step = {shard[first] for shard in shards}
+        assert step == set(alone[first * world : (first + 1) * world])
+    samplers[0].start = 2
+    assert list(samplers[0]) == shards[0][2:]
+    assert len(samplers[0]) == share
+
+
+def test_another_number_of_processes_takes_over_an_epoch() -> None:
+    parts = [EpochPart(3, 2, 6, {"cls": 4.0}, 1.5), EpochPart(3, 2, 6, {"cls": 8.0}, 1.5)]
+    for world in (1, 2, 3):
+        taken = [_part_of(Processes(rank, world, torch.device("cpu")), parts) for rank in range(world)]
+        assert sum(part.images for part in taken) == 12
+        assert {part.batches for part in taken} == {3}
+        mean = sum(part.sums["cls"] for part in taken) / sum(part.steps for part in taken)
+        assert mean == pytest.approx(12 / 4)

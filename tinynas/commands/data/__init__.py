@@ -1,0 +1,1 @@
+"""Look through a data set, or turn it into another format."""

@@ -131,6 +131,7 @@ def store(table: Table, overhead_ms: float, error: dict[str, Any]) -> Table:
 def scatter(result: Check, overhead_ms: float, title: str, path: Path) -> None:
     """A PNG of predicted over measured latency, on logarithmic axes, with the band of 10 %."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(6, 6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -144,8 +145,9 @@ def scatter(result: Check, overhead_ms: float, title: str, path: Path) -> None:
         axes.scatter(result.measured_ms[chosen], predicted[chosen], s=18, label=family)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="measured [ms]", ylabel="predicted [ms]")
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.set_title(title, fontsize=10)
     axes.legend(loc="upper left", frameon=False)
     with replacing(path) as temporary:

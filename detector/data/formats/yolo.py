@@ -61,7 +61,7 @@ def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
         height, width = fact.size_hw
         labels = _label_file(path)
         for number, label, (x0, y0, x1, y1) in _parse(labels, names, keypoints, tell):
-            columns.add(len(kept), label, number, (x0 * width, y0 * height, x1 * width, y1 * height))
+            columns.add(len(kept), label, number, _pixels((x0, y0, x1, y1), height, width))
         kept.append(path)
         files.append(labels)
         sizes.append(fact.size_hw)
@@ -96,9 +96,9 @@ def write(root: Path, split: str, annotations: Annotations) -> None:
             found.boxes_xyxy.astype(np.float64).tolist(), found.labels, found.ignore
         ):
             if not ignore:
-                # 14 digits: the pixels read back are the same fp32.
-                centre = f"{(x0 + x1) / 2 / width:.14g} {(y0 + y1) / 2 / height:.14g}"
-                lines.append(f"{label} {centre} {(x1 - x0) / width:.14g} {(y1 - y0) / height:.14g}\n")
+                # 16 digits: the pixels read back are the same fp32.
+                centre = f"{(x0 + x1) / 2 / width:.16g} {(y0 + y1) / 2 / height:.16g}"
+                lines.append(f"{label} {centre} {(x1 - x0) / width:.16g} {(y1 - y0) / height:.16g}\n")
         (folder / f"{path.stem}.txt").write_text("".join(lines), encoding="utf-8")
     listing = root / "data.yaml"
     config = yaml.safe_load(listing.read_text(encoding="utf-8")) if listing.is_file() else {}
@@ -190,6 +190,12 @@ def _pictures(source: Path, folder: Path, tell: Tell) -> list[Path]:
         else:
             paths.append(path)
     return paths
+
+
+def _pixels(box: tuple[float, float, float, float], height: int, width: int) -> tuple[float, float, float, float]:
+    """A normalised box in pixels. Rounded to 1e-10: a centre and a size give an edge at 0 back as some 1e-14."""
+    x0, y0, x1, y1 = box
+    return round(x0 * width, 10), round(y0 * height, 10), round(x1 * width, 10), round(y1 * height, 10)
 
 
 def _label_file(image: Path) -> Path:

@@ -16,4 +16,4 @@ tinynas eval "$out/run/best.pt" --data "$out/data"
 tinynas export "$out/run/best.pt" --format openvino -o "$out/detector.xml"
 tinynas predict "$out/detector.xml" "$out/data/images/val" --out "$out/predictions" --score-threshold 0.45
 echo
-echo "Look at: $out/search.png  $out/network.png  and the pictures in $out/predictions"
+echo "Look at: $out/report.html and the pictures in $out/predictions"

@@ -33,10 +33,11 @@ def evaluation_seconds(run: Run) -> float:
 
 
 def _detections(run: Run, batches: Iterable[Batch]) -> Detections:
-    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced
+    with torch.random.fork_rng(devices=[]):  # modules, deployed ones too, draw fresh weights, which are then replaced
         network = Network(run.blank.structure)
-    network.load_state_dict(run.stepper.ema.weights)
-    network = network.deploy().to(run.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.load_state_dict(run.stepper.ema.weights)
+        network = network.deploy()
+    network = network.to(run.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     score, iou = postprocess_defaults(run.blank.structure)
     chosen = run.config.eval
     return detect_all(

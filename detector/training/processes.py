@@ -44,9 +44,12 @@ def join_processes(device: str) -> Processes:
     return Processes(rank, world_size, chosen)
 
 
-def leave_processes() -> None:
-    """Leave the group, if one was joined."""
+def leave_processes(*, together: bool) -> None:
+    """Leave the group, if one was joined. `together`: when all have come so far; who leaves a gloo group while another
+    is still talking to it can abort. Not after an error, which may be this process's alone."""
     if distributed.is_available() and distributed.is_initialized():
+        if together:
+            distributed.barrier()
         distributed.destroy_process_group()
 
 

@@ -132,20 +132,22 @@ def _fit(start: Any, folder: Path) -> None:
     from detector.training.loop import fit
     from detector.training.processes import leave_processes
 
+    together = False
     try:
         run = start()
         if run.epoch >= run.config.epochs:
             _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
-            return
-        metrics = fit(run)
-        if metrics is not None:
-            _say(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
+        else:
+            metrics = fit(run)
+            if metrics is not None:
+                _say(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
+        together = True
     except KeyboardInterrupt:
         if (folder / "last.pt").is_file():
             print(f"\nstopped; the last whole epoch is kept. Go on with: tinynas train --resume {folder}")
         raise
     finally:
-        leave_processes()
+        leave_processes(together=together)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

@@ -99,7 +99,7 @@ def main() -> None:
         train(structure, data, out / "parts", accumulate=2, loss={"dfl_weight": 0.0, "giou_weight": 0.0})
         train_and_resume(structure, data, out / "resumed", patch)
         train_with_an_empty_process(structure, data, out / "empty", patch)
-    leave_processes()
+    leave_processes(together=True)
 
 
 if __name__ == "__main__":

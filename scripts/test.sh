@@ -8,7 +8,7 @@ ruff check .
 ruff format --check .
 mypy
 # Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
-# either, and their native libraries do not always get along in one.
+# either. What they did to each other in one is docs/decisions/0003-one-openvino-core.md.
 run() { python -m pytest --timeout 300 "$@"; }
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from detector.assigners import Assignment, Targets
@@ -22,6 +23,17 @@ _FLOAT_BITS = 0x7FFFFFFF
 _BOX_BITS = 31
 _NO_CLAIM = 2**63 - 1
 _MAX_ENTRIES = 2**23  # of dense (box, prior) masks or fp64 (prior, class) terms at once: about 0.2 GB of temporaries
+
+
+class DynamicKOptions(BaseModel):
+    """Settings of the assigners that give a box as many priors as its best predictions' IoUs add up to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    center_radius: float = Field(2.5, gt=0, description="half side of a box's central square, in strides of the prior")
+    top_k: int = Field(10, ge=1, description="predictions whose IoUs, summed, give a box's number of priors")
+    cls_weight: float = Field(1.0, ge=0, description="weight of the classification cost")
+    iou_weight: float = Field(3.0, ge=0, description="weight of -ln(IoU)")
 
 
 @dataclass(frozen=True, slots=True)

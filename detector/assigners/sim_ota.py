@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from detector.assigners import Assignment, Targets
-from detector.assigners._matching import Claims, Rows, assign_by, class_sum, dynamic_k_claims, pairs_around
+from detector.assigners._matching import (
+    Claims,
+    DynamicKOptions,
+    Rows,
+    assign_by,
+    class_sum,
+    dynamic_k_claims,
+    pairs_around,
+)
 
 
-class Options(BaseModel):
+class Options(DynamicKOptions):
     """Settings of SimOTA; the defaults are the published ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    center_radius: float = Field(2.5, gt=0, description="half side of a box's central square, in strides of the prior")
-    top_k: int = Field(10, ge=1, description="predictions whose IoUs, summed, give a box's number of priors")
-    cls_weight: float = Field(1.0, ge=0, description="weight of the classification cost")
-    iou_weight: float = Field(3.0, ge=0, description="weight of -ln(IoU)")
 
 
 @torch.no_grad()

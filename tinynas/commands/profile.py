@@ -147,7 +147,8 @@ def _verify(job: Any, store: bool, plot: Path | None, json: bool) -> None:
         check_folder(plot.parent, "choose another --plot")
         if plot.is_dir():
             raise UserError(f"{plot}: it is a folder, expected a PNG's name; choose another --plot")
-    with tqdm(total=job.measurements, desc="whole detectors", unit="detector", dynamic_ncols=True) as bar:
+    # the delay: a table that is refused shows no bar
+    with tqdm(total=job.measurements, desc="whole detectors", unit="detector", dynamic_ncols=True, delay=1) as bar:
         outcome = job.run(bar.update, to_store=store)
     if store:
         outcome.store()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,19 +102,7 @@ def next_commands(members: Sequence[Member], folder: Path, devices: Sequence[str
     if len(members) == 1:
         device = f" --device {devices[0]}" if devices else ""
         return [f"tinynas explain {paths[0]}{device}", f"tinynas train {paths[0]} --data DIR"]
-    commands = []
-    distils = _training_distils()
-    for number in reversed(range(len(members))):
-        teacher = teachers(members)[number]
-        command = f"tinynas train {paths[number]} --data DIR --out runs/{members[number].target.name}"
-        if teacher is not None and distils:
-            command += f" --teacher runs/{members[teacher].target.name}/best.pt"
-        commands.append(command)
-    return commands
-
-
-def _training_distils() -> bool:
-    """Whether this version's `train` takes a teacher."""
-    from tinynas.commands import train
-
-    return "teacher" in inspect.signature(train.run).parameters
+    return [
+        f"tinynas train {path} --data DIR --out runs/{member.target.name}"
+        for path, member in reversed(list(zip(paths, members, strict=True)))
+    ]

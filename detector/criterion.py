@@ -35,8 +35,10 @@ class DetectionCriterion(nn.Module):
 
     The divisors (number of positives; sum of their top scores) are averaged over the processes of a distributed run
     and at least 1, so that the averaged gradient is that of one big batch. A prior that lies in a crowd or difficult
-    box and is not positive has no classification loss: what is there is unlabelled, not background. The host waits
-    only for the selections of those boxes and of the positives (and for what the assigner waits for).
+    box and is not positive has no classification loss: what is there is unlabelled, not background.
+
+    On a GPU the host waits three times here, for as many rows as are chosen: crowd and difficult boxes, the priors in
+    them, the positives. The assigner waits besides.
     """
 
     def __init__(self, config: LossConfig | None = None) -> None:
@@ -86,7 +88,7 @@ class DetectionCriterion(nn.Module):
         """Quality focal loss summed over classes and over the priors that count (positive, or negative not ignored)."""
         positive_BA = assignment.positives_mask
         target_BAC = torch.zeros_like(cls_logits_BAC)
-        quality = assignment.iou * positive_BA
+        quality = assignment.quality * positive_BA
         target_BAC.scatter_(-1, assignment.labels.clamp(min=0)[..., None], quality[..., None])
         loss_BA = quality_focal_loss(cls_logits_BAC, target_BAC, self.config.beta).sum(dim=-1)
         return (loss_BA * counted_BA).sum()

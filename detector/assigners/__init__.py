@@ -50,8 +50,8 @@ class Assignment:
     """(B, A) int64 index of the box in its image, -1 for background."""
     labels: Tensor
     """(B, A) int64 class of that box, -1 for background."""
-    iou: Tensor
-    """(B, A) in [0, 1], the score to learn: IoU of the prior's predicted box with that box, 0 for background.
+    quality: Tensor
+    """(B, A) in [0, 1], the score to learn at `labels`: IoU of the prior's predicted box with that box, 0 for background.
 
     `task_aligned` scales it by how well score and IoU agree, as its paper does."""
     boxes: Tensor

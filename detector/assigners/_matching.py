@@ -210,7 +210,7 @@ def _assignment(
     return Assignment(
         matched=matched_BA,
         labels=labels,
-        iou=aligned_iou(predicted_BA4, boxes).masked_fill(~positive, 0.0),
+        quality=aligned_iou(predicted_BA4, boxes).masked_fill(~positive, 0.0),
         boxes=boxes,
         negatives_mask=~positive & ~ignored_BA,
     )

@@ -26,7 +26,7 @@ class Options(BaseModel):
 
 @torch.no_grad()
 def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Targets, options: Options) -> Assignment:
-    """Match priors (A, 3) to `targets`. The predicted boxes (B, A, 4) only give the result's `iou`; logits are unused.
+    """Match priors (A, 3) to `targets`. The predicted boxes (B, A, 4) only give the result's `quality`; logits are unused.
 
     A box's candidates are the `top_k` priors of each level that are nearest to its centre. It claims those strictly
     inside it whose anchors' IoU with it is at least the candidates' mean plus their standard deviation (of a sample, as

@@ -34,7 +34,7 @@ class Options(BaseModel):
 def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Targets, options: Options) -> Assignment:
     """Match priors (A, 3) to `targets`, given predicted boxes (B, A, 4) in pixels and class logits (B, A, C).
 
-    Candidates are the priors strictly inside a box whose predicted box overlaps it. `iou` of the result holds the
+    Candidates are the priors strictly inside a box whose predicted box overlaps it. `quality` of the result holds the
     paper's normalised alignment, which is the score to learn: t scaled such that a box's best prior has the largest IoU
     of its priors. Everything is in logarithms: u^6 underflows fp32 below an IoU of 1e-7, and ranks here all the same.
     """
@@ -49,7 +49,7 @@ def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Ta
 
     assignment = assign_by(claim, priors_A3, predicted_BA4, targets)
     num_boxes = targets.boxes_xyxy.shape[1]
-    return dataclasses.replace(assignment, iou=_score_to_learn(assignment, logits_BAC, num_boxes, options))
+    return dataclasses.replace(assignment, quality=_score_to_learn(assignment, logits_BAC, num_boxes, options))
 
 
 def _log_alignment(logit: Tensor, iou: Tensor, options: Options) -> Tensor:
@@ -62,11 +62,11 @@ def _score_to_learn(assignment: Assignment, logits_BAC: Tensor, num_boxes: int, 
     """t / (its maximum over the box's priors) x (their largest IoU), (B, A); 0 for background."""
     positive = assignment.positives_mask
     if num_boxes == 0:
-        return assignment.iou
+        return assignment.quality
     logit = logits_BAC.gather(-1, assignment.labels.clamp(min=0)[..., None]).squeeze(-1)
-    log_t = _log_alignment(logit, assignment.iou, options).masked_fill(~positive, -torch.inf)
+    log_t = _log_alignment(logit, assignment.quality, options).masked_fill(~positive, -torch.inf)
     index = assignment.matched.clamp(min=0)
     best = log_t.new_full((len(log_t), num_boxes), -torch.inf).scatter_reduce(1, index, log_t, reduce="amax")
-    largest = log_t.new_zeros(len(log_t), num_boxes).scatter_reduce(1, index, assignment.iou, reduce="amax")
+    largest = log_t.new_zeros(len(log_t), num_boxes).scatter_reduce(1, index, assignment.quality, reduce="amax")
     score = (log_t - best.gather(1, index)).exp() * largest.gather(1, index)
     return score.masked_fill(~positive, 0.0)

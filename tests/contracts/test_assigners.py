@@ -29,19 +29,19 @@ def test_shapes_types_and_ranges(name: str) -> None:
     scene.logits.requires_grad_()
     result = run(name, scene)
     shape = (3, len(scene.priors))
-    assert result.matched.shape == result.labels.shape == result.iou.shape == result.negatives_mask.shape == shape
+    assert result.matched.shape == result.labels.shape == result.quality.shape == result.negatives_mask.shape == shape
     assert result.boxes.shape == (*shape, 4)
     assert result.matched.dtype == result.labels.dtype == torch.int64
-    assert result.iou.dtype == result.boxes.dtype == torch.float32
+    assert result.quality.dtype == result.boxes.dtype == torch.float32
     assert result.negatives_mask.dtype == torch.bool
-    assert not result.iou.requires_grad
+    assert not result.quality.requires_grad
     positive = result.positives_mask
     assert positive.any()
     assert ((result.matched >= -1) & (result.matched < 6)).all()
-    assert ((result.iou >= 0) & (result.iou <= 1)).all()
+    assert ((result.quality >= 0) & (result.quality <= 1)).all()
     assert not (positive & result.negatives_mask).any()
     assert (result.labels[~positive] == -1).all()
-    assert (result.iou[~positive] == 0).all()
+    assert (result.quality[~positive] == 0).all()
 
 
 def test_padding_and_ignored_boxes_are_never_positive(name: str) -> None:
@@ -104,7 +104,7 @@ def test_half_precision_predictions_under_autocast(name: str) -> None:
     same = dataclasses.replace(scene, boxes=half.boxes.float(), logits=half.logits.float())
     with torch.autocast("cpu", torch.bfloat16):
         result = run(name, half)
-    assert result.iou.dtype == torch.float32
+    assert result.quality.dtype == torch.float32
     assert torch.equal(result.matched, run(name, same).matched)
 
 
@@ -122,8 +122,8 @@ def test_half_precision_extremes_do_not_overflow(name: str, dtype: torch.dtype) 
     same = run(name, dataclasses.replace(scene, boxes=boxes.float(), logits=logits.float()))
     assert torch.equal(result.matched, same.matched)
     assert result.positives_mask.any()
-    assert result.iou.isfinite().all()
-    assert ((result.iou >= 0) & (result.iou <= 1)).all()
+    assert result.quality.isfinite().all()
+    assert ((result.quality >= 0) & (result.quality <= 1)).all()
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])

@@ -72,7 +72,7 @@ def reference_losses(inputs: Inputs) -> dict[str, float]:
                 continue
             positives += 1
             label = int(targets.labels[image, box_index])
-            iou = float(result.iou[image, prior])
+            iou = float(result.quality[image, prior])
             cls += sum(reference_qfl(v, iou if c == label else 0.0) for c, v in enumerate(logits))
             weight = 1 / (1 + math.exp(-max(logits)))
             weights += weight

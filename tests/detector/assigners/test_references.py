@@ -31,4 +31,4 @@ def test_equals_the_slow_reference(name: str, scene: Scene) -> None:
     references.assert_equals(result, scene, MATCH[name])
     for image in range(len(scene.boxes)):
         expected = SCORES.get(name, references.expected_scores)(scene, image, result.matched[image].tolist())
-        assert result.iou[image].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert result.quality[image].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)

@@ -194,14 +194,20 @@ def pack(
 
 
 def has_area(boxes_xyxy: Floats) -> npt.NDArray[np.bool_]:
-    """Which boxes (M, 4) are at least 1 px wide and high (M,); those with nan are not."""
-    keep = boxes_xyxy[:, 2] - boxes_xyxy[:, 0] >= MIN_SIDE_PX - ROUNDING_PX
-    keep &= boxes_xyxy[:, 3] - boxes_xyxy[:, 1] >= MIN_SIDE_PX - ROUNDING_PX
+    """Which boxes (M, 4) are at least 1 px wide and high (M,); those with nan or an infinite side are not."""
+    keep = np.ones(len(boxes_xyxy), dtype=np.bool_)
+    for low, high in ((0, 2), (1, 3)):
+        with np.errstate(invalid="ignore"):
+            side = boxes_xyxy[:, high] - boxes_xyxy[:, low]
+        keep &= (side >= MIN_SIDE_PX - ROUNDING_PX) & (side < np.inf)
     return keep
 
 
 def clip(boxes_xyxy: Floats, sizes_hw: npt.NDArray[np.int32]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Boxes (M, 4) cut to images of `sizes_hw` (M, 2), and which of them that changed (M,) by more than rounding."""
+    """Boxes (M, 4) cut to images of `sizes_hw` (M, 2), and which of them that changed (M,) by more than rounding.
+
+    A box with an infinite edge becomes nan: it is a mistake, not a box that reaches far.
+    """
     height, width = sizes_hw[:, 0], sizes_hw[:, 1]
     inside = np.empty_like(boxes_xyxy)
     changed = np.zeros(len(boxes_xyxy), dtype=np.bool_)
@@ -209,6 +215,7 @@ def clip(boxes_xyxy: Floats, sizes_hw: npt.NDArray[np.int32]) -> tuple[Floats, n
     for side, limit in enumerate((width, height, width, height)):
         inside[:, side] = np.clip(boxes_xyxy[:, side], 0, limit)
         changed |= np.abs(inside[:, side] - boxes_xyxy[:, side]) > ROUNDING_PX
+    inside[np.isinf(boxes_xyxy).any(axis=1)] = np.nan
     return inside, changed
 
 

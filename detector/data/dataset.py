@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -75,7 +76,8 @@ class DetectionDataset(Dataset[Sample]):
         self._source = PictureSource(annotations, self.image_size, cache_bytes)
         self._partners = np.flatnonzero(np.diff(annotations.offsets)).astype(np.int64)
         # Shared memory: workers that outlive an epoch read the current one here.
-        self._state = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64).share_memory_()  # type: ignore[no-untyped-call]
+        self._state = torch.tensor([0.0, 1.0], dtype=torch.float64).share_memory_()  # type: ignore[no-untyped-call]
+        self._progress = torch.ones(len(annotations), dtype=torch.float64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -85,12 +87,20 @@ class DetectionDataset(Dataset[Sample]):
         """The epoch that draws and the sampler's order belong to."""
         return int(self._state[0])
 
-    def set_epoch(self, epoch: int, *, strong: bool = True, progress: float = 1.0) -> None:
+    def set_epoch(self, epoch: int, *, strong: bool = True, progress: tuple[float, float] = (1.0, 1.0)) -> None:
         """Call before iterating a loader. strong=False: without mosaic, affine, mixup and SADA (the last epochs).
 
-        progress: 0..1, the share of the epochs before those that is done; SADA's probabilities grow with it.
+        progress: 0..1, the share of the epochs before those that is done when this one starts and when it ends; SADA's
+        probabilities grow with it, image by image in the epoch's `order`.
         """
-        self._state[0], self._state[1], self._state[2] = epoch, int(strong), progress
+        self._state[0], self._state[1] = epoch, int(strong)
+        self._progress[self.order()] = torch.linspace(*progress, len(self) + 1, dtype=torch.float64)[:-1]
+
+    def order(self) -> npt.NDArray[np.int64]:
+        """All indices in the current epoch's random order (N,), which depends on (seed, epoch) alone."""
+        order = np.arange(len(self))
+        np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        return order
 
     def __getitem__(self, index: int) -> Sample:
         picture = self._source(index)
@@ -98,7 +108,7 @@ class DetectionDataset(Dataset[Sample]):
             rng = np.random.default_rng([self.seed, self.epoch, index])
             picture = augment(
                 index, self._source, self._partners, self._augment, rng,
-                strong=bool(self._state[1]), progress=float(self._state[2]),
+                strong=bool(self._state[1]), progress=float(self._progress[index]),
             )  # fmt: skip
         height, width = (int(side) for side in self.annotations.sizes_hw[index])
         return Sample(

@@ -1,8 +1,8 @@
 """What must be known of every image file before work starts: its size, and whether it is whole.
 
 Looking at a large data set costs minutes, so the facts of sound files are remembered in the user's cache folder
-(`$XDG_CACHE_HOME/tinynas`, else `~/.cache/tinynas`), under the file's path, number of bytes and time of change: a file
-that differs in any of them is looked at anew. Data sets below `MIN_REMEMBERED` images leave nothing there.
+(`$XDG_CACHE_HOME/tinynas`, else `~/.cache/tinynas`), each under its path and a fingerprint: a file whose fingerprint
+differs is looked at anew. Data sets below `MIN_REMEMBERED` images leave nothing there.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.image import look_at, read_image, wrong_size
+from detector.data.image import damage_of, look_at, wrong_size
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 
 MIN_REMEMBERED = 2000
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 32
-_Stamp = tuple[int, int]
+_EDGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFact:
     """(height, width) as shown and as stored before the EXIF rotation; `reason`: why it cannot be used, "" if it can.
 
-    digest: hash of the file's bytes in hex, "" where the pixels were not decoded.
+    digest: hash of the file's bytes in hex, damage: what the decoder says of damaged data; "" where the pixels were not
+    decoded.
     """
 
     size_hw: tuple[int, int]
     stored_hw: tuple[int, int]
     reason: str = ""
     digest: str = ""
+    damage: str = ""
 
     def mismatch(self, annotated_hw: tuple[int, int]) -> str:
         """Why annotations of that size cannot be used with this file, "" when they can."""
@@ -52,9 +54,8 @@ def examine(paths: Sequence[Path], *, decode: bool = False, workers: int = 1) ->
 
     decode: read the pixels too, in `workers` processes, and hash the bytes.
     """
-    stamps = [_stamp(path) for path in paths]
-    remembered = _Memory(paths, decode)
-    facts = [remembered.get(path, stamp) for path, stamp in zip(paths, stamps)]
+    memory = _Memory(paths, decode)
+    facts = memory.recall()
     new = [i for i, fact in enumerate(facts) if fact is None]
     todo = [paths[i] for i in new]
     with tqdm(total=len(todo), desc="images", unit="img", disable=len(todo) < 500) as bar:
@@ -65,15 +66,19 @@ def examine(paths: Sequence[Path], *, decode: bool = False, workers: int = 1) ->
             bar.update(len(found))
     complete = [fact for fact in facts if fact is not None]
     if new:
-        remembered.keep(paths, stamps, complete)
+        memory.keep(complete)
     return complete
 
 
 def _looked_at(paths: Sequence[Path]) -> Iterator[list[ImageFact]]:
-    # Waiting for the disk is most of the work: threads do.
-    with ThreadPoolExecutor(8 if len(paths) > _CHUNK else 1) as pool:
+    with _threads(len(paths)) as pool:
         for start in range(0, len(paths), 512):
             yield list(pool.map(_look, paths[start : start + 512]))
+
+
+def _threads(files: int) -> ThreadPoolExecutor:
+    """For work that mostly waits for the disk."""
+    return ThreadPoolExecutor(8 if files > _CHUNK else 1)
 
 
 def _decoded(paths: Sequence[Path], workers: int) -> Iterator[list[ImageFact]]:
@@ -100,28 +105,43 @@ def _decode(path: Path) -> ImageFact:
     if fact.reason:
         return fact
     try:
-        read_image(path)
+        damage = damage_of(path)
     except UserError as error:
         return ImageFact((0, 0), (0, 0), str(error).removeprefix(f"{path}: "))
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return ImageFact(fact.size_hw, fact.stored_hw, "", digest)
+    return ImageFact(fact.size_hw, fact.stored_hw, "", digest, damage)
 
 
-def _stamp(path: Path) -> _Stamp:
-    """Bytes and time of change; (-1, -1) for a file that is not there."""
+def _fingerprint(path: Path) -> str:
+    """Changes with the file's content: a hash of its first and last bytes, size, times and inode; "" if it is not there.
+
+    The time of the inode's change cannot be set back, so it tells of an edit that keeps size, time of change and both
+    ends. Reading whole files would tell no more, but takes as long as looking at them.
+    """
     try:
-        status = path.stat()
+        with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.blake2b(file.read(_EDGE_BYTES), digest_size=16)
+            file.seek(max(_EDGE_BYTES, status.st_size - _EDGE_BYTES))
+            digest.update(file.read(_EDGE_BYTES))
     except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+        return ""
+    digest.update(f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}".encode())
+    return digest.hexdigest()
+
+
+def _fingerprint_all(paths: Sequence[Path]) -> list[str]:
+    return [_fingerprint(path) for path in paths]
 
 
 class _Memory:
     """Facts of the files below one folder, kept in one file; without effect for few files or an unusable folder."""
 
     def __init__(self, paths: Sequence[Path], decode: bool) -> None:
-        self._known: dict[str, tuple[_Stamp, ImageFact]] = {}
+        self._paths = paths
         self._decode = decode
+        self._known: dict[str, tuple[str, ImageFact]] = {}
+        self._fingerprints: list[str] = []
         self._file: Path | None = None
         if len(paths) < MIN_REMEMBERED:
             return
@@ -132,20 +152,22 @@ class _Memory:
         self._file = folder / f"images-{key}.npz"
         self._load(self._file)
 
-    def get(self, path: Path, stamp: _Stamp) -> ImageFact | None:
-        found = self._known.get(str(path.absolute()))
-        if found is None or found[0] != stamp or (self._decode and not found[1].digest):
-            return None
-        return found[1]
+    def recall(self) -> list[ImageFact | None]:
+        """The fact of each file, None where none is known of it as it is now."""
+        if self._file is None:
+            return [None] * len(self._paths)
+        self._fingerprints = self._fingerprints_now()
+        return [self._of(path, fingerprint) for path, fingerprint in zip(self._paths, self._fingerprints)]
 
-    def keep(self, paths: Sequence[Path], stamps: Sequence[_Stamp], facts: Sequence[ImageFact]) -> None:
+    def keep(self, facts: Sequence[ImageFact]) -> None:
         """Add the sound ones and write the file. A cache that cannot be written is no mistake of the user's."""
         if self._file is None:
             return
-        for path, stamp, fact in zip(paths, stamps, facts):
+        now = self._fingerprints_now()
+        for path, before, after, fact in zip(self._paths, self._fingerprints, now, facts):
             # A file that was changed while it was read is looked at again next time.
-            if not fact.reason and _stamp(path) == stamp:
-                self._known[str(path.absolute())] = (stamp, fact)
+            if not fact.reason and not fact.damage and before == after:
+                self._known[str(path.absolute())] = (after, fact)
         rows = list(self._known.values())
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -153,26 +175,30 @@ class _Memory:
                 np.savez(
                     file,
                     names=np.array(list(self._known)),
-                    stamps=np.array([stamp for stamp, _ in rows], dtype=np.int64).reshape(-1, 2),
-                    sizes=np.array([(*fact.size_hw, *fact.stored_hw) for _, fact in rows], dtype=np.int64).reshape(
-                        -1, 4
-                    ),
+                    fingerprints=np.array([fingerprint for fingerprint, _ in rows]),
+                    sizes=np.array([(*fact.size_hw, *fact.stored_hw) for _, fact in rows], np.int64).reshape(-1, 4),
                     digests=np.array([fact.digest for _, fact in rows]),
                 )
         except OSError:
             return
 
+    def _of(self, path: Path, fingerprint: str) -> ImageFact | None:
+        found = self._known.get(str(path.absolute()))
+        if found is None or found[0] != fingerprint or (self._decode and not found[1].digest):
+            return None
+        return found[1]
+
+    def _fingerprints_now(self) -> list[str]:
+        with _threads(len(self._paths)) as pool:
+            parts = (self._paths[start : start + _CHUNK] for start in range(0, len(self._paths), _CHUNK))
+            return [one for part in pool.map(_fingerprint_all, parts) for one in part]
+
     def _load(self, path: Path) -> None:
         try:
             with np.load(path, allow_pickle=False) as file:
-                columns = (
-                    file["names"].tolist(),
-                    file["stamps"].tolist(),
-                    file["sizes"].tolist(),
-                    file["digests"].tolist(),
-                )
+                columns = [file[name].tolist() for name in ("names", "fingerprints", "sizes", "digests")]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
-        for name, stamp, sizes, digest in zip(*columns):
+        for name, fingerprint, sizes, digest in zip(*columns):
             fact = ImageFact((sizes[0], sizes[1]), (sizes[2], sizes[3]), "", digest)
-            self._known[name] = ((stamp[0], stamp[1]), fact)
+            self._known[name] = (fingerprint, fact)

@@ -66,17 +66,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class ShardedSampler(Sampler[int]):
-    """This rank's indices, in an order that depends on (seed, epoch) alone.
+    """This rank's indices.
 
-    shuffle=True: every rank gets the same number of indices (some occur twice when the data do not divide).
+    shuffle=True: in the data set's order of the epoch; every rank gets as many (some occur twice when the data do not
+    divide).
     shuffle=False: in order, each index on exactly one rank, so that an evaluation counts it once.
     start: indices of this rank left out at the front of a pass (an epoch that was under way); the length stays.
     """
 
-    def __init__(self, dataset: DetectionDataset, *, shuffle: bool, seed: int, rank: int, world_size: int) -> None:
+    def __init__(self, dataset: DetectionDataset, *, shuffle: bool, rank: int, world_size: int) -> None:
         self._dataset = dataset
         self._shuffle = shuffle
-        self._seed = seed
         self._rank = rank
         self._world_size = world_size
         self.start = 0
@@ -88,10 +88,10 @@ class ShardedSampler(Sampler[int]):
         return len(range(self._rank, count, self._world_size))
 
     def __iter__(self) -> Iterator[int]:
-        order = np.arange(len(self._dataset))
         if self._shuffle:
-            np.random.default_rng([self._seed, self._dataset.epoch]).shuffle(order)
-            order = np.resize(order, len(self) * self._world_size)
+            order = np.resize(self._dataset.order(), len(self) * self._world_size)
+        else:
+            order = np.arange(len(self._dataset))
         return iter(order[self._rank :: self._world_size][self.start :].tolist())
 
 
@@ -101,7 +101,6 @@ def build_loader(
     *,
     shuffle: bool,
     workers: int = 0,
-    seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
     drop_last: bool = False,
@@ -114,7 +113,7 @@ def build_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=ShardedSampler(dataset, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size),
+        sampler=ShardedSampler(dataset, shuffle=shuffle, rank=rank, world_size=world_size),
         num_workers=workers,
         collate_fn=collate,
         drop_last=drop_last,
@@ -122,7 +121,7 @@ def build_loader(
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         # The loader draws a base seed at each pass; from its own generator, torch's global one stays untouched.
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(dataset.seed),
     )
 
 

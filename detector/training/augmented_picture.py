@@ -9,11 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.dataset import DetectionDataset
-from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections
+from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_jpeg
 from detector.training.config import TrainConfig
 from detector.training.phase import enter_epoch, phase_of
-from search_spaces.errors import UserError
-from search_spaces.files import replacing
 
 COLUMNS = 4
 TILE_PX = SMALLEST_SHOWN
@@ -32,14 +30,7 @@ def write_augmented_picture(dataset: DetectionDataset, config: TrainConfig, path
     strong = [epoch for epoch in range(config.epochs) if phase_of(config, epoch).strong]
     epochs = sorted({0, *strong[-1:], config.epochs - 1})
     picture = np.concatenate([_row(dataset, config, epoch) for epoch in epochs])
-    _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(jpeg.tobytes())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); free some space or choose another --out"
-        ) from None
+    write_jpeg(picture, path)
 
 
 def _row(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> Pixels:
@@ -50,7 +41,7 @@ def _row(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> Pixels:
     strong, progress = phase_of(config, epoch)
     how = "strong augmentation" if strong else "without mosaic, affine, mixup and SADA"
     if strong and config.augment.sada:
-        how += f", SADA at {config.augment.sada * progress:.0%}"
+        how += f", SADA up to {config.augment.sada * progress[1]:.0%}"
     caption = Image.new("RGB", (tiles.shape[1], CAPTION_PX), (255, 255, 255))
     text = f"epoch {epoch + 1} of {config.epochs}: {how}"
     ImageDraw.Draw(caption).text((6, CAPTION_PX / 2), text, (0, 0, 0), ImageFont.load_default(16), anchor="lm")

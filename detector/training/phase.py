@@ -10,16 +10,17 @@ from detector.training.schedule import no_aug_epochs
 
 
 class Phase(NamedTuple):
-    """strong: with mosaic, affine, mixup and SADA; progress: 0..1, share of the strong epochs done at mid-epoch."""
+    """strong: with mosaic, affine, mixup and SADA; progress: 0..1, share of the strong epochs done at start and end."""
 
     strong: bool
-    progress: float
+    progress: tuple[float, float]
 
 
 def phase_of(config: TrainConfig, epoch: int) -> Phase:
     """The phase of `epoch` (from 0): a function of the settings and the epoch alone, so a resumed run agrees."""
     strong_epochs = config.epochs - no_aug_epochs(config.schedule, config.epochs)
-    return Phase(epoch < strong_epochs, min((epoch + 0.5) / max(strong_epochs, 1), 1.0))
+    start, end = (min(done / max(strong_epochs, 1), 1.0) for done in (epoch, epoch + 1))
+    return Phase(epoch < strong_epochs, (start, end))
 
 
 def enter_epoch(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,8 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
         except UserError as error:
             where, _, reason = str(error).partition(": ")
             findings.append(Finding("unreadable-annotations", name, where, reason))
+    summaries = {name: _summary(split) for name, split in splits.items()}
+    findings += _for_training(data, get(layout).splits(data), splits, summaries)
     findings += classes.compare(splits)
     for name, split in splits.items():
         findings += boxes.check(name, split)
@@ -77,11 +79,26 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
     return DataCheck(
         source=str(data),
         format=layout,
-        splits={name: _summary(split) for name, split in splits.items()},
+        splits=summaries,
         problems=tuple(finding for finding in findings if finding.kind not in NOTES),
         notes=tuple(finding for finding in findings if finding.kind in NOTES),
         raw=splits,
     )
+
+
+def _for_training(
+    data: Path, present: Sequence[str], splits: Mapping[str, RawSplit], summaries: Mapping[str, SplitSummary]
+) -> Iterator[Finding]:
+    """What training refuses of its two splits as wholes; those that could not be read have been told."""
+    for name in ("train", "val"):
+        if name not in present:
+            found = ", ".join(present) or "none"
+            yield Finding("missing-split", name, str(data), f"no {name!r} split (found: {found}); training needs one")
+        elif name in splits and summaries[name].boxes == summaries[name].ignored:
+            counts = summaries[name]
+            crowds = f" ({counts.ignored} crowd or difficult ones aside)" if counts.ignored else ""
+            reason = f"{counts.images} images but not one box{crowds}; training refuses it"
+            yield Finding("split-without-boxes", name, splits[name].source, reason)
 
 
 def _teller(split: str, findings: list[Finding]) -> Callable[[str, str, str], None]:
@@ -97,12 +114,11 @@ def _summary(split: RawSplit) -> SplitSummary:
     inside, _ = clip(split.boxes.boxes_xyxy, split.sizes_hw[split.boxes.image])
     kept = has_area(inside)
     wanted = kept & ~split.boxes.ignore
-    counts = np.bincount(split.boxes.labels[wanted], minlength=len(split.class_names)).tolist()
     with_boxes = np.bincount(split.boxes.image[kept], minlength=len(split.image_paths)) > 0
     return SplitSummary(
         images=len(split.image_paths),
         images_without_boxes=int((~with_boxes).sum()),
         boxes=int(kept.sum()),
         ignored=int((kept & split.boxes.ignore).sum()),
-        per_class=dict(zip(split.class_names, counts)),
+        per_class=classes.count_boxes(split, wanted),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from detector.data.check.findings import Finding
 from detector.data.raw_split import RawSplit
@@ -15,9 +16,10 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
     """Each split against the training split by name, and classes that nobody could learn or measure."""
     findings: list[Finding] = []
     train = splits.get("train")
-    trained = set() if train is None else {name for name, count in _counts(train).items() if count}
+    trained = set() if train is None else {name for name, count in _learnable(train).items() if count}
     for name, split in splits.items():
-        counts = _counts(split)
+        findings += _twice(name, split)
+        counts = _learnable(split)
         if train is not None and split is not train:
             for unknown in (c for c, count in counts.items() if count and c not in trained):
                 row = int(np.flatnonzero(split.boxes.labels == split.class_names.index(unknown))[0])
@@ -38,6 +40,21 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
     return findings
 
 
-def _counts(split: RawSplit) -> dict[str, int]:
-    counted = np.bincount(split.boxes.labels[~split.boxes.ignore], minlength=len(split.class_names))
-    return dict(zip(split.class_names, counted.tolist()))
+def count_boxes(split: RawSplit, rows: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """Boxes by class name among those that the mask `rows` (M,) holds for; a name that occurs twice is counted once."""
+    counted = np.bincount(split.boxes.labels[rows], minlength=len(split.class_names)).tolist()
+    counts = dict.fromkeys(split.class_names, 0)
+    for name, count in zip(split.class_names, counted):
+        counts[name] += count
+    return counts
+
+
+def _learnable(split: RawSplit) -> dict[str, int]:
+    return count_boxes(split, ~split.boxes.ignore)
+
+
+def _twice(name: str, split: RawSplit) -> list[Finding]:
+    names = split.class_names
+    twice = dict.fromkeys(known for place, known in enumerate(names) if known in names[:place])
+    reason = "two classes are named {!r}; expected every name once, rename or merge them"
+    return [Finding("duplicate-class", name, split.source, reason.format(known)) for known in twice]

@@ -11,7 +11,10 @@ KINDS = {
     "missing-image": "images that are named but not there",
     "missing-annotation": "annotation files that are named but not there",
     "unreadable-image": "image files that cannot be decoded",
+    "damaged-image": "image files of which a part was lost",
     "size-mismatch": "images of another size than their annotations say",
+    "split-without-boxes": "splits that training needs, without a box",
+    "duplicate-class": "class names that occur twice",
     "unknown-class": "boxes of a class that is not listed",
     "unknown-image": "boxes of an image that is not listed",
     "class-not-in-train": "classes with boxes here but not in the training split",
@@ -25,10 +28,13 @@ KINDS = {
     "label-without-image": "label files without an image",
     "unlisted-image": "images that no split lists",
     "class-without-boxes": "classes that a split has no box of",
+    "missing-split": "splits that training needs and that are not there",
 }
 """Every kind of finding, the gravest first, and what it is."""
-NOTES = frozenset({"no-boxes", "no-label-file", "label-without-image", "unlisted-image", "class-without-boxes"})
-"""Kinds that may be meant so: background images, spare files, rare classes."""
+NOTES = frozenset(
+    {"no-boxes", "no-label-file", "label-without-image", "unlisted-image", "class-without-boxes", "missing-split"}
+)
+"""Kinds that may be meant so: background images, spare files, rare classes, data to evaluate on only."""
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
 Box = tuple[float, float, float, float]

@@ -25,6 +25,9 @@ def _unusable(name: str, split: RawSplit, facts: Mapping[Path, ImageFact]) -> It
         if reason:
             kind = "unreadable-image" if facts[path].reason else "size-mismatch"
             yield Finding(kind, name, str(path), reason, path)
+        if facts[path].damage:
+            reason = f"damaged ({facts[path].damage}); training sees what could be decoded; restore the file or drop it"
+            yield Finding("damaged-image", name, str(path), reason, path)
 
 
 def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:

@@ -60,7 +60,15 @@ def detect(data: Path) -> str:
     for name in names():
         if get(name).matches(data):
             return name
-    raise UserError(f"{data}: unknown data layout; expected one of {LAYOUTS}")
+    inner = _data_below(data)
+    hint = f"; {inner} looks like one, name that" if inner else ""
+    raise UserError(f"{data}: unknown data layout{hint}; expected one of {LAYOUTS}")
+
+
+def _data_below(data: Path) -> Path | None:
+    """The first folder one or two below that is laid out in a known format (archives often hold one)."""
+    folders = [path for level in ("*/", "*/*/") for path in sorted(data.glob(level))]
+    return next((path for path in folders[:200] if any(get(name).matches(path) for name in names())), None)
 
 
 def load_split(data: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:

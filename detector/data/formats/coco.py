@@ -171,7 +171,8 @@ def _add_box(entry: Any, columns: BoxColumns, path: Path, tell: Tell) -> None:
             ignore=bool(entry.get("iscrowd", 0)), area=math.nan if area is None else area * 1.0,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError):
-        reason = "malformed; expected numbers in image_id, category_id and bbox [x, y, width, height]"
+        found = ", ".join(f"{key} {entry.get(key)!r}"[:60] for key in ("image_id", "category_id", "bbox"))
+        reason = f"malformed ({found}); expected whole numbers as ids and four numbers in bbox [x, y, width, height]"
         tell("bad-record", f"{path}: annotation {entry.get('id')}", reason)
 
 

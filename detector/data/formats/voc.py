@@ -21,6 +21,7 @@ from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_YES, _NO = ("1", "true"), ("", "0", "false", "unspecified")
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -121,9 +122,15 @@ def _entries(root: Path, split: str) -> list[_Entry]:
     if folder is None:
         raise UserError(f"{root}: no JPEGImages folder; expected the images of the split in it")
     annotations = root / "Annotations"
-    # Per-class lists have a second column; a name may hold spaces.
-    stems = [line if (annotations / f"{line}.xml").is_file() else line.split()[0] for line in lines]
+    stems = [_stem(line, annotations) for line in lines]
     return [_Entry(stem, annotations / f"{stem}.xml", folder) for stem in stems]
+
+
+def _stem(line: str, annotations: Path) -> str:
+    """The name in a line of a list: it may hold spaces or an image's suffix; per-class lists have a second column."""
+    named = Path(line)
+    choices = [line, str(named.with_suffix("")) if named.suffix.lower() in IMAGE_SUFFIXES else line]
+    return next((stem for stem in choices if (annotations / f"{stem}.xml").is_file()), line.split()[0])
 
 
 def _declared(root: Path) -> tuple[str, ...] | None:
@@ -209,7 +216,7 @@ def _add_objects(
             names.append(name)
         try:
             x0, y0, x1, y1 = (_number(item, f"bndbox/{side}") for side in _SIDES)
-            difficult = _number(item, "difficult", "0") != 0
+            difficult = _is_difficult(item)
         except ValueError as error:
             tell("bad-record", f"{xml}: object {number}", str(error))
             continue
@@ -218,6 +225,14 @@ def _add_objects(
 
 def _name(item: ElementTree.Element) -> str:
     return (item.findtext("name") or "").strip()
+
+
+def _is_difficult(item: ElementTree.Element) -> bool:
+    """Raises ValueError for what is neither yes nor no."""
+    text = (item.findtext("difficult") or "0").strip().lower()
+    if text not in (*_YES, *_NO):
+        raise ValueError(f"<difficult> is {text!r}; expected 0 or 1")
+    return text in _YES
 
 
 def _number(node: ElementTree.Element, tag: str, default: str | None = None) -> float:

@@ -161,9 +161,11 @@ def _names(config: dict[str, Any], root: Path, folder: Path) -> list[str]:
             )
         names = [line.strip() for line in read_text(listing, "one class name per line").splitlines() if line.strip()]
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        # Quoted numbers are read there too.
+        by_index = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
+        if set(by_index) != set(range(len(names))):
             raise UserError(f"{root}: 'names' has the keys {sorted(map(str, names))}; expected 0..{len(names) - 1}")
-        names = [names[i] for i in range(len(names))]
+        names = [by_index[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{root}: 'names' is {names!r}; expected a list of class names, or a dict from index to name")
     if config.get("nc") not in (None, len(names)):

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from detector.data.augment import AugmentConfig, augment
+from detector.data import dataset
+from detector.data.augment import AugmentConfig, Source, augment
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.geometry import Picture, affine_matrix, keep_visible, orient, warp, warp_boxes
@@ -141,15 +142,38 @@ def test_workers_that_outlive_an_epoch_see_how_far_sada_has_grown(tmp_path: Path
     loader = build_loader(data, 8, shuffle=False, workers=1)
 
     def batch(epoch: int, progress: float) -> torch.Tensor:
-        data.set_epoch(epoch, progress=progress)
+        data.set_epoch(epoch, progress=(progress, progress))
         return next(iter(loader)).images
 
     untouched = torch.stack([plain[index].image for index in range(8)])
     assert all(torch.equal(batch(epoch, 0.0), untouched) for epoch in range(3))
     full = [batch(epoch, 1.0) for epoch in range(12)]
     assert any(not torch.equal(images, untouched) for images in full)
-    data.set_epoch(5, progress=1.0)
+    data.set_epoch(5, progress=(1.0, 1.0))
     assert torch.equal(full[5], torch.stack([data[index].image for index in range(8)]))
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_sada_grows_with_every_iteration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int) -> None:
+    write_sample_data(tmp_path / "data", 10, 0, (64, 64))
+    annotations, _ = load_split(tmp_path / "data", "train")
+    seen: list[float] = []
+
+    def augment(index: int, source: Source, *_: object, progress: float, strong: bool) -> Picture:
+        seen.append(progress)
+        return source(index)
+
+    monkeypatch.setattr(dataset, "augment", augment)
+    data = DetectionDataset(annotations, (64, 64), AugmentConfig(sada=1), seed=4)
+    loaders = [build_loader(data, 1, shuffle=True, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for epoch in range(2):
+        data.set_epoch(epoch, progress=(epoch / 2, (epoch + 1) / 2))
+        for _ in zip(*loaders):
+            pass
+        drawn = seen[:10]  # what follows fills up the last step, with images of the first
+        assert drawn == pytest.approx(epoch / 2 + np.arange(10) / 20)
+        assert seen[10:] == drawn[: len(seen) - 10]
+        seen.clear()
 
 
 def test_nothing_to_draw_from() -> None:

@@ -147,6 +147,63 @@ def test_a_split_that_cannot_be_read_is_a_finding_and_no_layout_an_error(tmp_pat
         check_data(tmp_path / "nowhere")
 
 
+def test_splits_that_training_refuses_as_wholes(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "d", 3, 3, (64, 64), format="voc")
+    lists = tmp_path / "d" / "ImageSets" / "Main"
+    (lists / "val.txt").rename(lists / "test.txt")
+    found = check_data(tmp_path / "d")
+    (note,) = only(found, "missing-split")
+    assert (note.split, note.kind in NOTES) == ("val", True)
+    assert "no 'val' split (found: train, test); training needs one" in note.reason
+    (lists / "test.txt").rename(lists / "val.txt")
+    for path in (tmp_path / "d" / "Annotations").glob("val*"):
+        path.write_text("<annotation/>")
+    found = check_data(tmp_path / "d")
+    (problem,) = only(found, "split-without-boxes")
+    assert problem in found.problems
+    assert problem.split == "val"
+    assert "3 images but not one box; training refuses it" in problem.reason
+
+
+def test_a_split_of_crowds_alone_has_no_box_to_learn(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "d", 3, 3, (64, 64))
+    path = tmp_path / "d" / "annotations" / "instances_train.json"
+    document = json.loads(path.read_text())
+    for entry in document["annotations"]:
+        entry["iscrowd"] = 1
+    path.write_text(json.dumps(document))
+    found = check_data(tmp_path / "d")
+    (problem,) = only(found, "split-without-boxes")
+    crowds = len(document["annotations"])
+    assert problem.split == "train"
+    assert f"3 images but not one box ({crowds} crowd or difficult ones aside)" in problem.reason
+
+
+def test_a_class_name_that_occurs_twice(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "d", 3, 3, (64, 64))
+    path = tmp_path / "d" / "annotations" / "instances_train.json"
+    document = json.loads(path.read_text())
+    before = check_data(tmp_path / "d").splits["train"].per_class
+    document["categories"].append({**document["categories"][0], "id": 99})
+    path.write_text(json.dumps(document))
+    found = check_data(tmp_path / "d")
+    (problem,) = found.problems
+    assert problem.kind == "duplicate-class"
+    assert "two classes are named 'disc'; expected every name once" in problem.reason
+    assert found.splits["train"].per_class == before
+
+
+def test_damage_within_a_jpeg(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "d", 2, 2, (320, 320))
+    path = tmp_path / "d" / "images" / "train" / "train_00001.jpg"
+    data = path.read_bytes()
+    half = len(data) // 2
+    path.write_bytes(data[:half] + b"\xff\xd9" + data[half + 2 :])
+    (problem,) = only(check_data(tmp_path / "d"), "damaged-image")
+    assert (problem.kind, problem.split, problem.where) == ("damaged-image", "train", str(path))
+    assert "Corrupt JPEG data" in problem.reason
+
+
 def test_several_processes_find_the_same(tmp_path: Path, flawed: DataCheck) -> None:
     write_flawed(tmp_path)
     try:

@@ -195,6 +195,37 @@ def test_yolo_configs_of_that_ecosystem(
     )
 
 
+@pytest.mark.parametrize("names", ["{'1': dog, '0': cat}", "{1: dog, 0: cat}", "[cat, dog]"])
+def test_yolo_names_in_any_order_and_quoted(tmp_path: Path, names: str) -> None:
+    yolo(tmp_path, "1 .5 .5 .2 .2", f"train: images/train\nnames: {names}\n")
+    found, _ = load_split(tmp_path, "train")
+    assert found.class_names == ("cat", "dog")
+    assert found.labels.tolist() == [1]
+
+
+def test_yolo_exports_of_a_folder_per_split(tmp_path: Path) -> None:
+    config = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 1\nnames: ['cat']\n"
+    for split in ("train", "valid"):
+        picture(tmp_path / split / "images" / "a.jpg")
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / "a.txt").write_text("0 .5 .5 .2 .2\n")
+    (tmp_path / "data.yaml").write_text(config)
+    for split, folder in (("train", "train"), ("val", "valid")):
+        found, _ = load_split(tmp_path, split)
+        assert found.image_paths == (tmp_path / folder / "images" / "a.jpg",)
+        assert found.labels.tolist() == [0]
+
+
+def test_yolo_equal_names_in_two_folders(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 .5 .5 .2 .2\n", "train: [images/train, images/more]\nnames: [cat, dog]\n")
+    picture(tmp_path / "images" / "more" / "a.jpg")
+    (tmp_path / "labels" / "more").mkdir()
+    (tmp_path / "labels" / "more" / "a.txt").write_text("1 .5 .5 .2 .2\n1 .2 .2 .2 .2\n")
+    found, _ = load_split(tmp_path, "train")
+    assert [path.parent.name for path in found.image_paths] == ["train", "more"]
+    assert found.labels.tolist() == [0, 1, 1]
+
+
 def test_yolo_keypoints_are_passed_over(tmp_path: Path) -> None:
     keypoints = " ".join(["0.9 0.9"] * 4)
     yolo(tmp_path, f"1 .5 .5 .5 .5 {keypoints}\n", "train: images/train\nnames: [cat, dog]\nkpt_shape: [4, 2]\n")
@@ -272,6 +303,55 @@ def test_voc_class_that_the_list_lacks(tmp_path: Path) -> None:
     assert "a.xml: object 1: class 'dgo' is not in the list of classes; did you mean dog" in message(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("tag", "ignored"),
+    [
+        ("", False),
+        ("<difficult/>", False),
+        ("<difficult>0</difficult>", False),
+        ("<difficult> 1 </difficult>", True),
+        ("<difficult>True</difficult>", True),
+        ("<difficult>Unspecified</difficult>", False),
+    ],
+)
+def test_voc_difficult_as_tools_write_it(tmp_path: Path, tag: str, ignored: bool) -> None:
+    box = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>9</ymax></bndbox>"
+    voc(tmp_path, f"<annotation><object><name>x</name>{tag}{box}</object></annotation>")
+    assert load_split(tmp_path, "train")[0].ignore.tolist() == [ignored]
+
+
+def test_voc_difficult_that_is_neither(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation><object><name>x</name><difficult>hard</difficult></object></annotation>")
+    (tmp_path / "Annotations" / "a.xml").write_text(
+        (tmp_path / "Annotations" / "a.xml").read_text().replace("</difficult>", "</difficult><bndbox><xmin>1</xmin>"
+        "<ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>")
+    )  # fmt: skip
+    assert "a.xml: object 1: <difficult> is 'hard'; expected 0 or 1" in message(tmp_path)
+
+
+def test_voc_lists_with_file_names(tmp_path: Path) -> None:
+    voc(tmp_path, "<annotation/>")
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a.jpg\n")
+    assert load_split(tmp_path, "train")[0].image_paths == (tmp_path / "JPEGImages" / "a.jpg",)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("b.jpg\n")
+    assert "no annotation file for an image of the split" in message(tmp_path)
+
+
+def test_a_data_set_further_down_is_named(tmp_path: Path) -> None:
+    voc(tmp_path / "VOCdevkit" / "VOC2007", "<annotation/>")
+    with pytest.raises(
+        UserError, match=r"unknown data layout; .*VOCdevkit/VOC2007 looks like one, name that; expected"
+    ):
+        detect(tmp_path)
+
+
+def test_coco_says_what_is_malformed(tmp_path: Path) -> None:
+    coco(tmp_path, annotations=[{"id": 4, "image_id": 7, "category_id": "9", "bbox": [1, 2, 3, 4]}])
+    assert "annotation 4: malformed (image_id 7, category_id '9', bbox [1, 2, 3, 4]); expected whole" in message(
+        tmp_path
+    )
+
+
 def test_voc_number_that_is_none(tmp_path: Path) -> None:
     voc(tmp_path, "<annotation><object><name>x</name><bndbox><xmin>a</xmin></bndbox></object></annotation>")
     assert "<bndbox/xmin> is 'a'" in message(tmp_path)
@@ -316,6 +396,8 @@ def test_images_without_boxes_stay(tmp_path: Path) -> None:
         ([5, 5, 0, 10], [], 0, 1),
         ([30, 30, -10, -10], [], 0, 1),
         ([float("nan"), 5, 5, 5], [], 0, 1),
+        ([5, 5, float("inf"), 5], [], 0, 1),
+        ([5, 1e300, 5, 5], [], 0, 1),
     ],
 )
 def test_boxes_outside_and_degenerate_are_counted(

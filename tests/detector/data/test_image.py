@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
-from detector.data.image import image_size, read_image, resize_stretch
+from detector.data.image import damage_of, image_size, read_image, resize_stretch
 from search_spaces.errors import UserError
 
 
@@ -37,6 +38,34 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str, share: float) ->
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UserError, match=rf"cut\{suffix}: the image file is cut short"):
         read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
+def test_other_kinds_of_pixels_become_rgb(tmp_path: Path, mode: str) -> None:
+    levels = np.tile(np.repeat(np.array([0, 255], dtype=np.uint8), 16), (24, 1))
+    if mode == "I;16":
+        picture = PillowImage.fromarray(levels.astype(np.uint16) * 257)
+    else:
+        picture = PillowImage.fromarray(np.stack([levels] * 3, axis=2)).convert(mode)
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    picture.save(path)
+    found = read_image(path)
+    assert found.dtype == np.uint8
+    assert image_size(path) == found.shape[:2] == (24, 32)
+    np.testing.assert_allclose(found, np.stack([levels] * 3, axis=2), atol=8)
+
+
+def test_damage_within_a_jpeg_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path / "a.jpg", (200, 300))
+    assert damage_of(path) == ""
+    data = path.read_bytes()
+    half = len(data) // 2
+    path.write_bytes(data[:half] + b"\xff\xd9" + data[half + 2 :])
+    assert damage_of(path).startswith("Corrupt JPEG data")
+    assert capfd.readouterr().err == ""
+    # padding before the end marker, as some cameras write it, harms nothing
+    path.write_bytes(data[:-2] + bytes(3) + data[-2:])
+    assert damage_of(path) == ""
 
 
 def test_truncated_jpeg_may_be_let_pass(tmp_path: Path) -> None:

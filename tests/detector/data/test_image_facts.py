@@ -79,6 +79,45 @@ def test_a_changed_file_is_looked_at_again(tmp_path: Path, remembering: list[Pat
     assert examine(paths)[0].reason
 
 
+@pytest.mark.parametrize("how", ["replaced", "edited"])
+def test_a_changed_file_of_equal_size_and_time_is_looked_at_again(
+    tmp_path: Path, remembering: list[Path], how: str
+) -> None:
+    path, other = tmp_path / "a.bmp", tmp_path / "other.bmp"
+    path.write_bytes(cv2.imencode(".bmp", np.zeros((64, 64, 3), dtype=np.uint8))[1].tobytes())
+    picture = np.zeros((64, 64, 3), dtype=np.uint8)
+    picture[32, 32] = 255  # neither the first nor the last bytes differ
+    other.write_bytes(cv2.imencode(".bmp", picture)[1].tobytes())
+    (before,) = examine([path], decode=True)
+    status = path.stat()
+    if how == "replaced":
+        other.replace(path)
+    while path.stat().st_ctime_ns == status.st_ctime_ns:  # the clock of files ticks every few ms
+        path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    (after,) = examine([path], decode=True)
+    assert len(remembering) == 2
+    assert after.digest != before.digest
+
+
+@pytest.mark.parametrize("place", [0, 5000, -1])
+def test_a_fingerprint_covers_both_ends_where_no_time_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    path = tmp_path / "a.bmp"
+    data = bytearray(6000)
+    path.write_bytes(data)
+    status = path.stat()
+    monkeypatch.setattr(image_facts.os, "fstat", lambda _: status)
+    before = image_facts._fingerprint(path)
+    assert image_facts._fingerprint(path) == before != ""
+    data[place] = 1
+    path.write_bytes(data)
+    assert image_facts._fingerprint(path) != before
+    assert image_facts._fingerprint(tmp_path / "none.bmp") == ""
+
+
 def test_bad_files_and_broken_memories_are_looked_at_again(tmp_path: Path, remembering: list[Path]) -> None:
     bad = tmp_path / "a.jpg"
     bad.write_bytes(b"x")

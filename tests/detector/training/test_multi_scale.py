@@ -33,7 +33,7 @@ def batch(sample: Path) -> Batch:
 def test_phases() -> None:
     phases = [phase_of(settings(), epoch) for epoch in range(10)]
     assert [phase.strong for phase in phases] == [True] * 8 + [False] * 2
-    assert [phase.progress for phase in phases] == [0.0625 + 0.125 * epoch for epoch in range(8)] + [1.0, 1.0]
+    assert [phase.progress for phase in phases] == [(0.125 * e, 0.125 * (e + 1)) for e in range(8)] + [(1.0, 1.0)] * 2
     assert not phase_of(settings(epochs=1, schedule={"no_aug_max_share": 1.0}), 0).strong
 
 

@@ -1,11 +1,14 @@
 """The `tinynas` command: one file per command in tinynas/commands, found by name; a folder there is a group of them.
 
-A mistake of the user's (UserError) is one line on stderr and exit code 2; Ctrl-C is exit code 130.
+A mistake of the user's (UserError) is one line on stderr and exit code 2, also when torchrun has started several
+processes; Ctrl-C is exit code 130.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import warnings
 from importlib import import_module
 from typing import Any, TextIO
@@ -23,6 +26,7 @@ WORKFLOW = (
     "convert",
     "sample_data",
     "data",
+    "overfit",
     "train",
     "eval",
     "export",
@@ -35,6 +39,8 @@ WORKFLOW = (
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped, as a shell has it."""
+PATIENCE_SECONDS = 5.0
+"""After a mistake: how long another process than the first waits to be ended together with the first."""
 
 
 def build_app() -> typer.Typer:
@@ -66,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = build_app()(args=arguments, standalone_mode=False)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _show_error(error)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         # some versions of the library answer Ctrl-C with this, others with the exit code below
@@ -82,6 +88,19 @@ def main(arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _show_error(error: UserError) -> None:
+    """One line. Of several processes (torchrun), which mostly meet the same mistake, the first one says it.
+
+    The launcher ends the others as soon as one has ended. So they wait: who ended earlier than the first would silence
+    it, and who is still there after that alone has something to say (its own GPU is missing, its memory is short).
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        time.sleep(PATIENCE_SECONDS)
+    of = "" if rank == "0" else f" (process {rank})"
+    print(f"error{of}: {error}", file=sys.stderr, flush=True)
 
 
 def _show_warning(

@@ -1,0 +1,182 @@
+"""The overfit check passes on a sound chain, and fails when training and evaluation see different boxes or classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detector.data.annotations import Annotations, RawBoxes, pack
+from detector.data.dataset import DetectionDataset, Sample
+from detector.data.sample import write_sample_data
+from detector.evaluation import Metrics
+from detector.training.config import build_config
+from detector.training.overfit import Check, Outcome, choose_images, load_few, overfit, overfit_run, settings
+from detector.training.overfit_advice import advice, best_possible_ap50, narrow_boxes
+from search_spaces.errors import UserError
+from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
+from search_spaces.text import format_structure
+from tinynas.cli import main
+
+SIDE, STEPS = 96, 200
+
+
+def _small() -> Structure:
+    """A mob detector of some 56,000 parameters."""
+    rows = [(16, 16, 32, 2), (16, 16, 32, 2), (16, 32, 64, 2), (32, 32, 64, 1), (32, 32, 64, 2)]
+    stages = tuple(Stage(i, o, hidden, 1, stride, 3) for i, o, hidden, stride in rows)
+    return Structure(
+        image_size=(SIDE, SIDE),
+        backbone=Backbone(space="mob", stem=Stem("conv", 16), stages=stages, activation="silu", reparam=False),
+        neck=Neck("repgfpn", 0.34, 0.5, (16, 32, 32), (16, 32, 32), "silu", depthwise=True),
+        head=Head("zero", reg_max=7, kernel=1, num_classes=80),
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("overfit") / "data"
+    write_sample_data(folder, images_train=24, images_val=1, size=(SIDE, SIDE))
+    return folder
+
+
+def _outcome(data: Path, folder: Path, steps: int = STEPS) -> Outcome:
+    few = load_few(data, 8, 0, lambda _: None)
+    direct = {"device": "cpu", "amp": "off", "optimizer": {"learning_rate_per_image": 2.5e-3}}
+    config = build_config(settings(8, steps), direct=direct)
+    return overfit(overfit_run(_small(), few, str(data), config, folder, lambda _: None))
+
+
+def test_a_sound_chain_passes(pictures: Path, tmp_path: Path) -> None:
+    outcome = _outcome(pictures, tmp_path)
+    assert outcome.passed, outcome.last
+    assert outcome.last.metrics.ap50 > 0.95
+    assert outcome.last.loss < outcome.highest_loss / 2
+    assert [check.step for check in outcome.checks] == list(range(10, outcome.last.step + 1, 10))
+    assert list(tmp_path.iterdir()) == []
+
+
+def _classes_shifted(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, labels=(sample.labels + 1) % 3)
+
+
+def _axes_swapped(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, boxes_xyxy=sample.boxes_xyxy[:, [1, 0, 3, 2]])
+
+
+@pytest.mark.parametrize("mistake", [_classes_shifted, _axes_swapped])
+def test_a_mistake_in_the_loader_fails(
+    mistake: Callable[[Sample], Sample], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = DetectionDataset.__getitem__
+    monkeypatch.setattr(DetectionDataset, "__getitem__", lambda self, index: mistake(sound(self, index)))
+    outcome = _outcome(pictures, tmp_path, steps=80)
+    assert not outcome.passed
+    assert outcome.last.metrics.ap50 < 0.3
+    few = load_few(pictures, 8, 0, lambda _: None)
+    assert "what is learnt is not what is evaluated" in advice(outcome, few, (SIDE, SIDE), 0.65, 500)[0]
+
+
+def _annotations(boxes: list[list[tuple[int, tuple[float, float, float, float]]]], classes: int = 3) -> Annotations:
+    """One image of 100 x 100 px per list of (label, box)."""
+    rows = [(image, label, box) for image, found in enumerate(boxes) for label, box in found]
+    raw = RawBoxes(
+        image=np.array([row[0] for row in rows], dtype=np.int64),
+        boxes_xyxy=np.array([row[2] for row in rows], dtype=np.float32).reshape(-1, 4),
+        labels=np.array([row[1] for row in rows], dtype=np.int64),
+        ignore=np.zeros(len(rows), dtype=np.bool_),
+    )
+    paths = [Path(f"{image}.jpg") for image in range(len(boxes))]
+    names = [f"class {label}" for label in range(classes)]
+    return pack("made up", names, paths, np.full((len(boxes), 2), 100, dtype=np.int32), raw)[0]
+
+
+BOX = (10.0, 10.0, 40.0, 40.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chosen_images_show_every_class(seed: int) -> None:
+    images = _annotations([[(0, BOX)] * 3] * 20 + [[]] * 5 + [[(1, BOX)], [(2, BOX), (0, BOX)]])
+    chosen = choose_images(images, 4, seed)
+    assert len(set(chosen.tolist())) == 4
+    assert set(chosen.tolist()) >= {25, 26}
+    assert not set(chosen.tolist()) & set(range(20, 25))
+    assert chosen.tolist() == choose_images(images, 4, seed).tolist()
+    with pytest.raises(UserError, match=r"22 of the 27 training images have boxes to learn, 23 asked for"):
+        choose_images(images, 23, seed)
+
+
+def test_what_no_training_can_reach() -> None:
+    sound = _annotations([[(0, BOX), (1, BOX)], [(2, (50.0, 50.0, 60.0, 57.0))]])
+    assert best_possible_ap50(sound, 0.65, 500) == pytest.approx(1.0)
+    assert narrow_boxes(sound, (100, 100)) == 1
+    assert narrow_boxes(sound, (200, 200)) == 0
+    doubled = _annotations([[(0, BOX), (0, (10.0, 10.0, 40.0, 41.0))]], classes=1)
+    assert best_possible_ap50(doubled, 0.65, 500) == pytest.approx(51 / 101)
+
+
+def _check(step: int, loss: float, ap50: float, classes: dict[str, float]) -> Check:
+    rest = dict.fromkeys(("ap", "ap75", "ap_small", "ap_medium", "ap_large", "ar_1", "ar_10", "ar_100", "ar_small",
+                          "ar_medium", "ar_large"), 0.0)  # fmt: skip
+    return Check(step, loss, Metrics(ap50=ap50, class_ap=classes, class_ap50=classes, **rest))
+
+
+def test_advice_fits_what_was_seen() -> None:
+    images = _annotations([[(0, BOX), (1, BOX)], [(2, (50.0, 50.0, 60.0, 57.0))]])
+    half = {"class 0": 1.0, "class 1": 0.0, "class 2": 1.0}
+
+    def said(*checks: Check, highest: float = 2.0) -> str:
+        return "\n".join(advice(Outcome(checks, highest, 1.0), images, (100, 100), 0.65, 500))
+
+    stuck = [_check(10 * k, 1.9, 0.0, dict.fromkeys(half, 0.0)) for k in range(1, 9)]
+    assert "the loss hardly fell (highest 2, last 1.9)" in said(*stuck)
+    rising = [_check(10 * k, 0.2, 0.08 * k, half) for k in range(1, 9)]
+    assert "give it --steps 160" in said(*rising)
+    assert "AP50 is 0 for class 1 (1 boxes)" in said(*rising)
+    assert "1 of 3 boxes have a side under 8 px at 100x100" in said(*rising)
+    assert "twice" not in said(*rising)
+
+
+def test_command(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.txt").write_text(format_structure(_small()))
+    threads = torch.get_num_threads()
+    call = ["overfit", "small.txt", "--data", str(pictures), "--images", "9", "--steps", "12", "--device", "cpu"]
+    assert main(call) == 1
+    torch.set_num_threads(threads)
+    said = capsys.readouterr().out
+    assert "9 of 24 training images, seed 0: train_000" in said
+    assert "batch 5, 6 epochs of 2 steps" in said
+    assert "failed: AP50" in said
+    assert "\n  - " in said
+    assert [str(path) for path in Path("runs").rglob("*.*")] == ["runs/small-overfit/overfit.jpg"]
+    assert main(call) == 2
+    assert "exists already; choose another --out or say --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--images", "25"], "25 asked for; expected at most"),
+        (["--image-size", "100"], "multiple of 32"),
+        (["--set", "epoch=1"], "epochs"),
+        (["--device", "tpu"], "expected auto, cpu, cuda"),
+        (["--data", "nowhere"], "no such folder or file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    options: list[str], expected: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["overfit", "Ns", "--data", str(pictures), *options]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

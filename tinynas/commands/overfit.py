@@ -1,0 +1,89 @@
+"""`tinynas overfit`: does a structure learn a few of your images by heart? The check to run before training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from detector.training.process_settings import let_threads_sleep
+from search_spaces.files import claim_outputs
+from search_spaces.image_size import parse_image_size
+from tinynas.commands.train import ACCEPTED_DATA, find_data
+
+if TYPE_CHECKING:
+    from detector.training.overfit import Check, Outcome
+    from detector.training.run import Run
+
+PICTURE = "overfit.jpg"
+
+
+def run(
+    structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
+    data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Training images to learn by heart.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Give up after so many steps.")] = 400,
+    image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"Folder for {PICTURE}. Default: runs/NAME-overfit.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A training setting, e.g. loss.assigner=atss."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images and of the weights.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier picture.")] = False,
+) -> None:
+    """Train on a few images until AP50 on the same ones is above 0.95. Exit code 1 and advice when that fails."""
+    let_threads_sleep()
+    folder = out or Path("runs") / f"{Path(structure).stem}-overfit"
+    claim_outputs(folder, [PICTURE], overwrite)
+    size = None if image_size is None else list(parse_image_size(image_size))
+    source = find_data(data)
+
+    from detector.training.config import build_config
+    from detector.training.overfit import load_few, overfit, overfit_run, settings
+    from detector.training.overfit_picture import write_overfit_picture
+    from search_spaces.text import resolve_structure
+
+    chosen = resolve_structure(structure)
+    direct: dict[str, Any] = {"seed": seed, "device": device, "image_size": size}
+    config = build_config(settings(images, steps), overrides=set_ or [], direct=direct)
+    few = load_few(source, images, seed, _say)
+    started = overfit_run(chosen, few, str(source), config, folder, _say)
+    outcome = overfit(started, tell=_tell)
+    write_overfit_picture(started, folder / PICTURE)
+    _say(_verdict(outcome, folder))
+    if not outcome.passed:
+        for line in _advice(outcome, started):
+            _say(f"  - {line}")
+        raise typer.Exit(1)
+
+
+def _tell(check: Check) -> None:
+    found = {name: value for name, value in check.metrics.class_ap50.items() if not math.isnan(value)}
+    lowest = min(found, key=found.__getitem__)
+    of_class = f", lowest {found[lowest]:.3f} ({lowest})" if len(found) > 1 else ""
+    _say(f"step {check.step}: loss {check.loss:.3f}, AP50 {check.metrics.ap50:.3f}{of_class}")
+
+
+def _verdict(outcome: Outcome, folder: Path) -> str:
+    last, picture = outcome.last, f"truth and predictions in {folder / PICTURE}"
+    found = f"AP50 {last.metrics.ap50:.3f} after {last.step} steps, {outcome.seconds:.0f} s"
+    if outcome.passed:
+        return f"passed: {found}; {picture}"
+    return f"failed: {found}; {picture}. What was seen:"
+
+
+def _advice(outcome: Outcome, run: Run) -> list[str]:
+    from detector.training.overfit_advice import advice
+    from detector.training.presets import postprocess_defaults
+
+    chosen, structure = run.config.eval, run.blank.structure
+    iou = chosen.iou_threshold or postprocess_defaults(structure)[1]
+    return advice(outcome, run.val_set.annotations, structure.image_size, iou, chosen.max_detections)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

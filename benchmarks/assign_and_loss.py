@@ -12,13 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
+from _clock import Clock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,29 +26,6 @@ from detector.network import Network
 from detector.training.depthwise import speed_up_depthwise
 from detector.training.process_settings import keep_freed_memory
 from search_spaces.text import resolve_structure
-
-
-class Clock:
-    """Milliseconds per part, over the steps so far."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._times: dict[str, list[float]] = defaultdict(list)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        self._wait()
-        start = time.perf_counter()
-        yield
-        self._wait()
-        self._times[name].append(1e3 * (time.perf_counter() - start))
-
-    def medians(self) -> dict[str, float]:
-        return {name: round(statistics.median(times), 2) for name, times in self._times.items()}
-
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
 
 
 def random_batch(batch: int, boxes: int, side: int, num_classes: int, device: torch.device) -> Batch:
@@ -105,7 +78,7 @@ def measure(structure: str, assigner: str, args: argparse.Namespace) -> dict[str
     assign = criterion.assign
     step(network, criterion, optimizer, batch, Clock(device))
     clock = Clock(device)
-    criterion.assign = timed(assign, clock)
+    criterion.assign = clock.timed("assign", assign)
     for _ in tqdm(range(args.steps), desc=f"{structure} {assigner}"):
         step(network, criterion, optimizer, batch, clock)
     times = clock.medians()
@@ -119,16 +92,6 @@ def measure(structure: str, assigner: str, args: argparse.Namespace) -> dict[str
         "assign_ms": inner,
         **{f"{name}_ms": value for name, value in times.items()},
     }
-
-
-def timed(assign: assigners.Assigner, clock: Clock) -> assigners.Assigner:
-    """`assign`, timed as a part of its own."""
-
-    def run(*inputs: object) -> assigners.Assignment:
-        with clock.part("assign"):
-            return assign(*inputs)  # type: ignore[arg-type]
-
-    return run
 
 
 def main() -> None:

@@ -1,0 +1,363 @@
+"""The comparisons in benchmarks/: which trainings they make, which networks they choose, and their statistics."""
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from detector.training.config import TrainConfig
+from latency_tables import find_table
+from latency_tables.predictor import predict
+from search_spaces import costs
+from search_spaces.emit import emit_detector
+from search_spaces.errors import UserError
+from search_spaces.files import lock
+from search_spaces.space import load_space
+from search_spaces.text import resolve_structure
+from tinynas.genes.population import Encoding
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import _training  # noqa: E402
+import _trainings  # noqa: E402
+import ablate  # noqa: E402
+import score_vs_ap  # noqa: E402
+import transfer_gain  # noqa: E402
+
+NS = resolve_structure("Ns")
+
+
+def options(**changed: object) -> argparse.Namespace:
+    values = {
+        "epochs": 15, "seeds": 2, "size": 320, "set": [], "arms": list(ablate.ARMS), "source_epochs": 100,
+        "layer_decay": 0.8,
+    }  # fmt: skip
+    return argparse.Namespace(**{**values, **changed})
+
+
+# ---- ablate ----------------------------------------------------------------------------------------------------------
+
+
+def leaves(config: TrainConfig) -> dict[str, object]:
+    flat: dict[str, object] = {}
+
+    def walk(prefix: str, node: object) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(f"{prefix}.{key}" if prefix else key, value)
+        else:
+            flat[prefix] = node
+
+    walk("", config.model_dump(mode="json"))
+    return flat
+
+
+def changes(arm: str) -> dict[str, object]:
+    """The settings that an arm changes, with its values."""
+    first = {job.arm: leaves(job.config()) for job in ablate.jobs(NS, options(seeds=1))}
+    return {key: value for key, value in first[arm].items() if value != first["small"][key]}
+
+
+@pytest.mark.parametrize(
+    ("arm", "expected"),
+    [
+        ("small", {}),
+        ("no_mosaic", {"augment.mosaic": 0.0}),
+        ("no_ema", {"ema.decay": 0.0}),
+        ("atss", {"loss.assigner": "atss"}),
+        ("no_quiet_epochs", {"schedule.no_aug_epochs": 0}),
+        (
+            "sgd",
+            {"optimizer.name": "sgd", "optimizer.learning_rate_per_image": 0.01 / 64, "optimizer.weight_decay": 5e-4},
+        ),
+        ("published_optimizer", {"optimizer.learning_rate_per_image": 4e-3 / 256, "optimizer.clip_norm": None}),
+        ("published_ema", {"ema.decay": 0.9998, "ema.ramp_steps": 2000.0, "ema.memory_share": 0.1}),
+    ],
+)
+def test_an_arm_changes_its_own_settings_alone(arm, expected):
+    assert changes(arm) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("arm", "group"), [("published_augment", "augment."), ("published_schedule", "schedule.")])
+def test_a_published_group_is_wholly_that_of_the_published_arm(arm, group):
+    found = changes(arm)
+    assert found
+    assert all(key.startswith(group) for key in found)
+    assert found == {key: value for key, value in changes("published").items() if key.startswith(group)}
+
+
+def test_the_published_groups_together_are_the_published_arm():
+    together = {}
+    for group in ("augment", "optimizer", "schedule", "ema"):
+        together |= changes(f"published_{group}")
+    assert changes("published") == {**together, "preset": "published", "batch_size": 16}
+
+
+def test_every_arm_of_the_first_seed_comes_before_the_second():
+    jobs = ablate.jobs(NS, options(arms=["small", "atss"], epochs=10))
+    assert [job.name for job in jobs] == ["small-seed0", "atss-seed0", "small-seed1", "atss-seed1"]
+    assert [(job.seed, job.config().seed, job.config().eval.every_epochs) for job in jobs][2] == (1, 1, 4)
+
+
+def test_the_callers_settings_reach_every_arm():
+    jobs = ablate.jobs(NS, options(set=["weight=1"], arms=["small"]))
+    with pytest.raises(UserError, match="weight"):
+        jobs[0].config()
+    jobs = ablate.jobs(NS, options(set=["eval.batch_size=3"]))
+    assert {job.config().eval.batch_size for job in jobs} == {3}
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+def run(arm: str, val: float | None) -> dict[str, object]:
+    return {"arm": arm, "val_ap": val, "val_ap50": val, "test_ap": None, "test_ap50": None}
+
+
+def test_summary_against_a_hand_computation():
+    runs = [run("base", 0.10), run("base", 0.14), run("other", 0.20), run("other", 0.22), run("other", 0.27)]
+    found = _trainings.summary({str(n): r for n, r in enumerate(runs)}, "base")
+    assert found["base"]["val_ap"] == {"runs": 2, "mean": 0.12, "standard_deviation": 0.02828}
+    # deviations of other: -.03, -.01, .04 -> variance .0026 / 2; of base: 2 x .02^2 / 1
+    other = found["other"]["val_ap"]
+    assert (other["mean"], other["standard_deviation"]) == (0.23, round(math.sqrt(0.0013), 5))
+    assert other["difference_points"] == 11.0
+    assert other["standard_error_points"] == round(100 * math.sqrt(0.0008 / 2 + 0.0013 / 3), 2)
+    assert found["other"]["test_ap"] == {"runs": 0, "mean": None, "standard_deviation": None}
+
+
+def test_summary_of_single_runs_has_no_spread():
+    found = _trainings.summary({"a": run("base", 0.1), "b": run("other", 0.2)}, "base")["other"]["val_ap"]
+    assert found == {"runs": 1, "mean": 0.2, "standard_deviation": None, "difference_points": 10.0}
+
+
+def test_transfer_compares_with_scratch_of_as_many_epochs():
+    runs = {
+        f"{arm}-{epochs}": {**run(arm, ap), "compared_epochs": epochs}
+        for arm, epochs, ap in [
+            ("scratch", 10, 0.1),
+            ("transfer", 10, 0.3),
+            ("scratch", 30, 0.4),
+            ("transfer", 30, 0.5),
+        ]
+    }
+    found = transfer_gain.by_epochs(runs)
+    assert [found[epochs]["transfer"]["val_ap"]["difference_points"] for epochs in (10, 30)] == [20.0, 10.0]
+
+
+def test_transfer_jobs():
+    listed = transfer_gain.jobs(NS, Path("best.pt"), options(epochs=[10], seeds=1, arms=list(transfer_gain.ARMS)))
+    found = {job.arm: (job.epochs, compared, job.weights, job.layer_decay) for job, compared in listed}
+    best = Path("best.pt")
+    assert found == {
+        "scratch": (10, 10, None, 1.0), "transfer": (10, 10, best, 1.0), "transfer_layerwise": (10, 10, best, 0.8),
+        "scratch_long": (110, 10, None, 1.0),
+    }  # fmt: skip
+
+
+def test_correlations_by_hand():
+    networks = [
+        dict.fromkeys(score_vs_ap.QUANTITIES, 1.0) | {"score": score, "val_ap": ap, "test_ap": None}
+        for score, ap in enumerate([0.1, 0.3, 0.2, 0.4], start=1)
+    ]
+    found = score_vs_ap.correlations(networks)
+    # 5 pairs in order, 1 not; of the 24 orders, 1 + 3 have at most 1 pair turned and as many at most 1 that is not
+    assert found["score"] == {"val_ap": {"tau": 0.6667, "p": 0.33333, "networks": 4}}
+    assert found["macs"] == {}
+
+
+# ---- the choice of networks ------------------------------------------------------------------------------------------
+
+
+def test_chosen_networks_have_one_latency_and_spread_over_the_scores(monkeypatch):
+    for name, value in (("DRAWN", 4000), ("CHILDREN", 1000), ("GENERATIONS", 30), ("POOL", 128)):
+        monkeypatch.setattr(score_vs_ap, name, value)
+    encoding, table = Encoding(load_space("mob"), (224, 224), 3), find_table("cpu")
+    genes, scores = score_vs_ap.Networks(encoding, table, 6.0).explore(np.random.default_rng(1))
+    chosen = score_vs_ap.spread(scores, 12, np.random.default_rng(1))
+    graphs = [emit_detector(encoding.single(genes, index)) for index in chosen]
+    latencies = [predict(graph, table).total_ms for graph in graphs]
+    assert all(6 * 0.98 - 1e-9 <= latency <= 6 * 1.02 + 1e-9 for latency in latencies)
+    assert max(costs.layers(graph) for graph in graphs) <= encoding.space.max_layers
+    assert scores[chosen].max() > 1.3 * scores[chosen].min()
+    steps = np.diff(scores[chosen])
+    assert steps.min() > 0.5 * steps.mean()
+    assert steps.max() < 1.5 * steps.mean()
+    again, _ = score_vs_ap.Networks(encoding, table, 6.0).explore(np.random.default_rng(1))
+    assert np.array_equal(genes, again)
+
+
+def test_spread_takes_no_network_twice():
+    chosen = score_vs_ap.spread(np.array([0.0, 0.01, 10.0, 10.01]), 4, np.random.default_rng(0))
+    assert sorted(chosen) == [0, 1, 2, 3]
+
+
+# ---- processes -------------------------------------------------------------------------------------------------------
+
+TRAINER = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+with (folder / "started").open("a") as file: file.write("x")
+job = json.loads((folder / "job.json").read_text())
+if job["arm"] == "broken":
+    sys.exit("no such thing")
+if job["arm"] == "endless":
+    sys.stdin.buffer.read()
+    sys.exit((folder / "stopped").write_text("yes"))
+row = {"epoch": job["epochs"], "ap": 0.25, "ap50": 0.5, "train_seconds": 1.0}
+(folder / "metrics.jsonl").write_text(json.dumps(row))
+(folder / "test.json").write_text(json.dumps({"best": {"ap": 0.2, "ap50": 0.4}, "last": {"ap": 0.1}}))
+"""
+
+
+@pytest.fixture
+def trainer(monkeypatch, tmp_path):
+    """Trainings that write what a run leaves, at once; gives the data and the output folder."""
+    monkeypatch.setattr(_trainings, "_command", lambda folder, *_: [sys.executable, "-c", TRAINER, str(folder)])
+    monkeypatch.setattr(_trainings, "POLL_SECONDS", 0.01)
+    (tmp_path / "data" / "annotations").mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        (tmp_path / "data" / "annotations" / f"{split}.json").write_text('{"images": [], "annotations": []}')
+    return tmp_path / "data", tmp_path / "out"
+
+
+def job(name: str, arm: str = "arm", **changed: object) -> _training.Job:
+    return _training.Job(name, arm, NS, **{"epochs": 2, "seed": 0, "image_size": 64, **changed})
+
+
+def test_finished_jobs_are_read_and_others_done(trainer):
+    data, out = trainer
+    first, failed = _trainings.run_jobs([job("a"), job("b")], data, out, 2)
+    again, _ = _trainings.run_jobs([job("a"), job("b"), job("c")], data, out)
+    assert not failed
+    assert {name: again[name] for name in first} == first
+    assert first["a"]["val_ap"] == 0.25
+    assert (first["a"]["test_ap"], first["a"]["test_ap_last"], first["a"]["seconds"]) == (0.2, 0.1, 1.0)
+    assert [(out / name / "started").read_text() for name in "abc"] == ["x", "x", "x"]
+    (out / "a" / "test.json").unlink()
+    _trainings.run_jobs([job("a"), job("b")], data, out)
+    assert [(out / name / "started").read_text() for name in "ab"] == ["xx", "x"]
+
+
+@pytest.mark.parametrize(("arms", "code"), [(["small"], 0), (["small", "broken"], 1)])
+def test_a_comparison_writes_and_prints_what_it_found(trainer, monkeypatch, capsys, arms, code):
+    data, out = trainer
+    monkeypatch.setitem(ablate.ARMS, "broken", ablate.ARMS["atss"])
+    words = [str(data), "--out", str(out), "--arms", *arms, "--seeds", "1", "--epochs", "2"]
+    monkeypatch.setattr(sys, "argv", ["ablate.py", *words])
+    with pytest.raises(SystemExit) as end:
+        ablate.main()
+    assert end.value.code == code
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((out / "ablate.json").read_text())
+    assert found["arms"]["small"]["val_ap"]["mean"] == 0.25
+    assert list(found["failed"]) == ["broken-seed0"][:code]
+    assert (out / "ablate.png").is_file()
+
+
+def test_a_failing_job_is_named_after_the_others(trainer, capsys):
+    data, out = trainer
+    found, failed = _trainings.run_jobs([job("bad", "broken"), job("good")], data, out)
+    assert list(found) == ["good"]
+    assert failed == {"bad": "exit code 1: no such thing"}
+    assert "bad failed: exit code 1: no such thing" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_the_processes(trainer, monkeypatch):
+    data, out = trainer
+
+    def interrupt(_: float) -> None:
+        if (out / "long" / "started").is_file():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_trainings, "time", SimpleNamespace(sleep=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _trainings.run_jobs([job("long", "endless")], data, out)
+    assert (out / "long" / "stopped").is_file()
+
+
+def test_a_folder_of_another_job_is_refused(trainer):
+    data, out = trainer
+    _trainings.run_jobs([job("a")], data, out)
+    with pytest.raises(UserError, match=r"a: holds another training"):
+        _trainings.run_jobs([job("a", overrides=("ema.decay=0",))], data, out)
+    assert _trainings.run_jobs([job("a")], data, out)[0]
+
+
+def test_one_program_at_a_time(trainer):
+    data, out = trainer
+    out.mkdir()
+    with (out / ".lock").open("w") as held:
+        lock(held.fileno(), "")
+        with pytest.raises(UserError, match="another program works there"):
+            _trainings.run_jobs([job("a")], data, out)
+
+
+def test_settings_are_checked_before_any_training(trainer):
+    data, out = trainer
+    with pytest.raises(UserError, match="mosaik"):
+        _trainings.run_jobs([job("a"), job("b", overrides=("augment.mosaik=0",))], data, out)
+    assert not out.exists()
+
+
+def test_a_job_survives_its_file():
+    given = job("a", overrides=("ema.decay=0",), weights=Path("w.pt"), layer_decay=0.5, every_epochs=3)
+    read = _training.from_json(_training.as_json(given))
+    assert read == given
+    assert read.config(0).optimizer.layer_decay == 0.5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_job_ends_with_its_parent_even_where_ctrl_c_is_ignored(tmp_path):
+    (tmp_path / "job.json").write_text(_training.as_json(job("a")))
+    code = (
+        "import sys, time, _training\n"
+        "_training._child = lambda *_: [print('up', flush=True), [time.sleep(0.01) for _ in range(6000)]]\n"
+        f"sys.exit(_training._child_main({str(tmp_path)!r}, 'data', '1', '0'))"
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=BENCHMARKS, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(BENCHMARKS.parent)},
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    process.stdin.close()
+    assert process.wait(20) == 130
+    process.stdout.close()
+
+
+def test_threads_and_loader_processes_share_the_cores():
+    def workers(threads: int, parallel: int) -> str:
+        return _trainings._command(Path("f"), Path("d"), threads, parallel)[-1]
+
+    assert [workers(1, 1), workers(1, 2), workers(2, 1), workers(2, 2), workers(8, 2)] == ["0", "0", "auto", "0", "2"]
+
+
+def test_pictures_are_drawn(tmp_path):
+    runs = {f"{arm}{seed}": run(arm, 0.1 * seed) for arm in ("small", "atss") for seed in (0, 1)}
+    ablate.draw(runs, _trainings.summary(runs, "small"), tmp_path / "ablate.png")
+    networks = {
+        f"network{n:02d}": {"score": n, "macs": n * 1e8, "params": n * 1e6, "val_ap": 0.1 * n, "test_ap": None,
+                            "latency_ms": 6.0, "deepmad": n, "zen": -n}
+        for n in range(1, 5)
+    }  # fmt: skip
+    found = score_vs_ap.correlations(list(networks.values()))
+    assert (found["score"]["val_ap"]["tau"], found["zen"]["val_ap"]["tau"]) == (1.0, -1.0)
+    assert json.loads(json.dumps(found))["latency_ms"] == {}
+    score_vs_ap.draw(networks, found, tmp_path / "score_vs_ap.png")
+    for name in ("ablate", "score_vs_ap"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from detector.data.annotations import Annotations
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.image import read_image, resize_stretch
 from detector.data.loader import build_loader
-from detector.evaluation import Metrics, evaluate
+from detector.evaluation import Evaluation, Metrics, evaluate
 from detector.network import Network
 from detector.postprocess import postprocess
-from detector.training.evaluator import clip_boxes, detect_all
+from detector.training.evaluator import clip_boxes, detect_all, selection_of
 from detector.training.presets import postprocess_defaults
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -112,13 +113,17 @@ class Detector:
         return self._one(image, score_threshold, iou_threshold, max_detections)
 
     def evaluate(self, data: str | Path, split: str = "val", *, batch_size: int = 16, workers: int = 0) -> Metrics:
-        """COCO metrics on a split of a data set, with the published score and IoU thresholds."""
+        """COCO metrics on a split of a data set; score and IoU threshold as in the training's own evaluations."""
         annotations, _ = load_split(Path(data), split, self.class_names)
+        return self.evaluate_split(annotations, batch_size=batch_size, workers=workers).metrics
+
+    def evaluate_split(self, annotations: Annotations, *, batch_size: int = 16, workers: int = 0) -> Evaluation:
+        """All detections in the images of a split that is loaded already, and their metrics."""
         loader = build_loader(
             DetectionDataset(annotations, self.image_size, cache_bytes=0), batch_size, shuffle=False, workers=workers
         )
-        score, iou = postprocess_defaults(self.structure)
-        return evaluate(detect_all(self._network, loader, score_threshold=score, iou_threshold=iou), annotations)
+        found = detect_all(self._network, loader, **selection_of(self.checkpoint))
+        return Evaluation(found, evaluate(found, annotations))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint, without training state."""

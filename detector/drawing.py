@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+
+from search_spaces.errors import UserError
+from search_spaces.files import replacing
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -23,8 +27,27 @@ PALETTE = (
     (128, 156, 19), (94, 96, 206), (181, 101, 29), (0, 119, 139), (240, 101, 149), (82, 121, 111), (192, 38, 211),
     (202, 138, 4), (67, 97, 238), (190, 18, 60), (8, 145, 90), (124, 92, 68), (71, 85, 105),
 )  # fmt: skip
+JPEG_QUALITY = 88
 SMALLEST_SHOWN = 384
 """Pictures with a longer side below this are enlarged by a whole factor, so that labels can be read."""
+
+
+def jpeg(picture: Pixels) -> bytes:
+    """RGB pixels (H, W, 3) as a JPEG file's bytes."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()
+
+
+def write_jpeg(picture: Pixels, path: Path) -> None:
+    """Write RGB pixels (H, W, 3), whole or not at all. Raises UserError when the file cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(jpeg(picture))
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
+        ) from None
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
@@ -38,28 +61,30 @@ def draw_detections(
     labels: npt.NDArray[np.int64],
     class_names: Sequence[str],
     scores: npt.NDArray[np.float32] | None = None,
+    colours: Sequence[tuple[int, int, int]] | None = None,
 ) -> Pixels:
     """A copy of a picture (H, W, 3) uint8 RGB with boxes (K, 4) px and a label at each: class name and score.
 
     Line width and text follow the picture's size. In a crowd a label moves to a free place along its box, is then
     shortened to the score, and at last left out (the colour still tells the class): labels never hide one another.
-    Small pictures come back enlarged by a whole factor.
+    Small pictures come back enlarged by a whole factor. colours: RGB of each box; None: its class's.
     """
     height, width = picture.shape[:2]
     factor = max(1, -(-SMALLEST_SHOWN // max(height, width, 1)))
     image = Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
     canvas = _Canvas.of(image, len(labels))
+    colours = [class_colour(int(label)) for label in labels] if colours is None else colours
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     large_first = np.argsort(-sides[:, 0] * sides[:, 1], kind="stable")
     rectangles = {i: _rectangle(boxes_xyxy[i] * factor, image.size) for i in large_first.tolist()}
     for i, rectangle in rectangles.items():
-        canvas.outline(rectangle, class_colour(int(labels[i])))
+        canvas.outline(rectangle, colours[i])
     best_first = range(len(labels)) if scores is None else np.argsort(-scores, kind="stable").tolist()
     for i in best_first:
         name = class_names[int(labels[i])]
         score = "" if scores is None else f"{scores[i]:.2f}"
         texts = [f"{name} {score}".strip(), score] if score else [name]
-        canvas.label(rectangles[i], texts, class_colour(int(labels[i])))
+        canvas.label(rectangles[i], texts, colours[i])
     return np.asarray(image, dtype=np.uint8)
 
 

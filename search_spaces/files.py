@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from search_spaces.errors import UserError
@@ -39,6 +41,13 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
         ) from None
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows of cells as CSV, lines ended by a line feed alone; None and nan are empty cells."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([None if cell != cell else cell for cell in row] for row in rows)
+    return table.getvalue()
 
 
 @contextlib.contextmanager

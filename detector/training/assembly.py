@@ -45,11 +45,12 @@ def assemble(
     module = TrainingModule(network, DetectionCriterion(config.loss), dtype=dtype, channels_last=config.channels_last)
     config = _with_batch_size(config, module, len(splits.train), processes, say)
     batch_size, part_size = _shares(config, len(splits.train), world)
+    _tell_of_smaller_batch(config, len(splits.train), world, say)
     train_set = DetectionDataset(splits.train, network.structure.image_size, config.augment, config.seed)
     val_set = DetectionDataset(splits.val, network.structure.image_size)
     workers = _workers(device) if config.workers is None else config.workers
     train_loader = build_loader(
-        train_set, batch_size, shuffle=True, workers=workers, seed=config.seed, rank=processes.rank, world_size=world,
+        train_set, batch_size, shuffle=True, workers=workers, rank=processes.rank, world_size=world,
         pin_memory=device.type == "cuda",
     )  # fmt: skip
     val_loader = build_loader(val_set, config.eval.batch_size or part_size, shuffle=False, workers=workers)
@@ -68,7 +69,7 @@ def assemble(
     )  # fmt: skip
     return Run(
         config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, stepper, blank,
-        RunLog(folder), say,
+        RunLog(folder, tensorboard=config.tensorboard), say,
     )  # fmt: skip
 
 
@@ -98,6 +99,16 @@ def _shares(config: TrainConfig, images: int, world: int) -> tuple[int, int]:
             "parts, or a larger batch_size"
         )
     return batch_size, -(-batch_size // config.accumulate)
+
+
+def _tell_of_smaller_batch(config: TrainConfig, images: int, world: int, say: Say) -> None:
+    assert config.batch_size is not None
+    asked = min(config.batch_size, images)
+    if asked % world:
+        say(
+            f"batch {asked} does not divide by {world} processes: it is {asked // world * world}, as each one takes "
+            "equally many images of every step (their gradients are averaged)"
+        )
 
 
 def _wrapped(module: TrainingModule, config: TrainConfig, processes: Processes) -> nn.Module:

@@ -108,6 +108,7 @@ class TrainConfig(_Model):
     amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = "auto"
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile of the network; needs a C++ compiler, or triton on a GPU")
+    tensorboard: bool = Field(False, description="scalars of every epoch for TensorBoard, in the run folder")
     max_bad_steps: int = Field(10, ge=1, description="stop after so many non-finite steps in a row")
     checkpoint_minutes: float | None = Field(
         10.0, ge=0, description="last.pt is also written within an epoch, about every so many minutes; none: never"

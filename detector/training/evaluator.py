@@ -1,15 +1,38 @@
-"""Running a network over a split: boxes in original pixels, then COCO's numbers."""
+"""Running a network over a split: detections, boxes in original pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypedDict
 
 import torch
 
+from detector.checkpoint import Checkpoint
 from detector.data.loader import Batch
 from detector.evaluation import Detections
 from detector.network import Network
 from detector.postprocess import postprocess
+from detector.training.config import EvalConfig
+from detector.training.presets import postprocess_defaults
+
+
+class Selection(TypedDict):
+    """Which boxes of an image an evaluation counts as detections: least score, IoU of the suppression, at most."""
+
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+
+
+def selection_of(checkpoint: Checkpoint) -> Selection:
+    """As the training that made the checkpoint was set (`eval.*`); what was not set, as published for its family."""
+    chosen = EvalConfig.model_construct(**checkpoint.config.get("eval", {}))  # of another version: what is known counts
+    score, iou = postprocess_defaults(checkpoint.structure)
+    return Selection(
+        score_threshold=score if chosen.score_threshold is None else chosen.score_threshold,
+        iou_threshold=iou if chosen.iou_threshold is None else chosen.iou_threshold,
+        max_detections=chosen.max_detections,
+    )
 
 
 @torch.no_grad()

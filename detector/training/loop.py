@@ -15,7 +15,7 @@ from tqdm import tqdm
 from detector.checkpoint import save_checkpoint
 from detector.data.dataset import Sample
 from detector.data.loader import ShardedSampler
-from detector.evaluation import Metrics
+from detector.evaluation import Evaluation, Metrics
 from detector.training.augmented_picture import write_augmented_picture
 from detector.training.estimate import Pace, clock, tell_estimate
 from detector.training.memory import is_out_of_memory
@@ -46,13 +46,12 @@ def fit(run: Run) -> Metrics | None:
             raise UserError("a loader process was killed; is memory short? go on with --resume") from error
         raise
     finally:
-        for loader in (run.train_loader, run.val_loader):
-            _stop_workers(loader)
+        run.stop_workers()
+        run.log.close()
 
 
 def _fit(run: Run) -> Metrics | None:
-    metrics = None
-    pace = Pace()
+    evaluation, pace = None, Pace()
     if run.epoch == 0 and run.part.batches == 0:
         save_last(run)
         if run.processes.is_main:
@@ -61,25 +60,30 @@ def _fit(run: Run) -> Metrics | None:
         row = train_one_epoch(run, pace)
         started = time.perf_counter()
         run.epoch, run.part = run.epoch + 1, EpochPart()
-        last = run.epoch == run.config.epochs
+        last, metrics = run.epoch == run.config.epochs, None
         if run.processes.is_main and (last or run.epoch % run.config.eval.every_epochs == 0):
-            metrics = evaluate_run(run)
-            _add_metrics(run, row, metrics)
+            evaluation = evaluate_run(run)
+            metrics = evaluation.metrics
+            row.update(metrics.numbers())
+            _keep_if_best(run, evaluation)
         run.seconds += row["train_seconds"] + time.perf_counter() - started
         if run.processes.is_main:
-            _log(run, row)
+            _log(run, row, metrics)
         save_last(run)
-    return metrics
+    return None if evaluation is None else evaluation.metrics
 
 
-def train_one_epoch(run: Run, pace: Pace) -> dict[str, float]:
-    """One pass over the training split, or the rest of one; means of the losses, and the rate at the end."""
+def train_one_epoch(run: Run, pace: Pace, *, show: bool = True) -> dict[str, float]:
+    """One pass over the training split, or the rest of one; means of the losses, and the rate at the end.
+
+    show: a progress bar.
+    """
     enter_epoch(run.train_set, run.config, run.epoch)
     cast(ShardedSampler, run.train_loader.sampler).start = run.part.batches * (run.train_loader.batch_size or 1)
     run.stepper.module.train()
     part, before, started = run.part, run.part.seconds, time.perf_counter()
     steps, title = len(run.train_loader), f"epoch {run.epoch + 1}/{run.config.epochs}"
-    silent = None if run.processes.is_main else True
+    silent = None if show and run.processes.is_main else True
     with tqdm(run.train_loader, title, total=steps, initial=part.batches, disable=silent, leave=False) as bar:
         for batch in bar:
             bad = run.stepper.skipped
@@ -115,18 +119,19 @@ def _row(run: Run) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _add_metrics(run: Run, row: dict[str, float], metrics: Metrics) -> None:
-    """Into the row; best.pt when it is the best evaluation so far."""
-    row.update(metrics.numbers())
+def _keep_if_best(run: Run, evaluation: Evaluation) -> None:
+    """best.pt, when it is the best evaluation so far."""
+    metrics = evaluation.metrics
     if metrics.ap > run.best_ap or not (run.folder / "best.pt").is_file():
         run.best_ap = max(run.best_ap, metrics.ap if metrics.ap == metrics.ap else -1.0)
         best = dataclasses.replace(run.blank, weights=run.stepper.ema.weights, metrics=metrics.numbers())
         save_checkpoint(best, run.folder / "best.pt")
+        run.best_evaluation = evaluation
 
 
-def _log(run: Run, row: dict[str, float]) -> None:
+def _log(run: Run, row: dict[str, float], metrics: Metrics | None) -> None:
     row["seconds"] = run.seconds
-    run.log.add(row)
+    run.log.add(row, metrics)
     left = run.seconds / run.epoch * (run.config.epochs - run.epoch)
     found = f"  AP {row['ap']:.3f}  AP50 {row['ap50']:.3f}" if "ap" in row else ""
     losses = "  ".join(f"{name} {row[name]:.3f}" for name in ("total", "cls", "dfl", "giou") if name in row)
@@ -144,11 +149,3 @@ def _has_dead_worker(loader: DataLoader[Sample]) -> bool:
         return bool(connection.wait([worker.sentinel for worker in workers], timeout=1.0))
     except RuntimeError:  # torch's own word for it, from a signal handler
         return True
-
-
-def _stop_workers(loader: DataLoader[Sample]) -> None:
-    """End a loader's processes now: left to the interpreter's exit, they can wait for each other."""
-    iterator = getattr(loader, "_iterator", None)
-    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-        iterator._shutdown_workers()
-        loader._iterator = None

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from detector.checkpoint import Checkpoint
 from detector.data.annotations import Annotations
 from detector.data.dataset import DetectionDataset, Sample
+from detector.evaluation import Evaluation
 from detector.training.config import TrainConfig
 from detector.training.processes import Processes
 from detector.training.run_log import RunLog
@@ -44,7 +45,8 @@ class EpochPart:
 class Run:
     """A run under way. `epoch`: epochs done; `blank`: the checkpoint's parts that do not change; `data`: as given.
 
-    save_every: batches between two saves within an epoch, None until a step's time is known.
+    save_every: batches between two saves within an epoch, None until a step's time is known. best_evaluation: the one
+    that made best.pt, None until this process has done it.
     """
 
     config: TrainConfig
@@ -64,6 +66,15 @@ class Run:
     seconds: float = 0.0
     part: EpochPart = field(default_factory=EpochPart)
     save_every: int | None = None
+    best_evaluation: Evaluation | None = None
+
+    def stop_workers(self) -> None:
+        """End the loaders' processes now: left to the interpreter's exit, they can wait for each other."""
+        for loader in (self.train_loader, self.val_loader):
+            iterator = getattr(loader, "_iterator", None)
+            if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+                iterator._shutdown_workers()
+                loader._iterator = None
 
 
 def beside_bars(say: Say) -> Say:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from detector.training.assembly import assemble
 from detector.training.config import TrainConfig, dump, validate
 from detector.training.processes import join_processes
 from detector.training.run import Run, Say, Splits
-from detector.training.run_log import RunLog
+from detector.training.run_log import TENSORBOARD_FOLDER, RunLog
 from detector.training.state import restore
 from detector.transfer import TransferReport, transfer_checkpoint
 from detector.transfer.nearest import nearest_checkpoint
@@ -25,8 +26,12 @@ from search_spaces.files import write_text
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
 
-RUN_FILES = ("best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt", "augmented.jpg")
-"""What a run writes into its folder."""
+RUN_FILES = (
+    "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "per_class.csv", "config.yaml", "structure.txt",
+    "augmented.jpg", "report.html", "report-error.txt",
+)  # fmt: skip
+RUN_FOLDERS = ("evaluation", TENSORBOARD_FOLDER)
+"""What a run and its report leave in the run folder."""
 
 
 def load_splits(data: Path, say: Say) -> Splits:
@@ -85,6 +90,8 @@ def new_run(
         folder.mkdir(parents=True, exist_ok=True)
         for path in (*(folder / name for name in RUN_FILES), *folder.glob(bad_steps.PATTERN)):
             path.unlink(missing_ok=True)
+        for name in RUN_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
         for name, text in (("structure.txt", format_structure(structure)), ("config.yaml", dump(run.config))):
             write_text(folder / name, text)
     return run
@@ -125,8 +132,21 @@ def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say) -
     network = Network(checkpoint.structure)
     run = assemble(network, splits, config, folder, processes, say)
     restore(run, checkpoint)
-    run.log = RunLog(folder, run.epoch)
+    _tell_of_other_steps(run)
+    run.log = RunLog(folder, run.epoch, tensorboard=config.tensorboard)
     return run
+
+
+def _tell_of_other_steps(run: Run) -> None:
+    """Say when an epoch is longer or shorter than it was: the schedule then goes by the new length."""
+    length = len(run.train_loader)
+    expected = run.epoch * length + run.part.batches
+    if run.stepper.step != expected:
+        run.say(
+            f"warning: {run.stepper.step} steps are done, and {expected} would be by now with {length} an epoch: the number "
+            "of training images or of processes has changed; the learning rate goes on by the new number, and the run "
+            "does not end as one that was never stopped"
+        )
 
 
 def _silent(_: str) -> None:

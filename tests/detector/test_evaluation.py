@@ -15,7 +15,8 @@ from pycocotools.cocoeval import COCOeval
 
 from detector.data.annotations import Annotations, RawBoxes, pack
 from detector.data.formats import load_split
-from detector.evaluation import METRIC_NAMES, Detections, evaluate
+from detector.evaluation import METRIC_NAMES, Detections, coco, evaluate
+from tests.detector.detection_scenes import random_detections, random_truth
 
 BACKENDS = [
     "pycocotools",
@@ -85,6 +86,37 @@ def test_ignored_boxes_neither_help_nor_hurt(backend: str) -> None:
     metrics = evaluate(copied(truth()), truth((False, True, False)), backend=backend)
     assert metrics.ap == pytest.approx(1.0)
     assert math.isnan(metrics.ap_medium)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("hotcoco") is None, reason="not installed")
+@pytest.mark.parametrize("seed", range(6))
+def test_both_backends_give_the_same_numbers(seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    annotations = random_truth(seed, images=20, num_classes=6)
+    assert annotations.ignore.any()
+    assert (np.diff(annotations.category_ids) > 1).any()
+    detections = random_detections(annotations, seed)
+    assert 0 in np.diff(annotations.offsets)
+    assert 0 in np.diff(detections.offsets)
+    reference = evaluate(detections, annotations, backend="pycocotools")
+    fast = evaluate(detections, annotations, backend="hotcoco")
+    assert 0.05 < reference.ap < 0.95
+    assert fast.numbers() == pytest.approx(reference.numbers(), abs=1e-9, nan_ok=True)
+    assert fast.class_ap == pytest.approx(reference.class_ap, abs=1e-9, nan_ok=True)
+    assert fast.class_ap50 == pytest.approx(reference.class_ap50, abs=1e-9, nan_ok=True)
+    nothing = Detections.pack([((), (), ())] * len(annotations))
+    both = [evaluate(nothing, annotations, backend=name).numbers() for name in ("pycocotools", "hotcoco")]
+    assert both[0] == pytest.approx(both[1], abs=1e-9, nan_ok=True)
+    assert capfd.readouterr().out == ""
+
+
+def test_hotcoco_is_taken_when_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    run = coco._run
+    monkeypatch.setattr(coco, "_run", lambda backend, *rest: used.append(backend) or run("pycocotools", *rest))
+    for found in (True, False):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found or None)
+        evaluate(copied(truth()), truth())
+    assert used == ["hotcoco", "pycocotools"]
 
 
 def test_numbers_of_images_must_agree() -> None:

@@ -1,12 +1,15 @@
 """Files are read with a clear refusal and written whole; folders are checked without being made."""
 
+import csv
+import io
+import math
 import os
 import signal
 
 import pytest
 
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder, claim_outputs, read_text, uninterrupted, write_text
+from search_spaces.files import check_folder, claim_outputs, csv_text, read_text, uninterrupted, write_text
 
 
 def test_text_is_utf8_with_or_without_a_mark(tmp_path):
@@ -61,3 +64,9 @@ def test_ctrl_c_waits_for_an_uninterrupted_block() -> None:
         steps.append("after")
     assert steps == ["whole"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_csv_is_read_back_and_unknown_numbers_are_empty():
+    text = csv_text([["class", "ap"], ["dog, wet", 0.25], ['a "b"\n', math.nan], [None, 3]])
+    assert list(csv.reader(io.StringIO(text))) == [["class", "ap"], ["dog, wet", "0.25"], ['a "b"\n', ""], ["", "3"]]
+    assert "\r" not in text

@@ -1,5 +1,7 @@
 """The commands' refusals: one line on stderr, exit code 2, and nothing left behind."""
 
+import time
+
 import pytest
 
 from search_spaces.text import resolve_structure, shipped_names
@@ -97,3 +99,25 @@ def test_every_shipped_name_is_explained(here, capsys):
     for name in shipped_names():
         assert main(["explain", name, "--json"]) == 0
         assert f'"num_classes": {resolve_structure(name).head.num_classes}' in capsys.readouterr().out
+
+
+def test_of_several_processes_the_first_one_says_what_is_wrong(here, capsys, monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert refused(["train", "S", "--data", "nowhere"], capsys).startswith("error: nowhere: no such folder")
+    assert waits == []
+    monkeypatch.setenv("RANK", "1")
+    capsys.readouterr()
+    assert main(["train", "S", "--data", "nowhere"]) == 2  # the first process goes on: it is this one's own mistake
+    assert capsys.readouterr().err.startswith("error (process 1): nowhere: no such folder")
+    assert len(waits) == 1
+
+    def ended(_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(time, "sleep", ended)
+    with pytest.raises(SystemExit):
+        main(["train", "S", "--data", "nowhere"])
+    assert capsys.readouterr().err == ""

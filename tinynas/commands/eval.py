@@ -1,16 +1,17 @@
-"""`tinynas eval`: COCO metrics of a checkpoint on a split."""
+"""`tinynas eval`: COCO metrics of a checkpoint on a split, and a report of it."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from detector.evaluation import Metrics
+    from detector.evaluation import Assessment
 
 
 def run(
@@ -20,43 +21,74 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.html, with tables and pictures beside it.")
+    ] = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="What counts as a detection in the report's confusion matrix and pictures."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the report's random pictures.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace an earlier report.")] = False,
 ) -> None:
-    """Print the twelve COCO metrics and AP per class."""
+    """Print the twelve COCO metrics and a table of the classes; --report adds curves, confusions and pictures."""
+    from detector.data.formats import load_split
     from detector.detector import Detector
+    from detector.evaluation import assess
     from detector.training.processes import choose_device
+    from search_spaces.files import claim_outputs
     from tinynas.commands.train import find_data
+    from tinynas.results.training import RunFolder, Subject, output_names, write_training_report
 
-    metrics = Detector.load(checkpoint, choose_device(device)).evaluate(find_data(data), split, batch_size=batch_size)
+    detector = Detector.load(checkpoint, choose_device(device))
+    if report is not None:
+        claim_outputs(report, output_names(), overwrite)
+    made_by = RunFolder.read(checkpoint.parent) if report and checkpoint.name in ("best.pt", "last.pt") else None
+    source = find_data(data)
+    annotations, _ = load_split(source, split, detector.class_names)
+    evaluation = detector.evaluate_split(annotations, batch_size=batch_size)
+    assessment = assess(evaluation, annotations, score_threshold)
+    if report is not None:
+        subject = Subject(checkpoint, detector.structure, str(source), split, assessment, run=made_by)
+        path = write_training_report(subject, report, seed)
     if json_:
-        print(json.dumps(as_json(metrics), indent=2))
-    else:
-        _print_table(metrics, f"{checkpoint} on {split}")
+        print(json.dumps(as_json(assessment), indent=2))
+        return
+    _print_table(assessment, f"{checkpoint} on {split}")
+    if report is not None:
+        print(f"wrote {path}")
 
 
-def as_json(metrics: Metrics) -> dict[str, object]:
-    """The twelve numbers by name, and `classes` with ap and ap50 by name; null where there is nothing to find."""
-    classes = {
-        name: {"ap": _number(metrics.class_ap[name]), "ap50": _number(metrics.class_ap50[name])}
-        for name in metrics.class_ap
+def as_json(assessment: Assessment) -> dict[str, Any]:
+    """COCO's twelve numbers by name, and `classes`: the rest of each ClassRow by name; null where there is no number."""
+    classes = {row.name: {key: _number(value) for key, value in asdict(row).items()} for row in assessment.classes}
+    for numbers in classes.values():
+        del numbers["name"]
+    return {
+        **{name: _number(value) for name, value in assessment.evaluation.metrics.numbers().items()},
+        "classes": classes,
     }
-    return {**{name: _number(value) for name, value in metrics.numbers().items()}, "classes": classes}
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _print_table(metrics: Metrics, title: str) -> None:
+def _print_table(assessment: Assessment, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    def shown(value: float) -> str:
+        return "-" if math.isnan(value) else f"{value:.4f}"
+
     console = Console()
     table = Table("metric", "value", title=title)
-    for name, value in metrics.numbers().items():
-        table.add_row(name, "-" if math.isnan(value) else f"{value:.4f}")
+    for name, value in assessment.evaluation.metrics.numbers().items():
+        table.add_row(name, shown(value))
     console.print(table)
-    per_class = Table("class", "AP", "AP50")
-    for name in metrics.class_ap:
-        found = (metrics.class_ap[name], metrics.class_ap50[name])
-        per_class.add_row(name, *("-" if math.isnan(value) else f"{value:.4f}" for value in found))
+    names = ("ap", "ap50", "precision", "recall", "score_threshold")
+    columns = ("class", "images", "boxes", "AP", "AP50", "precision", "recall", "score from")
+    per_class = Table(*columns, caption="precision and recall: at the score where F1 is best, IoU 0.5")
+    for row in assessment.classes:
+        per_class.add_row(row.name, str(row.images), str(row.boxes), *(shown(getattr(row, name)) for name in names))
     console.print(per_class)

@@ -52,7 +52,7 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights and augmentation. Default: 0.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
 ) -> None:
-    """Train a structure on your data: best.pt, last.pt, metrics.csv and config.yaml in the run folder."""
+    """Train a structure on your data: best.pt, last.pt, metrics.csv, config.yaml and report.html in the run folder."""
     direct = {
         "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device,
         "image_size": None if image_size is None else list(parse_image_size(image_size)),
@@ -131,16 +131,20 @@ def _resume(folder: Path, data: Path | None, device: str | None) -> None:
 def _fit(start: Any, folder: Path) -> None:
     from detector.training.loop import fit
     from detector.training.processes import leave_processes
+    from tinynas.results.training import report_run
 
     together = False
     try:
         run = start()
         if run.epoch >= run.config.epochs:
             _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
+            if run.processes.is_main and not (folder / "report.html").is_file():
+                report_run(run)
         else:
             metrics = fit(run)
             if metrics is not None:
                 _say(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
+                report_run(run)
         together = True
     except KeyboardInterrupt:
         if (folder / "last.pt").is_file():

@@ -38,7 +38,7 @@ class SearchPicture:
 
 def draw_search(picture: SearchPicture, path: Path) -> None:
     """Convergence on the left, the Pareto front with what was chosen from it on the right."""
-    figure = _figure(11, 4.2)
+    figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2)
     for name, points in picture.curves.items():
         if points:
@@ -48,17 +48,17 @@ def draw_search(picture: SearchPicture, path: Path) -> None:
     if len(picture.curves) > 1:
         left.legend(frameon=False, fontsize=8)
     for axes in (left, right):
-        _plain_axes(axes)
-    _save(figure, path)
+        plain_axes(axes)
+    save_figure(figure, path)
 
 
 def draw_front(picture: SearchPicture, path: Path) -> None:
     """The Pareto front alone, the family's members named."""
-    figure = _figure(8, 5)
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     draw_front_on(axes, picture)
-    _plain_axes(axes)
-    _save(figure, path)
+    plain_axes(axes)
+    save_figure(figure, path)
 
 
 def draw_front_on(axes: Any, picture: SearchPicture) -> None:
@@ -76,7 +76,8 @@ def draw_front_on(axes: Any, picture: SearchPicture) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def _plain_axes(axes: Any) -> None:
+def plain_axes(axes: Any) -> None:
+    """A pale grid, and no frame above and at the right."""
     axes.grid(color=PALE)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -88,7 +89,7 @@ def draw_network(
 
     `shares`: a cost per scope, as `scope_of` names them, in `unit`.
     """
-    figure = _figure(13, 7.6)
+    figure = new_figure(13, 7.6)
     top, bottom = figure.subplots(2, 1, height_ratios=[3, 2])
     figure.suptitle(title, color=INK)
     _draw_boxes(top, structure, graph)
@@ -101,7 +102,7 @@ def draw_network(
     bottom.set_xticks(range(len(names)), names, fontsize=8)
     bottom.set(ylabel=unit, title="Where the cost lies")
     bottom.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def scope_of(path: str) -> str:
@@ -169,14 +170,15 @@ def _box(axes: Any, corner: Point, width: float, side: int, text: str, note: str
     return x + width / 2, y
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """A figure of so many inches, without pyplot and its windows, which would double the time to the first picture."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     figure.savefig(partial, dpi=110)
     partial.replace(path)

@@ -8,16 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from detector.checkpoint import load_checkpoint
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import ShardedSampler
+from detector.network import Network
+from detector.training import assembly
+from detector.training.config import build_config
 from detector.training.processes import Processes
 from detector.training.run import EpochPart
+from detector.training.start import load_splits
 from detector.training.state import _part_of
-from tests.detector.training.alike import frozen_norms, train
+from search_spaces.text import read_structure
+from tests.detector.training.alike import SETTINGS, frozen_norms, train
 from tests.detector.training.test_resume import _assert_same_run, _rows
 
 ROOT = str(Path(__file__).parents[3])
@@ -76,15 +82,16 @@ def test_shards_make_up_the_global_batches(world: int) -> None:
     """Batch k of all processes together is batch k of one, whatever their number; a pass can start later."""
 
     class Ten:
-        epoch = 3
-
         def __len__(self) -> int:
             return 12
 
+        def order(self) -> np.ndarray:
+            return np.random.default_rng(3).permutation(12)
+
     dataset: Any = Ten()
     assert not isinstance(dataset, DetectionDataset)
-    samplers = [ShardedSampler(dataset, shuffle=True, seed=1, rank=r, world_size=world) for r in range(world)]
-    alone = list(ShardedSampler(dataset, shuffle=True, seed=1, rank=0, world_size=1))
+    samplers = [ShardedSampler(dataset, shuffle=True, rank=r, world_size=world) for r in range(world)]
+    alone = list(ShardedSampler(dataset, shuffle=True, rank=0, world_size=1))
     shards = [list(sampler) for sampler in samplers]
     share = 12 // world
     for first in range(0, share, 1):
@@ -103,3 +110,18 @@ def test_another_number_of_processes_takes_over_an_epoch() -> None:
         assert {part.batches for part in taken} == {3}
         mean = sum(part.sums["cls"] for part in taken) / sum(part.steps for part in taken)
         assert mean == pytest.approx(12 / 4)
+
+
+@pytest.mark.parametrize(("asked", "world", "batch"), [(5, 2, 4), (4, 2, 4), (5, 1, 5), (7, 3, 6)])
+def test_a_batch_that_the_processes_cannot_share(
+    asked: int, world: int, batch: int, tiny_file: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "_wrapped", lambda module, *_: module)  # there are no other processes to talk to
+    said: list[str] = []
+    splits = load_splits(sample, lambda _: None)
+    network = Network(read_structure(tiny_file).with_classes(splits.train.num_classes))
+    config = build_config({**SETTINGS, "batch_size": asked})
+    assembly.assemble(network, splits, config, tmp_path, Processes(0, world, torch.device("cpu")), said.append)
+    line = f"batch {asked} does not divide by {world} processes: it is {batch}, as each one takes equally many images"
+    assert sum(line in text for text in said) == (asked != batch)
+    assert any(f"batch {batch}, 2 epochs" in text for text in said)

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,28 @@ def test_resumed_equals_uninterrupted(
     assert (again.epoch, again.part.batches) == (steps // 3, steps % 3 if within else 0)
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_other_data_on_resuming_are_pointed_out(
+    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(sample, data)
+    run = _run(tiny, data, tmp_path / "r", epochs=2, batch_size=2, checkpoint_minutes=0)
+    _stop_before_step(monkeypatch, 7)
+    with pytest.raises(KeyboardInterrupt):
+        fit(run)
+    said: list[str] = []
+    assert resumed_run(run.folder, data, "cpu", said.append).stepper.step == 7
+    assert "warning" not in "".join(said)
+    path = data / "annotations" / "instances_train.json"
+    document = json.loads(path.read_text())
+    document["images"] = document["images"][:4]
+    kept = {image["id"] for image in document["images"]}
+    document["annotations"] = [box for box in document["annotations"] if box["image_id"] in kept]
+    path.write_text(json.dumps(document))
+    resumed_run(run.folder, data, "cpu", said.append)
+    assert "warning: 7 steps are done, and 4 would be by now with 2 an epoch" in said[-1]
 
 
 def test_a_full_disk_keeps_the_last_good_files(

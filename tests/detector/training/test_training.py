@@ -13,7 +13,7 @@ from detector import Detector
 from detector.checkpoint import load_checkpoint
 from detector.training.config import TrainConfig, build_config
 from detector.training.loop import fit
-from detector.training.run import Run
+from detector.training.run import Run, Splits
 from detector.training.start import load_splits, new_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -56,13 +56,27 @@ def test_overfits_a_few_images(tiny: Structure, sample: Path, tmp_path: Path) ->
     assert rows[-1]["total"] < 0.9 * max(row["total"] for row in rows)
     assert Detector.load(run.folder / "best.pt").evaluate(sample, "train").ap50 > 0.05
     assert {path.name for path in run.folder.iterdir()} == {
-        "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "config.yaml", "structure.txt",
+        "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "per_class.csv", "config.yaml", "structure.txt",
         "augmented.jpg",
     }  # fmt: skip
     best = load_checkpoint(run.folder / "best.pt")
     assert best.class_names == ("disc", "square", "triangle")
     assert best.structure.head.num_classes == 3
     assert not best.training
+
+
+@pytest.mark.parametrize(("images", "batch", "steps"), [([0], 64, [1, 2]), ([0, 3], 1, [2, 4])])
+def test_one_image_and_a_batch_without_a_box(
+    images: list[int], batch: int, steps: list[int], tiny: Structure, sample: Path, tmp_path: Path
+) -> None:
+    splits = load_splits(sample, _silent)
+    train = splits.train.subset(images)
+    assert [len(train.boxes_of(i).labels) == 0 for i in range(len(train))] == [index == 3 for index in images]
+    config = _config(epochs=2, batch_size=batch, augment={"mosaic": 0.0, "mixup": 0.0})
+    run = new_run(tiny, Splits(splits.source, train, splits.val), config, tmp_path / "r", _silent)
+    fit(run)
+    assert run.stepper.skipped == 0
+    assert [row["step"] for row in _rows(tmp_path / "r")] == steps
 
 
 def test_bfloat16_and_a_small_last_batch(tiny: Structure, sample: Path, tmp_path: Path) -> None:

@@ -2,49 +2,16 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure, shipped_names
+from tests.tinynas.results.page import Page
 from tests.tinynas.search_account import search_account
 from tinynas.results.report import write_report
 from tinynas.results.report.drawing import PX_PER_CHANNEL, draw
-
-VOID = {"meta", "link", "br"}
-
-
-class Page(HTMLParser):
-    """Open elements must close in order; collects text outside scripts and styles, attributes, and script texts."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.texts, self.attributes, self.scripts = [], [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        elif not self.open or self.open[-1] != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.texts).split())
 
 
 def page_of(data, folder):

@@ -1,13 +1,13 @@
-"""The page itself: a search's account in, HTML out. Style and script are inlined; nothing is fetched from anywhere."""
+"""The page itself: a search's account in, HTML out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from search_spaces.files import write_text
+from tinynas.results.page import render_page
 from tinynas.results.report.view import page_content
 
 FILE_NAME = "report.html"
@@ -25,16 +25,5 @@ def write_report(data: Mapping[str, Any], folder: Path) -> Path:
 
 def render_report(data: Mapping[str, Any], folder: Path) -> str:
     """The HTML of the report. Whatever comes from the user (names, paths, settings) is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    files = resources.files("tinynas.results.report")
-
-    def own(name: str) -> str:
-        return files.joinpath(name).read_text(encoding="utf-8")
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(own("report.html.j2"))
-    return template.render(
-        **page_content(data, folder), style=Markup(own("report.css")), script=Markup(own("report.js"))
-    )
+    content = page_content(data, folder)
+    return render_page("tinynas.results.report", "report.html.j2", "report.js", content)

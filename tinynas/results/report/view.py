@@ -28,6 +28,7 @@ def page_content(data: Data, folder: Path) -> dict[str, Any]:
     curves = [_curves(item, target) for item, target in zip(members, targets)]
     return {
         "tool": data.get("tool", "tinynas"),
+        "kind": "search report",
         "title": _title(data, members),
         "work": _work(data),
         "interrupted": bool(data.get("interrupted")),
@@ -39,7 +40,7 @@ def page_content(data: Data, folder: Path) -> dict[str, Any]:
         "front_rows": len(front["rows"]) if front else 0,
         "has_history": any(curve["history"] for curve in curves),
         "charts": {"front": front, "members": curves},
-        "settings": _flat(data.get("settings") or {}),
+        "settings": flat_settings(data.get("settings") or {}),
         "commands": _commands(data.get("commands"), members),
     }
 
@@ -165,14 +166,16 @@ def _curves(item: Member, target: Data) -> dict[str, Any]:
     }
 
 
-def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+def flat_settings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as (dotted key, value) rows; lists of plain values stay on one line."""
     if isinstance(value, Mapping):
-        return [row for key, item in value.items() for row in _flat(item, f"{prefix}.{key}" if prefix else str(key))]
+        return [
+            row for key, item in value.items() for row in flat_settings(item, f"{prefix}.{key}" if prefix else str(key))
+        ]
     if isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
         if not any(isinstance(item, Mapping) for item in value):
             return [(prefix, json.dumps(value))]
-        return [row for number, item in enumerate(value, start=1) for row in _flat(item, f"{prefix}.{number}")]
+        return [row for number, item in enumerate(value, start=1) for row in flat_settings(item, f"{prefix}.{number}")]
     if isinstance(value, list):
         return [(prefix, ", ".join(map(str, value)) or "none")]
     return [(prefix, "not set" if value is None else json.dumps(value) if isinstance(value, bool) else str(value))]

@@ -7,46 +7,14 @@ import importlib
 import importlib.util
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-
-MAX_DETECTIONS = 100
-"""Per image and class, as COCO counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """Detections of N images; those of image i are rows `offsets[i]:offsets[i + 1]`.
-
-    boxes_xyxy (D, 4) float32, original image pixels; scores (D,) float32; labels (D,) int32; offsets (N + 1,) int64
-    """
-
-    boxes_xyxy: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @classmethod
-    def pack(cls, images: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]) -> Detections:
-        """From one (boxes_xyxy (n, 4), scores (n,), labels (n,)) per image, in the annotations' order."""
-        boxes = [np.asarray(b, dtype=np.float32).reshape(-1, 4) for b, _, _ in images]
-        scores = [np.asarray(s, dtype=np.float32).reshape(-1) for _, s, _ in images]
-        labels = [np.asarray(c, dtype=np.int32).reshape(-1) for _, _, c in images]
-        return cls(
-            boxes_xyxy=np.concatenate([np.zeros((0, 4), dtype=np.float32), *boxes]),
-            scores=np.concatenate([np.zeros(0, dtype=np.float32), *scores]),
-            labels=np.concatenate([np.zeros(0, dtype=np.int32), *labels]),
-            offsets=np.cumsum([0, *(len(b) for b in boxes)]).astype(np.int64),
-        )
+from detector.evaluation.detections import MAX_DETECTIONS, Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +50,13 @@ class Metrics:
 
 
 METRIC_NAMES = tuple(name for name in Metrics.__dataclass_fields__ if not name.startswith("class_"))
+
+
+class Evaluation(NamedTuple):
+    """Detections of a split and what they are worth."""
+
+    detections: Detections
+    metrics: Metrics
 
 
 def evaluate(detections: Detections, annotations: Annotations, *, backend: str | None = None) -> Metrics:

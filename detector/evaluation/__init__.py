@@ -1,0 +1,19 @@
+"""How good detections are: COCO's numbers, and per class and image what was found, missed, confused and made up."""
+
+from __future__ import annotations
+
+from detector.evaluation.assessment import Assessment, ClassRow, assess
+from detector.evaluation.coco import METRIC_NAMES, Evaluation, Metrics, evaluate
+from detector.evaluation.detections import MAX_DETECTIONS, Detections
+
+__all__ = [
+    "MAX_DETECTIONS",
+    "METRIC_NAMES",
+    "Assessment",
+    "ClassRow",
+    "Detections",
+    "Evaluation",
+    "Metrics",
+    "assess",
+    "evaluate",
+]

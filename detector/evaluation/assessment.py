@@ -1,0 +1,121 @@
+"""Everything that a person looks at after an evaluation, and the same as tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.annotations import Annotations
+from detector.evaluation.coco import Evaluation
+from detector.evaluation.confusion import Outcomes, confusion_matrix, errors_of_images, outcomes
+from detector.evaluation.curves import Curve, class_curves, common_threshold
+from detector.evaluation.matching import IOU_THRESHOLD, Doubles, match
+from search_spaces.files import csv_text, write_text
+
+BACKGROUND = "background"
+TABLE_FILES = ("classes.csv", "confusion.csv", "confusion.json")
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class: images that have it, boxes, AP, and precision, recall and score threshold where F1 is best (IoU 0.5).
+
+    Ignored boxes are not counted. nan: nothing to find, or for the last four no right detection.
+    """
+
+    name: str
+    images: int
+    boxes: int
+    ap: float
+    ap50: float
+    precision: float
+    recall: float
+    f1: float
+    score_threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """An evaluation taken apart, at IoU 0.5.
+
+    classes: C rows; precision (C, 101): at COCO's recalls; found: what became of every detection and box at its score
+    threshold; confusion (C + 1, C + 1): rows true, columns predicted, background last; missed, false (N,): per image
+    """
+
+    annotations: Annotations
+    evaluation: Evaluation
+    classes: tuple[ClassRow, ...]
+    precision: Doubles
+    found: Outcomes
+    confusion: npt.NDArray[np.int64]
+    missed: npt.NDArray[np.int64]
+    false: npt.NDArray[np.int64]
+
+    @property
+    def score_threshold(self) -> float:
+        """Of the confusion matrix and of what counts as missed and false."""
+        return self.found.score_threshold
+
+    def write_tables(self, folder: Path) -> None:
+        """Write TABLE_FILES into `folder`. Raises UserError when that fails."""
+        columns = ["class", *list(ClassRow.__dataclass_fields__)[1:]]
+        write_text(folder / "classes.csv", csv_text([columns, *(astuple(row) for row in self.classes)]))
+        names = [*self.annotations.class_names, BACKGROUND]
+        counts = self.confusion.tolist()
+        body = [[name, *row] for name, row in zip(names, counts)]
+        write_text(folder / "confusion.csv", csv_text([["true \\ predicted", *names], *body]))
+        content = {
+            "iou_threshold": IOU_THRESHOLD,
+            "score_threshold": self.score_threshold,
+            "names": names,
+            "rows": "true class",
+            "columns": "predicted class",
+            "counts": counts,
+        }
+        write_text(folder / "confusion.json", json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def assess(evaluation: Evaluation, annotations: Annotations, score_threshold: float | None = None) -> Assessment:
+    """Take an evaluation on `annotations` apart.
+
+    score_threshold: what counts as a detection in the confusion matrix and in pictures; None: where the mean F1 of the
+    classes is best.
+    """
+    detections = evaluation.detections
+    matches = match(detections, annotations)
+    curves = class_curves(detections, annotations, matches)
+    threshold = common_threshold(curves) if score_threshold is None else score_threshold
+    found = outcomes(detections, annotations, matches, threshold)
+    missed, false = errors_of_images(found, detections, annotations)
+    return Assessment(
+        annotations=annotations,
+        evaluation=evaluation,
+        classes=_rows(evaluation, annotations, curves),
+        precision=np.stack([curve.precision_at_recalls() for curve in curves]),
+        found=found,
+        confusion=confusion_matrix(found, detections, annotations),
+        missed=missed,
+        false=false,
+    )
+
+
+def _rows(evaluation: Evaluation, annotations: Annotations, curves: tuple[Curve, ...]) -> tuple[ClassRow, ...]:
+    metrics = evaluation.metrics
+    kept = ~annotations.ignore
+    pairs = np.unique(np.stack([annotations.image_index()[kept], annotations.labels[kept]], axis=1), axis=0)
+    images = np.bincount(pairs[:, 1], minlength=annotations.num_classes)
+    rows = []
+    for label, (name, curve) in enumerate(zip(annotations.class_names, curves)):
+        threshold, precision, recall, f1 = curve.best_f1() or (math.nan,) * 4
+        rows.append(
+            ClassRow(
+                name, int(images[label]), curve.boxes, metrics.class_ap[name], metrics.class_ap50[name],
+                precision, recall, f1, threshold,
+            )
+        )  # fmt: skip
+    return tuple(rows)

@@ -1,0 +1,41 @@
+"""Detections of many images as packed numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_DETECTIONS = 100
+"""Per image and class, as COCO counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Detections of N images; those of image i are rows `offsets[i]:offsets[i + 1]`.
+
+    boxes_xyxy (D, 4) float32, original image pixels; scores (D,) float32; labels (D,) int32; offsets (N + 1,) int64
+    """
+
+    boxes_xyxy: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def pack(cls, images: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]) -> Detections:
+        """From one (boxes_xyxy (n, 4), scores (n,), labels (n,)) per image, in the annotations' order."""
+        boxes = [np.asarray(b, dtype=np.float32).reshape(-1, 4) for b, _, _ in images]
+        scores = [np.asarray(s, dtype=np.float32).reshape(-1) for _, s, _ in images]
+        labels = [np.asarray(c, dtype=np.int32).reshape(-1) for _, _, c in images]
+        return cls(
+            boxes_xyxy=np.concatenate([np.zeros((0, 4), dtype=np.float32), *boxes]),
+            scores=np.concatenate([np.zeros(0, dtype=np.float32), *scores]),
+            labels=np.concatenate([np.zeros(0, dtype=np.int32), *labels]),
+            offsets=np.cumsum([0, *(len(b) for b in boxes)]).astype(np.int64),
+        )

@@ -77,12 +77,17 @@ def _verdict(outcome: Outcome, folder: Path) -> str:
 
 
 def _advice(outcome: Outcome, run: Run) -> list[str]:
+    from detector.training.evaluator import selection_of
     from detector.training.overfit_advice import advice
-    from detector.training.presets import postprocess_defaults
 
-    chosen, structure = run.config.eval, run.blank.structure
-    iou = chosen.iou_threshold or postprocess_defaults(structure)[1]
-    return advice(outcome, run.val_set.annotations, structure.image_size, iou, chosen.max_detections)
+    chosen = selection_of(run.blank)
+    return advice(
+        outcome,
+        run.val_set.annotations,
+        run.blank.structure.image_size,
+        chosen["iou_threshold"],
+        chosen["max_detections"],
+    )
 
 
 def _say(text: str) -> None:

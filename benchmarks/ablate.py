@@ -46,7 +46,7 @@ ARMS = {
     BASELINE: Arm("the small-data preset"),
     "no_mosaic": Arm("no mosaic", ("augment.mosaic=0",)),
     "no_ema": Arm("raw weights in place of their moving average", ("ema.decay=0",)),
-    "published_assigner": Arm("AlignOTA in place of ATSS", published=("loss.assigner",)),
+    "atss": Arm("ATSS in place of AlignOTA", ("loss.assigner=atss",)),
     "sgd": Arm(
         "SGD at its published rate per image and decay in place of AdamW",
         published=("optimizer.name", "optimizer.learning_rate_per_image", "optimizer.weight_decay"),

@@ -73,7 +73,7 @@ def changes(arm: str) -> dict[str, object]:
         ("small", {}),
         ("no_mosaic", {"augment.mosaic": 0.0}),
         ("no_ema", {"ema.decay": 0.0}),
-        ("published_assigner", {"loss.assigner": "align_ota"}),
+        ("atss", {"loss.assigner": "atss"}),
         ("no_quiet_epochs", {"schedule.no_aug_epochs": 0}),
         (
             "sgd",
@@ -97,19 +97,14 @@ def test_a_published_group_is_wholly_that_of_the_published_arm(arm, group):
 
 def test_the_published_groups_together_are_the_published_arm():
     together = {}
-    for group in ("augment", "optimizer", "schedule", "ema", "assigner"):
+    for group in ("augment", "optimizer", "schedule", "ema"):
         together |= changes(f"published_{group}")
     assert changes("published") == {**together, "preset": "published", "batch_size": 16}
 
 
 def test_every_arm_of_the_first_seed_comes_before_the_second():
-    jobs = ablate.jobs(NS, options(arms=["small", "published_assigner"], epochs=10))
-    assert [job.name for job in jobs] == [
-        "small-seed0",
-        "published_assigner-seed0",
-        "small-seed1",
-        "published_assigner-seed1",
-    ]
+    jobs = ablate.jobs(NS, options(arms=["small", "atss"], epochs=10))
+    assert [job.name for job in jobs] == ["small-seed0", "atss-seed0", "small-seed1", "atss-seed1"]
     assert [(job.seed, job.config().seed, job.config().eval.every_epochs) for job in jobs][2] == (1, 1, 4)
 
 
@@ -256,7 +251,7 @@ def test_finished_jobs_are_read_and_others_done(trainer):
 @pytest.mark.parametrize(("arms", "code"), [(["small"], 0), (["small", "broken"], 1)])
 def test_a_comparison_writes_and_prints_what_it_found(trainer, monkeypatch, capsys, arms, code):
     data, out = trainer
-    monkeypatch.setitem(ablate.ARMS, "broken", ablate.ARMS["published_assigner"])
+    monkeypatch.setitem(ablate.ARMS, "broken", ablate.ARMS["atss"])
     words = [str(data), "--out", str(out), "--arms", *arms, "--seeds", "1", "--epochs", "2"]
     monkeypatch.setattr(sys, "argv", ["ablate.py", *words])
     with pytest.raises(SystemExit) as end:
@@ -353,7 +348,7 @@ def test_threads_and_loader_processes_share_the_cores():
 
 
 def test_pictures_are_drawn(tmp_path):
-    runs = {f"{arm}{seed}": run(arm, 0.1 * seed) for arm in ("small", "published_assigner") for seed in (0, 1)}
+    runs = {f"{arm}{seed}": run(arm, 0.1 * seed) for arm in ("small", "atss") for seed in (0, 1)}
     ablate.draw(runs, _trainings.summary(runs, "small"), tmp_path / "ablate.png")
     networks = {
         f"network{n:02d}": {"score": n, "macs": n * 1e8, "params": n * 1e6, "val_ap": 0.1 * n, "test_ap": None,

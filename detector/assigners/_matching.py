@@ -125,6 +125,14 @@ def inside(priors_A3: Tensor, boxes_R4: Tensor) -> Tensor:
     return (x > left) & (x < right) & (y > top) & (y < bottom)
 
 
+def central(priors_A3: Tensor, boxes_R4: Tensor, radius: float) -> Tensor:
+    """(R, A) bool: the prior is less than `radius` of its strides from the box's centre, in x and in y."""
+    x, y, stride = priors_A3.unbind(dim=-1)
+    left, top, right, bottom = boxes_R4[..., None].unbind(dim=1)
+    reach = radius * stride
+    return ((x - (left + right) / 2).abs_() < reach) & ((y - (top + bottom) / 2).abs_() < reach)
+
+
 def pairs_where(mask_RA: Tensor, rows: Rows) -> Pairs:
     """The pairs that `mask_RA` holds for."""
     row, prior = mask_RA.nonzero(as_tuple=True)
@@ -136,11 +144,8 @@ def pairs_around(rows: Rows, priors_A3: Tensor, center_radius: float) -> tuple[P
 
     The square reaches `center_radius` strides of the prior from the box's centre, borders out.
     """
-    x, y, stride = priors_A3.unbind(dim=-1)
-    left, top, right, bottom = rows.boxes[..., None].unbind(dim=1)
     inside_RA = inside(priors_A3, rows.boxes)
-    reach = center_radius * stride
-    central_RA = ((x - (left + right) / 2).abs_() < reach) & ((y - (top + bottom) / 2).abs_() < reach)
+    central_RA = central(priors_A3, rows.boxes, center_radius)
     pairs = pairs_where(inside_RA | central_RA, rows)
     return pairs, (inside_RA & central_RA)[pairs.row, pairs.prior]
 

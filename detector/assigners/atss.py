@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from detector.assigners import Assignment, Targets
-from detector.assigners._matching import Claims, Pairs, Rows, ascending, assign_by, claims, descending, inside
+from detector.assigners._matching import Claims, Pairs, Rows, ascending, assign_by, central, claims, descending, inside
 from detector.boxes import aligned_iou
 
 
@@ -22,6 +22,9 @@ class Options(BaseModel):
 
     top_k: int = Field(9, ge=1, description="candidates of a box on each level")
     anchor_scale: float = Field(8.0, gt=0, description="side of a prior's anchor, in strides")
+    center_radius: float = Field(
+        0.0, ge=0, description="priors within so many strides of a box's centre, in x and y, count as inside it"
+    )
 
 
 @torch.no_grad()
@@ -30,7 +33,8 @@ def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Ta
 
     A box's candidates are the `top_k` priors of each level that are nearest to its centre. It claims those strictly
     inside it whose anchors' IoU with it is at least the candidates' mean plus their standard deviation (of a sample, as
-    in the released code). A prior claimed twice goes to the box of larger anchor IoU.
+    in the released code). A prior claimed twice goes to the box of larger anchor IoU. As published, a box that lies
+    between the priors is never learnt; with `center_radius` above 0.5 it has some, whose anchors count like others.
     """
     priors_A3 = priors_A3.float()
     half = priors_A3[:, 2:] * (options.anchor_scale / 2)
@@ -40,7 +44,9 @@ def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Ta
     def claim(rows: Rows) -> Claims:
         prior_RK = _nearest(priors_A3, rows.boxes, level_sizes, options.top_k)
         iou_RK = aligned_iou(rows.boxes[:, None], anchors_A4[prior_RK])
-        inside_RK = inside(priors_A3, rows.boxes).gather(1, prior_RK)
+        inside_RK = (inside(priors_A3, rows.boxes) | central(priors_A3, rows.boxes, options.center_radius)).gather(
+            1, prior_RK
+        )
         row, column = (inside_RK & _unusual(iou_RK)).nonzero(as_tuple=True)
         pairs = Pairs(rows, row, prior_RK[row, column])
         return claims(pairs, torch.ones_like(row, dtype=torch.bool), descending(iou_RK[row, column]))

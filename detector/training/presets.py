@@ -42,7 +42,6 @@ _SMALL: dict[str, Any] = {
         "shear_degrees": 0.0,
         "mixup": 0.0,
     },
-    "loss": {"assigner": "atss"},
     "eval": {"every_epochs": 5},
 }
 NAMES = ("published", "small")

@@ -121,7 +121,7 @@ def task_aligned_scores(scene: Scene, image: int, matched: list[int]) -> list[fl
     return scores
 
 
-def atss_match(scene: Scene, image: int) -> list[int]:
+def atss_match(scene: Scene, image: int, center_radius: float = 0.0) -> list[int]:
     points = scene.priors.tolist()
     claims: dict[int, list[tuple[float, int]]] = {}
     for index in boxes_to_learn(scene, image):
@@ -139,7 +139,9 @@ def atss_match(scene: Scene, image: int) -> list[int]:
         threshold = statistics.mean(ious.values()) + statistics.stdev(ious.values())
         inside = priors_inside(scene, box)
         for i, iou in ious.items():
-            if inside[i] and iou >= threshold:
+            reach = center_radius * points[i][2]
+            central = abs(points[i][0] - x) < reach and abs(points[i][1] - y) < reach
+            if (inside[i] or central) and iou >= threshold:
                 claims.setdefault(i, []).append((-single(iou), index))
     return [min(claims[i])[1] if i in claims else -1 for i in range(len(points))]
 

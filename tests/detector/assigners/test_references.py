@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 
 from detector import assigners
 from tests.detector.assigners import references
-from tests.detector.assigners.hard_scenes import scenes
+from tests.detector.assigners.hard_scenes import hard_scene, scenes
 from tests.detector.scenes import Scene
 
 MATCH = {
@@ -32,3 +34,21 @@ def test_equals_the_slow_reference(name: str, scene: Scene) -> None:
     for image in range(len(scene.boxes)):
         expected = SCORES.get(name, references.expected_scores)(scene, image, result.matched[image].tolist())
         assert result.quality[image].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(scene=scenes())
+def test_atss_with_a_central_square_equals_its_slow_reference(scene: Scene) -> None:
+    result = assigners.build("atss", {"center_radius": 1.0})(scene.priors, scene.boxes, scene.logits, scene.targets)
+    references.assert_equals(result, scene, partial(references.atss_match, center_radius=1.0))
+
+
+def test_atss_learns_boxes_between_priors_only_with_a_central_square() -> None:
+    scene = hard_scene(0, "tiny", batch=1, num_boxes=20, num_classes=3, equal_predictions=False)
+
+    def learnt(**options: float) -> int:
+        result = assigners.build("atss", options)(scene.priors, scene.boxes, scene.logits, scene.targets)
+        return len(set(result.matched[0].tolist()) - {-1})
+
+    assert learnt() < 5
+    assert learnt(center_radius=1.0) > 10

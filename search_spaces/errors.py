@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -21,3 +21,9 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if named:
         return f"did you mean {' or '.join(named)}? (known: {', '.join(known)})"
     return f"known: {', '.join(known)}"
+
+
+def listed(names: Sequence[str], most: int, of: str = "") -> str:
+    """`a, b and 3 more`: at most `most` names in full; `of` says more of what."""
+    more = f" and {len(names) - most} more{of and f' {of}'}" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
-from search_spaces.errors import UserError
+from search_spaces.errors import UserError, listed
 
 Tell = Callable[[str, str, str], None]
 """`tell(kind, where, reason)` hears of a mistake; when it returns, the reader goes on without that record."""
@@ -128,13 +128,9 @@ def difference(source: str, found: Sequence[str], wanted: Sequence[str]) -> str:
     """How two lists of classes differ, in one line."""
     more = [name for name in found if name not in wanted]
     fewer = [name for name in wanted if name not in found]
-    parts = [f"not among them: {_few(more)}"] if more else []
-    parts += [f"missing here: {_few(fewer)}"] if fewer else []
+    parts = [f"not among them: {listed(more, 5)}"] if more else []
+    parts += [f"missing here: {listed(fewer, 5)}"] if fewer else []
     return f"{source}: its classes are not the training classes ({'; '.join(parts) or 'other order'}); matched by name"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _category_ids(split: RawSplit, wanted: Sequence[str]) -> npt.NDArray[np.int64] | None:

@@ -30,7 +30,7 @@ from detector.training.loop import train_one_epoch
 from detector.training.processes import join_processes
 from detector.training.run import EpochPart, Run, Say, Splits
 from detector.training.validation import evaluate_run
-from search_spaces.errors import UserError
+from search_spaces.errors import UserError, listed
 from search_spaces.structure import Structure
 
 GOAL_AP50 = 0.95
@@ -114,8 +114,7 @@ def load_few(data: Path, number: int, seed: int, say: Say) -> Annotations:
     check_images(few)
     boxes = [int((~few.boxes_of(index).ignore).sum()) for index in range(len(few))]
     names = [f"{path.name} ({count} boxes)" for path, count in zip(few.image_paths, boxes)]
-    more = f" and {len(names) - NAMED_IMAGES} more" if len(names) > NAMED_IMAGES else ""
-    say(f"{number} of {len(split)} training images, seed {seed}: {', '.join(names[:NAMED_IMAGES])}{more}")
+    say(f"{number} of {len(split)} training images, seed {seed}: {listed(names, NAMED_IMAGES)}")
     counts = few.counts()
     absent = [name for name, count in counts.items() if not count]
     if absent:

@@ -9,6 +9,7 @@ from detector.data.annotations import Annotations
 from detector.evaluation import Detections, evaluate
 from detector.postprocess import postprocess
 from detector.training.overfit import GOAL_AP50, Outcome
+from search_spaces.errors import listed
 
 FINEST_STRIDE_PX = 8
 """Distance of the head's finest priors, network pixels: a smaller box may lie between all of them."""
@@ -70,9 +71,8 @@ def advice(
     counts = annotations.counts()
     lost = [name for name, count in counts.items() if count and not last.metrics.class_ap50[name] > 0]
     if lost and len(lost) < sum(count > 0 for count in counts.values()):
-        named = ", ".join(f"{name} ({counts[name]} boxes)" for name in lost[:8])
-        more = f" and {len(lost) - 8} more" if len(lost) > 8 else ""
-        lines.append(f"AP50 is 0 for {named}{more}: are these boxes right, and large enough to see? more --steps?")
+        named = listed([f"{name} ({counts[name]} boxes)" for name in lost], 8)
+        lines.append(f"AP50 is 0 for {named}: are these boxes right, and large enough to see? more --steps?")
     lines += _limits(annotations, image_size, iou_threshold, max_detections)
     return lines or [
         f"AP50 stays at {ap50:.3f}: look in the picture for boxes that are missing or drawn twice; `tinynas data check` "

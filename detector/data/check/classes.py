@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from detector.data.check.findings import Finding
 from detector.data.raw_split import RawSplit
-from search_spaces.errors import nearest
+from search_spaces.errors import listed, nearest
 
 
 def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
@@ -23,8 +23,8 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
         if train is not None and split is not train:
             for unknown in (c for c, count in counts.items() if count and c not in trained):
                 row = int(np.flatnonzero(split.boxes.labels == split.class_names.index(unknown))[0])
-                listed = unknown in train.class_names or not train.class_names
-                hint = "" if listed else f"; {nearest(unknown, train.class_names)}"
+                known = unknown in train.class_names or not train.class_names
+                hint = "" if known else f"; {nearest(unknown, train.class_names)}"
                 reason = f"class {unknown!r} has boxes here ({counts[unknown]}) and none in train{hint}"
                 image = split.image_paths[int(split.boxes.image[row])]
                 x0, y0, x1, y1 = split.boxes.boxes_xyxy[row].tolist()
@@ -32,10 +32,11 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
                 findings.append(Finding("class-not-in-train", name, split.where(row), reason, image, (box,)))
         expected = set(counts) if split is train or train is None else set(counts) | trained
         missing = sorted(c for c in expected if not counts.get(c))
-        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         if missing:
             consequence = "cannot be learnt" if split is train else "not measured"
-            reason = f"{len(missing)} of {len(expected)} classes have no box in {name}, {consequence}: {shown}"
+            reason = (
+                f"{len(missing)} of {len(expected)} classes have no box in {name}, {consequence}: {listed(missing, 8)}"
+            )
             findings.append(Finding("class-without-boxes", name, split.source, reason))
     return findings
 

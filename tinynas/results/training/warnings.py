@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from detector.data.annotations import Annotations
 from detector.evaluation import Assessment
+from search_spaces.errors import listed
 from tinynas.results.training.run_folder import RunFolder
 
 FALLEN = 0.9
@@ -18,16 +19,16 @@ def warnings_of(assessment: Assessment, split: str, train: Annotations | None, r
     if train is not None:
         unseen = [name for name, boxes in train.counts().items() if not boxes]
         if unseen:
-            said.append(f"No box of {_listed(unseen)} in the training split: what is never shown is never learnt.")
+            said.append(f"No box of {_named(unseen)} in the training split: what is never shown is never learnt.")
     empty = [row.name for row in assessment.classes if not row.boxes]
     if empty:
-        said.append(f"No box of {_listed(empty)} in {split}: no AP, and no part in the means.")
+        said.append(f"No box of {_named(empty)} in {split}: no AP, and no part in the means.")
     if not len(assessment.evaluation.detections.labels):
         said.append(f"Nothing was detected in {split}: not one box scores high enough.")
     else:
         missed = [row.name for row in assessment.classes if row.boxes and not row.ap50 > 0]
         if missed:
-            said.append(f"Of {_listed(missed)} no box was found (IoU 0.5).")
+            said.append(f"Of {_named(missed)} no box was found (IoU 0.5).")
     return said + (_of_run(run) if run is not None else [])
 
 
@@ -48,6 +49,5 @@ def _of_run(run: RunFolder) -> list[str]:
     return said
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more classes" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _named(names: Sequence[str]) -> str:
+    return listed(names, NAMED, "classes")

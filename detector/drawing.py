@@ -32,18 +32,22 @@ SMALLEST_SHOWN = 384
 """Pictures with a longer side below this are enlarged by a whole factor, so that labels can be read."""
 
 
-def jpeg(picture: Pixels) -> bytes:
-    """RGB pixels (H, W, 3) as a JPEG file's bytes."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+def encoded(picture: Pixels, suffix: str = ".jpg", quality: int = JPEG_QUALITY) -> bytes:
+    """RGB pixels (H, W, 3) as the bytes of a picture file; quality: of a JPEG, 0 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix in (".jpg", ".jpeg") else []
+    _, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     return data.tobytes()
 
 
-def write_jpeg(picture: Pixels, path: Path) -> None:
-    """Write RGB pixels (H, W, 3), whole or not at all. Raises UserError when the file cannot be written."""
+def write_picture(picture: Pixels, path: Path, quality: int = JPEG_QUALITY) -> None:
+    """Write RGB pixels (H, W, 3) in the format of the suffix, whole or not at all.
+
+    Raises UserError when the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_bytes(jpeg(picture))
+            temporary.write_bytes(encoded(picture, path.suffix.lower(), quality))
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"

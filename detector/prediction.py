@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from detector.backends import Backend, ImageDetections
 from detector.data.image import IMAGE_SUFFIXES, read_image
-from detector.drawing import draw_detections
+from detector.drawing import draw_detections, write_picture
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
 
 JSON_NAME = "detections.json"
+JPEG_QUALITY = 95
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -85,7 +85,8 @@ def predict_pictures(
             name = path.relative_to(root)
             drawn = out / (name if name.suffix.lower() in _KEPT_SUFFIXES else name.with_name(f"{name.name}.png"))
             names = backend.class_names
-            write_picture(drawn, draw_detections(picture, found.boxes_xyxy, found.labels, names, found.scores))
+            shown = draw_detections(picture, found.boxes_xyxy, found.labels, names, found.scores)
+            write_picture(shown, drawn, JPEG_QUALITY)
             report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, names))
         advance(len(chunk))
     if not report.images:
@@ -93,17 +94,6 @@ def predict_pictures(
         raise UserError(report.skipped[0][1] + more)
     write_text(out / JSON_NAME, _json(backend, model, report))
     return report
-
-
-def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write RGB pixels (H, W, 3) in the format of the suffix. Raises UserError when that fails."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() in (".jpg", ".jpeg") else []
-    _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _chunks(pictures: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

@@ -39,3 +39,14 @@ class Detections:
             labels=np.concatenate([np.zeros(0, dtype=np.int32), *labels]),
             offsets=np.cumsum([0, *(len(b) for b in boxes)]).astype(np.int64),
         )
+
+    @classmethod
+    def interleaved(cls, shares: Sequence[Detections]) -> Detections:
+        """The whole of what was dealt out to W processes: image i is image i // W of share i % W."""
+        dealt = [shares[image % len(shares)].image(image // len(shares)) for image in range(sum(map(len, shares)))]
+        return cls.pack(dealt)
+
+    def image(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """boxes_xyxy (n, 4), scores (n,), labels (n,) of one image."""
+        rows = slice(self.offsets[index], self.offsets[index + 1])
+        return self.boxes_xyxy[rows], self.scores[rows], self.labels[rows]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.image import read_image
-from detector.drawing import Pixels, draw_detections, write_jpeg
+from detector.drawing import Pixels, draw_detections, write_picture
 from detector.evaluation.assessment import Assessment
 from detector.evaluation.confusion import LEFT_OUT, NONE
 
@@ -68,7 +68,7 @@ def write_comparison(comparison: Comparison, folder: Path, number: int, stem: st
     picture = np.concatenate([panels[0], gap, panels[1]], axis=1)
     picture = np.concatenate([_caption(picture.shape[1]), picture])
     path = folder / f"{comparison.why}-{number}-{stem[:MOST_LETTERS]}.jpg"
-    write_jpeg(picture, path)
+    write_picture(picture, path)
     return path
 
 

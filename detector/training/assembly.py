@@ -53,7 +53,12 @@ def assemble(
         train_set, batch_size, shuffle=True, workers=workers, rank=processes.rank, world_size=world,
         pin_memory=device.type == "cuda",
     )  # fmt: skip
-    val_loader = build_loader(val_set, config.eval.batch_size or part_size, shuffle=False, workers=workers)
+    val_batch = config.eval.batch_size or part_size
+    val_loader = val_share = build_loader(val_set, val_batch, shuffle=False, workers=workers)
+    if world > 1:
+        val_share = build_loader(
+            val_set, val_batch, shuffle=False, workers=workers, rank=processes.rank, world_size=world
+        )
     stepper = _stepper(_wrapped(module, config, processes), network, config, batch_size * world, len(train_loader))
     stepper.part_size, stepper.say = part_size, say
     stepper.bad_steps = BadSteps(folder, processes.rank)
@@ -68,8 +73,8 @@ def assemble(
         config=config.model_dump(mode="json"),
     )  # fmt: skip
     return Run(
-        config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, stepper, blank,
-        RunLog(folder, tensorboard=config.tensorboard), say,
+        config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, val_share, stepper,
+        blank, RunLog(folder, tensorboard=config.tensorboard), say,
     )  # fmt: skip
 
 

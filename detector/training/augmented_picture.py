@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.dataset import DetectionDataset
-from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_jpeg
+from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_picture
 from detector.training.config import TrainConfig
 from detector.training.phase import enter_epoch, phase_of
 
@@ -30,7 +30,7 @@ def write_augmented_picture(dataset: DetectionDataset, config: TrainConfig, path
     strong = [epoch for epoch in range(config.epochs) if phase_of(config, epoch).strong]
     epochs = sorted({0, *strong[-1:], config.epochs - 1})
     picture = np.concatenate([_row(dataset, config, epoch) for epoch in epochs])
-    write_jpeg(picture, path)
+    write_picture(picture, path)
 
 
 def _row(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> Pixels:

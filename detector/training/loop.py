@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import time
 from multiprocessing import connection
 from typing import cast
@@ -23,7 +24,7 @@ from detector.training.multi_scale import at_drawn_size
 from detector.training.phase import enter_epoch
 from detector.training.run import EpochPart, Run
 from detector.training.state import remove_leftovers, save_last
-from detector.training.validation import evaluate_run
+from detector.training.validation import evaluate_together
 from search_spaces.errors import UserError
 
 SHOWN_EVERY = 5  # steps between two refreshes of the bar's losses
@@ -42,8 +43,11 @@ def fit(run: Run) -> Metrics | None:
     except (RuntimeError, OSError, EOFError) as error:
         if is_out_of_memory(error):
             raise UserError(f"out of memory at step {run.stepper.step}; choose a smaller batch_size") from None
-        if any(_has_dead_worker(loader) for loader in (run.train_loader, run.val_loader)):
+        if any(_has_dead_worker(loader) for loader in run.loaders):
             raise UserError("a loader process was killed; is memory short? go on with --resume") from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = f"cannot be written ({error.strerror}); free some space and go on with --resume"
+            raise UserError(f"{run.folder}: {reason}") from None
         raise
     finally:
         run.stop_workers()
@@ -61,9 +65,9 @@ def _fit(run: Run) -> Metrics | None:
         started = time.perf_counter()
         run.epoch, run.part = run.epoch + 1, EpochPart()
         last, metrics = run.epoch == run.config.epochs, None
-        if run.processes.is_main and (last or run.epoch % run.config.eval.every_epochs == 0):
-            evaluation = evaluate_run(run)
-            metrics = evaluation.metrics
+        found = evaluate_together(run) if last or run.epoch % run.config.eval.every_epochs == 0 else None
+        if found is not None:
+            evaluation, metrics = found, found.metrics
             row.update(metrics.numbers())
             _keep_if_best(run, evaluation)
         run.seconds += row["train_seconds"] + time.perf_counter() - started

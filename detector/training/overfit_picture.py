@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.image import read_image
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
-from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_jpeg
+from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_picture
 from detector.training.run import Run
 
 COLUMNS = 4
@@ -42,7 +42,7 @@ def write_overfit_picture(run: Run, path: Path) -> None:
         rows += [_row("annotated", truth[start : start + COLUMNS], min(COLUMNS, len(truth)))]
         title = f"predicted (score above {PREDICT_SCORE_THRESHOLD})"
         rows += [_row(title, found[start : start + COLUMNS], min(COLUMNS, len(truth)))]
-    write_jpeg(np.concatenate(rows), path)
+    write_picture(np.concatenate(rows), path)
 
 
 def _tile(drawn: Pixels) -> Pixels:

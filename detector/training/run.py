@@ -45,8 +45,9 @@ class EpochPart:
 class Run:
     """A run under way. `epoch`: epochs done; `blank`: the checkpoint's parts that do not change; `data`: as given.
 
-    save_every: batches between two saves within an epoch, None until a step's time is known. best_evaluation: the one
-    that made best.pt, None until this process has done it.
+    val_loader: the whole validation split; val_share: this process's share of it. save_every: batches between two saves
+    within an epoch, None until a step's time is known. best_evaluation: the one that made best.pt, None until this start
+    of the run has done it (and on processes other than the first).
     """
 
     config: TrainConfig
@@ -57,6 +58,7 @@ class Run:
     val_set: DetectionDataset
     train_loader: DataLoader[Sample]
     val_loader: DataLoader[Sample]
+    val_share: DataLoader[Sample]
     stepper: Stepper
     blank: Checkpoint
     log: RunLog
@@ -68,9 +70,13 @@ class Run:
     save_every: int | None = None
     best_evaluation: Evaluation | None = None
 
+    @property
+    def loaders(self) -> tuple[DataLoader[Sample], ...]:
+        return self.train_loader, self.val_loader, self.val_share
+
     def stop_workers(self) -> None:
         """End the loaders' processes now: left to the interpreter's exit, they can wait for each other."""
-        for loader in (self.train_loader, self.val_loader):
+        for loader in self.loaders:
             iterator = getattr(loader, "_iterator", None)
             if iterator is not None and hasattr(iterator, "_shutdown_workers"):
                 iterator._shutdown_workers()

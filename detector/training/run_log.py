@@ -3,6 +3,7 @@ TensorBoard where asked for."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import io
@@ -63,7 +64,8 @@ class RunLog:
     def close(self) -> None:
         """Finish TensorBoard's file, if there is one."""
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):  # of a full disk: every epoch was written, or refused, when it ended
+                self._writer.close()
             self._writer = None
 
     def _add_scalars(self, row: Mapping[str, float], metrics: Metrics | None) -> None:

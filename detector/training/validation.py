@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from tqdm import tqdm
 
 from detector.data.loader import Batch, collate
@@ -19,18 +20,41 @@ TIMED_IMAGES = 8
 
 
 def evaluate_run(run: Run, weights: Mapping[str, Tensor] | None = None) -> Evaluation:
-    """All detections of the averaged weights, or of `weights`, in the validation split, and their metrics."""
+    """All detections of the averaged weights, or of `weights`, in the validation split, and their metrics.
+
+    By this process alone.
+    """
     bar = tqdm(run.val_loader, "evaluation", disable=None, leave=False)
     found = _detections(run, bar, run.stepper.ema.weights if weights is None else weights)
     return Evaluation(found, evaluate(found, run.val_set.annotations))
 
 
+def evaluate_together(run: Run) -> Evaluation | None:
+    """`evaluate_run` of the first process's averaged weights by all processes, each on its share of the images.
+
+    Every process calls it; the first one gets the result, the others None.
+    """
+    world, is_main = run.processes.world_size, run.processes.is_main
+    if world == 1:
+        return evaluate_run(run)
+    for weight in run.stepper.ema.weights.values():  # where norms are not synchronised, their averages differ
+        distributed.broadcast(weight, 0)
+    bar = tqdm(run.val_share, "evaluation", disable=None if is_main else True, leave=False)
+    share = _detections(run, bar, run.stepper.ema.weights)
+    shares: list[Any] | None = [None] * world if is_main else None
+    distributed.gather_object(share, shares)
+    if shares is None:
+        return None
+    found = Detections.interleaved(shares)
+    return Evaluation(found, evaluate(found, run.val_set.annotations))
+
+
 def evaluation_seconds(run: Run) -> float:
-    """About what an evaluation takes: a few images detected now, times the split."""
+    """About what an evaluation takes: a few images detected now, times this process's share of the split."""
     images = min(TIMED_IMAGES, len(run.val_set))
     started = time.perf_counter()
     _detections(run, [collate([run.val_set[index] for index in range(images)])], run.stepper.ema.weights)
-    return (time.perf_counter() - started) / images * len(run.val_set)
+    return (time.perf_counter() - started) / images * len(run.val_set) / run.processes.world_size
 
 
 def _detections(run: Run, batches: Iterable[Batch], weights: Mapping[str, Tensor]) -> Detections:

@@ -188,11 +188,11 @@ def test_tables_hold_the_counts(tmp_path: Path) -> None:
 
 
 def test_the_worst_images_come_first_and_errors_have_their_colours(tmp_path: Path) -> None:
-    from detector.prediction import write_picture
+    from detector.drawing import write_picture
 
     truth = random_truth(5, images=12)
     for path in truth.image_paths:
-        write_picture(tmp_path / path.with_suffix(".png"), np.full((400, 400, 3), 235, dtype=np.uint8))
+        write_picture(np.full((400, 400, 3), 235, dtype=np.uint8), tmp_path / path.with_suffix(".png"))
     truth = pack(
         "s", truth.class_names, [tmp_path / path.with_suffix(".png") for path in truth.image_paths], truth.sizes_hw,
         RawBoxes(truth.image_index(), truth.boxes_xyxy, truth.labels.astype(np.int64), truth.ignore),

@@ -124,6 +124,15 @@ def test_numbers_of_images_must_agree() -> None:
         evaluate(Detections.pack([((), (), ())] * 2), truth())
 
 
+@pytest.mark.parametrize("world", [1, 2, 3, 11])
+def test_shares_of_processes_make_up_the_whole(world: int) -> None:
+    whole = random_detections(random_truth(5), 5)  # eight images
+    shares = [Detections.pack([whole.image(image) for image in range(rank, 8, world)]) for rank in range(world)]
+    again = Detections.interleaved(shares)
+    for key in ("boxes_xyxy", "scores", "labels", "offsets"):
+        np.testing.assert_array_equal(getattr(again, key), getattr(whole, key))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_equals_the_reference_on_files(real_data: Path, backend: str) -> None:
     annotations, _ = load_split(real_data / "tiny_coco", "val")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,12 +21,13 @@ from detector.training.processes import leave_processes
 from detector.training.run import Run
 from detector.training.start import load_splits, new_run, resumed_run
 from detector.training.step import Stepper
+from detector.training.validation import evaluate_run, evaluate_together
 from search_spaces.text import read_structure
 
 SETTINGS = {
     "epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu", "amp": "off", "checkpoint_minutes": 0,
     "optimizer": {"name": "sgd", "learning_rate_per_image": 1e-3, "clip_norm": 10.0},
-    "augment": {"mosaic": 0.5}, "multi_scale": [64, 96],
+    "augment": {"mosaic": 0.5}, "multi_scale": [64, 96], "eval": {"score_threshold": 1e-3},
 }  # fmt: skip
 
 
@@ -91,11 +93,20 @@ def train_with_an_empty_process(structure: Path, data: Path, folder: Path, patch
     assert run.stepper.skipped == 0
 
 
+def keep_evaluations(run: Run, out: Path) -> None:
+    """What all processes together detect in the validation split, and what the first one detects alone."""
+    together = evaluate_together(run)
+    if together is None:
+        return
+    for name, found in (("together", together.detections), ("alone", evaluate_run(run).detections)):
+        np.savez(out / f"{name}.npz", **{key: getattr(found, key) for key in found.__slots__})
+
+
 def main() -> None:
     structure, data, out = map(Path, sys.argv[1:])
     with pytest.MonkeyPatch.context() as patch:
         frozen_norms(patch)
-        train(structure, data, out / "plain")
+        keep_evaluations(train(structure, data, out / "plain"), out)
         train(structure, data, out / "parts", accumulate=2, loss={"dfl_weight": 0.0, "giou_weight": 0.0})
         train_and_resume(structure, data, out / "resumed", patch)
         train_with_an_empty_process(structure, data, out / "empty", patch)

@@ -71,6 +71,15 @@ def test_a_process_without_boxes_does_not_hang(two: tuple[Path, str]) -> None:
     assert [row["step"] for row in _rows(two[0] / "empty")] == [3, 6]
 
 
+def test_an_evaluation_is_shared_out(two: tuple[Path, str]) -> None:
+    together, alone = (np.load(two[0] / f"{name}.npz") for name in ("together", "alone"))
+    assert len(alone["scores"]) > 0
+    np.testing.assert_array_equal(together["offsets"], alone["offsets"])
+    np.testing.assert_array_equal(together["labels"], alone["labels"])
+    np.testing.assert_allclose(together["scores"], alone["scores"], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(together["boxes_xyxy"], alone["boxes_xyxy"], rtol=1e-4, atol=1e-3)
+
+
 def test_everything_is_said_once(two: tuple[Path, str]) -> None:
     assert two[1].count("SyncBatchNorm refuses CPU tensors") == 5  # four runs, one of them in two starts
     assert two[1].count("estimate: about") == 4  # the second start ends with its first epoch

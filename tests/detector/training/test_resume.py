@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -148,6 +149,18 @@ def test_a_full_disk_keeps_the_last_good_files(
     assert again.epoch == 1
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "full")
+
+
+def test_a_disk_that_fills_up_under_any_file_of_the_run(
+    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = _run(tiny, sample, tmp_path / "r", epochs=2)
+    monkeypatch.setattr(run.log, "add", full)
+    with pytest.raises(UserError, match=r"/r: cannot be written \(No space left on device\); .* --resume"):
+        fit(run)
 
 
 def test_what_a_killed_write_left_is_removed(tiny: Structure, sample: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_resumed_and_interrupted_runs(
 ) -> None:
     from detector.training import loop
 
-    run, validate = tmp_path / "run", loop.evaluate_run
+    run, validate = tmp_path / "run", loop.evaluate_together
     calls: list[int] = []
 
     def stopping(of: loop.Run) -> object:
@@ -161,7 +161,7 @@ def test_resumed_and_interrupted_runs(
             raise KeyboardInterrupt
         return validate(of)
 
-    monkeypatch.setattr(loop, "evaluate_run", stopping)
+    monkeypatch.setattr(loop, "evaluate_together", stopping)
     (run / "evaluation").mkdir(parents=True)
     for name in ("report.html", "evaluation/worst-1-x.jpg"):
         (run / name).write_text("an earlier run's")
@@ -290,11 +290,11 @@ def test_many_classes_and_names_that_try_to_break_out(tmp_path: Path) -> None:
     assessment = assess(Evaluation(found, evaluate(found, truth)), truth)
     images = tmp_path / "images"
     images.mkdir()
-    from detector.prediction import write_picture
+    from detector.drawing import write_picture
 
     paths = tuple(images / f"{number}.png" for number in range(6))
     for path in paths:
-        write_picture(path, np.full((400, 400, 3), 200, dtype=np.uint8))
+        write_picture(np.full((400, 400, 3), 200, dtype=np.uint8), path)
     truth = Annotations(**{**named, "class_names": truth.class_names, "image_paths": paths})
     assessment = assess(Evaluation(found, evaluate(found, truth)), truth)
     structure = resolve_structure("Ns").with_classes(40)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tinynas
-from detector.drawing import Pixels, jpeg
+from detector.drawing import Pixels, encoded
 from detector.evaluation import Assessment, ClassRow
 from detector.evaluation.assessment import BACKGROUND
 from detector.evaluation.pictures import COLOURS
@@ -45,7 +45,7 @@ class Shown:
     @property
     def panels(self) -> list[tuple[str, str]]:
         """Title and picture as a data address."""
-        return [("truth", inlined(jpeg(self.truth))), ("predicted", inlined(jpeg(self.predicted)))]
+        return [("truth", inlined(encoded(self.truth))), ("predicted", inlined(encoded(self.predicted)))]
 
 
 def inlined(picture: bytes) -> str:

@@ -97,10 +97,14 @@ class Claims:
 
 
 def class_sum(term: Callable[[Tensor], Tensor], logits_BAC: Tensor) -> Tensor:
-    """Sum over classes (B, A) of `term` of each logit, fp64; `term` may write to its argument."""
+    """Sum over classes (B, A) of `term` of each logit; `term` may write to its argument.
+
+    fp64 on a CPU, fp32 elsewhere: many GPUs compute fp64 at 1/32 of the speed and less.
+    """
+    dtype = torch.float64 if logits_BAC.device.type == "cpu" else torch.float32
     step = max(1, _MAX_ENTRIES // max(1, logits_BAC[:1].numel()))
     parts = [logits_BAC[start : start + step] for start in range(0, max(1, len(logits_BAC)), step)]
-    return torch.cat([term(part.double()).sum(dim=-1) for part in parts])
+    return torch.cat([term(part.to(dtype, copy=True)).sum(dim=-1) for part in parts])
 
 
 def _at(values: Tensor, image_N: Tensor, prior_N: Tensor) -> Tensor:
@@ -157,7 +161,7 @@ def dynamic_k_claims(pairs: Pairs, cost_N: Tensor, iou_N: Tensor, central_N: Ten
     steps of 8.
     """
     best = pairs.rank(descending(iou_N))
-    kept = best < top_k
+    kept = (best < top_k).nonzero().squeeze(1)
     table = torch.zeros(len(pairs.rows.image), top_k, device=iou_N.device)
     table[pairs.row[kept], best[kept]] = iou_N[kept].float()
     k_R = table.sum(dim=-1).int().clamp(min=1)
@@ -167,8 +171,9 @@ def dynamic_k_claims(pairs: Pairs, cost_N: Tensor, iou_N: Tensor, central_N: Ten
 
 def claims(pairs: Pairs, taken_N: Tensor, key_N: Tensor) -> Claims:
     """The claims of the pairs that are `taken_N`."""
-    row = pairs.row[taken_N]
-    return Claims(pairs.rows.image[row], pairs.rows.index[row], pairs.prior[taken_N], key_N[taken_N])
+    taken = taken_N.nonzero().squeeze(1)  # once: a GPU waits each time that a mask is an index
+    row = pairs.row[taken]
+    return Claims(pairs.rows.image[row], pairs.rows.index[row], pairs.prior[taken], key_N[taken])
 
 
 @torch.no_grad()

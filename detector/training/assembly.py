@@ -49,17 +49,17 @@ def assemble(
     train_set = DetectionDataset(splits.train, network.structure.image_size, config.augment, config.seed)
     val_set = DetectionDataset(splits.val, network.structure.image_size)
     workers = _workers(device) if config.workers is None else config.workers
+    pinned = device.type == "cuda"
     train_loader = build_loader(
-        train_set, batch_size, shuffle=True, workers=workers, rank=processes.rank, world_size=world,
-        pin_memory=device.type == "cuda",
-    )  # fmt: skip
+        train_set, batch_size, shuffle=True, workers=workers, rank=processes.rank, world_size=world, pin_memory=pinned
+    )
     val_batch = config.eval.batch_size or part_size
-    val_loader = val_share = build_loader(val_set, val_batch, shuffle=False, workers=workers)
+    val_loader = val_share = build_loader(val_set, val_batch, shuffle=False, workers=workers, pin_memory=pinned)
     if world > 1:
         val_share = build_loader(
-            val_set, val_batch, shuffle=False, workers=workers, rank=processes.rank, world_size=world
+            val_set, val_batch, shuffle=False, workers=workers, rank=processes.rank, world_size=world, pin_memory=pinned
         )
-    stepper = _stepper(_wrapped(module, config, processes), network, config, batch_size * world, len(train_loader))
+    stepper = _stepper(_wrapped(module, config, processes, say), network, config, batch_size * world, len(train_loader))
     stepper.part_size, stepper.say = part_size, say
     stepper.bad_steps = BadSteps(folder, processes.rank)
     at_once = f" ({part_size} at once, accumulated)" if part_size < batch_size else ""
@@ -116,12 +116,14 @@ def _tell_of_smaller_batch(config: TrainConfig, images: int, world: int, say: Sa
         )
 
 
-def _wrapped(module: TrainingModule, config: TrainConfig, processes: Processes) -> nn.Module:
-    if config.compile:
+def _wrapped(module: TrainingModule, config: TrainConfig, processes: Processes, say: Say) -> nn.Module:
+    device, shared = processes.device, processes.world_size > 1
+    if config.compile and shared and device.type == "cuda":
+        say("compile: left out, as torch.compile breaks the network apart at every SyncBatchNorm")
+    elif config.compile:
         module.compile_network()
-    if processes.world_size == 1:
+    if not shared:
         return module
-    device = processes.device
     return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
 
 
@@ -156,12 +158,18 @@ def _placed(network: Network, config: TrainConfig, processes: Processes, say: Sa
         keep_freed_memory()
         if processes.world_size > 1:
             say("BatchNorm: statistics of each process's own images (torch's SyncBatchNorm refuses CPU tensors)")
-    elif processes.world_size > 1:
+        return network
+    torch.backends.cudnn.benchmark = config.multi_scale is None  # one size of images: the quickest kernels, found once
+    if processes.world_size > 1:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return network.to(device)
 
 
 def _workers(device: torch.device) -> int:
-    """Loader processes: half the cores on a GPU; on a CPU none below four cores, where they only slow the network."""
+    """Loader processes: half the cores on a GPU; on a CPU none below four cores, where they only slow the network.
+
+    Of the cores that are this process's share, where torchrun started several on this machine.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return min(8, max(1, cores // 2)) if device.type == "cuda" else min(2, cores // 4)

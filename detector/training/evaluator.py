@@ -48,7 +48,7 @@ def detect_all(
     device = next(network.parameters()).device
     found = []
     for batch in batches:
-        images = batch.images.to(device).to(torch.float32, memory_format=torch.channels_last)
+        images = batch.images.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
         boxes_BA4, scores_BAC = network(images)
         for boxes_A4, scores_AC, scale_xy in zip(boxes_BA4, scores_BAC, batch.scale_xy.to(device)):
             boxes, scores, labels = postprocess(boxes_A4, scores_AC, score_threshold, iou_threshold, max_detections)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from detector.data.loader import Batch
+from search_spaces.errors import UserError
 
 MOST_IMAGES = {"cuda": 256, "cpu": 32}
 """Of an automatic batch: the published one; on a CPU a larger one is no faster an image."""
@@ -28,6 +29,14 @@ _CGROUP_FILES = (
 )
 
 
+_NO_MEMORY = (
+    "can't allocate memory",  # torch's CPU allocator
+    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
+    "CUDA error: out of memory",  # what torch's allocator does not manage
+    "Cuda failure 'out of memory'",  # nccl
+)
+
+
 @dataclass(frozen=True, slots=True)
 class AutoBatch:
     """batch_size: images per step over all processes; part_size: of one process that fit at once; why: for the user."""
@@ -39,8 +48,7 @@ class AutoBatch:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch raised this for want of memory, on a GPU or a CPU."""
-    words = ("can't allocate memory", "_STATUS_ALLOC_FAILED")  # of torch's CPU allocator, of cuBLAS and cuDNN
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in _NO_MEMORY)
 
 
 def choose_batch(fitting: int, images: int, world_size: int, most: int) -> tuple[int, int]:
@@ -77,7 +85,14 @@ def auto_batch(module: nn.Module, image_size: tuple[int, int], images: int, worl
     # Gradients, two moments and an average of every weight, beside the weights.
     fixed = 4.0 * sum(parameter.numel() * parameter.element_size() for parameter in probe.parameters())
     need = _gpu_bytes if device.type == "cuda" else _cpu_bytes
-    per_image = need(probe, image_size)
+    try:
+        per_image = need(probe, image_size)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            "batch auto: out of memory while a step of few images was measured; choose a smaller image_size, or a batch"
+        ) from None
     fitting = _agreed(max(0, int((budget - fixed) / per_image)), device)
     size, part = choose_batch(fitting, images, world_size, most)
     # Tried out for real by one process alone: of several, one that fails would leave the others waiting.

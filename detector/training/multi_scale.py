@@ -29,10 +29,12 @@ def at_drawn_size(batch: Batch, config: TrainConfig, epoch: int, index: int) -> 
     if size_hw == (height, width):
         return batch
     images = functional.interpolate(batch.images.to(torch.float32), size_hw, mode="bilinear", align_corners=False)
-    scale = torch.tensor([size_hw[1] / width, size_hw[0] / height], dtype=torch.float32, device=batch.boxes_xyxy.device)
-    return dataclasses.replace(
-        batch, images=images, boxes_xyxy=batch.boxes_xyxy * scale.repeat(2), scale_xy=batch.scale_xy * scale
-    )
+    scale_x, scale_y = size_hw[1] / width, size_hw[0] / height
+    boxes, scale_xy = batch.boxes_xyxy.clone(), batch.scale_xy.clone()
+    for values in (boxes, scale_xy):  # numbers, not a tensor: a GPU would have to wait for its copy
+        values[..., 0::2] *= scale_x
+        values[..., 1::2] *= scale_y
+    return dataclasses.replace(batch, images=images, boxes_xyxy=boxes, scale_xy=scale_xy)
 
 
 def drawn_size(size_hw: tuple[int, int], sides: tuple[int, int], seed: list[int]) -> tuple[int, int]:

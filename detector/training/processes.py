@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +13,8 @@ from torch import distributed
 
 from search_spaces.errors import UserError
 
-PATIENCE_HOURS = 3
-"""For the other processes: the first one evaluates and writes alone. torchrun ends all when one of them dies."""
+PATIENCE_HOURS = 1
+"""For the other processes: the first one counts and writes alone. torchrun ends all when one of them dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,13 @@ class Processes:
 def join_processes(device: str) -> Processes:
     """Join the group that torchrun's variables describe (nccl on GPUs, gloo on CPUs); alone without them.
 
-    Raises UserError for a device that is unknown or not there.
+    Raises UserError for a device that is unknown or not there, and one device named for several processes.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    if world_size > 1 and device.startswith("cuda:"):
+        raise UserError(
+            f"device {device!r}: {world_size} processes cannot share a GPU; use --device cuda, one for each"
+        )
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)) if world_size > 1 else 0)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
@@ -46,17 +52,28 @@ def join_processes(device: str) -> Processes:
 
 def leave_processes(*, together: bool) -> None:
     """Leave the group, if one was joined. `together`: when all have come so far; who leaves a gloo group while another
-    is still talking to it can abort. Not after an error, which may be this process's alone."""
-    if distributed.is_available() and distributed.is_initialized():
-        if together:
-            distributed.barrier()
-        distributed.destroy_process_group()
+    is still talking to it can abort. Not after an error, which may be this process's alone: nccl's teardown would wait
+    for the others, and they for this one, so then the process ends without it, once its last words are said."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if together:
+        distributed.barrier()
+    elif distributed.get_backend() == "nccl":
+        atexit.register(_end_at_once)
+        return
+    distributed.destroy_process_group()
+
+
+def _end_at_once() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """The device called `name` (auto, cpu, cuda, cuda:N). Raises UserError when it is unknown or not there."""
     if name == "auto":
-        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -67,9 +84,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         return device
     if not torch.cuda.is_available():
         raise UserError(f"device {name!r}: torch finds no CUDA device here; use --device cpu, or install a CUDA build")
-    index = local_rank if device.index is None else device.index
-    if index >= torch.cuda.device_count():
-        raise UserError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
+    index, there = local_rank if device.index is None else device.index, torch.cuda.device_count()
+    if index >= there and device.index is None:
+        raise UserError(f"process {index} of this machine: it has {there} CUDA devices; expected a process for each")
+    if index >= there:
+        raise UserError(f"device {name!r}: this machine has {there} CUDA devices, counted from 0")
     return torch.device("cuda", index)
 
 

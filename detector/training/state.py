@@ -60,7 +60,8 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     stepper.network.load_state_dict(dict(checkpoint.weights))
     stepper.ema.restore(checkpoint.ema, saved["ema_updates"])
     stepper.optimizer.load_state_dict(saved["optimizer"])
-    stepper.scaler.load_state_dict(saved["scaler"])
+    if saved["scaler"]:  # empty where the run began in another type than fp16
+        stepper.scaler.load_state_dict(saved["scaler"])
     stepper.step, stepper.skipped, stepper.bad_in_a_row = saved["step"], saved["skipped"], saved["bad_in_a_row"]
     run.epoch, run.best_ap, run.seconds = saved["epoch"], saved["best_ap"], saved["seconds"]
     ranks = saved["ranks"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 
@@ -50,9 +51,11 @@ class Stepper:
     skipped: int = 0
     bad_in_a_row: int = 0
     _buffers: list[Tensor] = field(init=False)
+    _before: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         self._buffers = list(self.network.buffers())
+        self._before = [torch.empty_like(buffer) for buffer in self._buffers]
 
     @property
     def rate(self) -> float:
@@ -67,15 +70,16 @@ class Stepper:
         after `max_bad_steps` in a row, and when not even one image fits into memory.
         """
         set_rate(self.optimizer, self.rate)
-        before = [buffer.clone() for buffer in self._buffers]
-        losses = self._gradients_that_fit(batch, before)
+        torch._foreach_copy_(self._before, self._buffers)
+        losses = self._gradients_that_fit(batch)
         self.scaler.unscale_(self.optimizer)
         learning = [p for p in self.network.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in learning if p.grad is not None], foreach=True)
         statistics = torch._foreach_norm([buffer for buffer in self._buffers if buffer.is_floating_point()])
         values = torch.stack([*losses.values(), norm.float(), *(value.float() for value in statistics)])
-        numbers = dict(zip([*losses, "gradient_norm"], values.tolist()))
-        if _all_finite(values):
+        *found, finite, finite_loss = torch.cat([values, _finite_everywhere(values, losses["total"])]).tolist()
+        numbers = dict(zip([*losses, "gradient_norm"], found))
+        if finite:
             if self.clip_norm is not None:
                 nn.utils.clip_grads_with_norm_(learning, self.clip_norm, norm, foreach=True)
             self.scaler.step(self.optimizer)
@@ -83,12 +87,12 @@ class Stepper:
             self.ema.update()
             self.bad_in_a_row = 0
         else:
-            self._put_back(before)
-            self._skip(batch, numbers)
+            self._put_back()
+            self._skip(batch, numbers, finite_loss=bool(finite_loss))
         self.step += 1
         return {name: numbers[name] for name in losses}
 
-    def _gradients_that_fit(self, batch: Batch, before: list[Tensor]) -> dict[str, Tensor]:
+    def _gradients_that_fit(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients of the batch; when memory runs out, again in parts of half the size, for good."""
         while True:
             try:
@@ -97,7 +101,7 @@ class Stepper:
                 if not is_out_of_memory(error):
                     raise
             # Here, not in the handler: the error's traceback holds the failed pass's tensors.
-            self._put_back(before)
+            self._put_back()
             self._halve_parts(len(batch))
 
     def _gradients(self, batch: Batch) -> dict[str, Tensor]:
@@ -132,8 +136,8 @@ class Stepper:
             return self.module.no_sync()
         return contextlib.nullcontext()
 
-    def _put_back(self, before: list[Tensor]) -> None:
-        torch._foreach_copy_(self._buffers, before)
+    def _put_back(self) -> None:
+        torch._foreach_copy_(self._buffers, self._before)
         self.optimizer.zero_grad(set_to_none=True)
 
     def _halve_parts(self, images: int) -> None:
@@ -151,10 +155,10 @@ class Stepper:
             "same batch, same learning rate, BatchNorm statistics over fewer images"
         )
 
-    def _skip(self, batch: Batch, numbers: dict[str, float]) -> None:
+    def _skip(self, batch: Batch, numbers: dict[str, float], *, finite_loss: bool) -> None:
+        """finite_loss: that of every process, so that all of them count alike."""
         self.skipped += 1
         scale, loss = self.scaler.get_scale(), numbers["total"]
-        finite_loss = loss == loss and abs(loss) != float("inf")
         # fp16's scaler finds its scale by overflowing: that is no fault until the scale is down to 1.
         calibrating = self.scaler.is_enabled() and scale > 1 and finite_loss
         if self.scaler.is_enabled():
@@ -164,7 +168,7 @@ class Stepper:
         if self.bad_in_a_row == 1:
             fate = ""
             # Of several processes, those with a bad loss keep their batch, and the first for bad gradients.
-            if self.bad_steps is not None and (not finite_loss or self.bad_steps.rank == 0):
+            if self.bad_steps is not None and (not math.isfinite(loss) or self.bad_steps.rank == 0):
                 fate = "; " + self.bad_steps.keep(self.step, batch, {**numbers, "rate": self.rate, "scale": scale})
             self.say(f"{found}: skipped, nothing was changed by it{fate}")
         if self.bad_in_a_row >= self.max_bad_steps:
@@ -190,9 +194,9 @@ def _sum_over_processes(value: Tensor) -> Tensor:
     return value
 
 
-def _all_finite(values: Tensor) -> bool:
-    """Whether every process's values are finite: all of them decide alike."""
-    finite = torch.isfinite(values).all().float()
+def _finite_everywhere(values: Tensor, loss: Tensor) -> Tensor:
+    """Whether all values, and the loss, are finite in every process (2,), as 0 and 1: all of them decide alike."""
+    finite = torch.stack([torch.isfinite(values).all(), torch.isfinite(loss)]).float()
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(finite, op=distributed.ReduceOp.MIN)
-    return bool(finite.item())
+    return finite

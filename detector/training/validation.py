@@ -52,15 +52,23 @@ def evaluate_together(run: Run) -> Evaluation | None:
 def evaluation_seconds(run: Run) -> float:
     """About what an evaluation takes: a few images detected now, times this process's share of the split."""
     images = min(TIMED_IMAGES, len(run.val_set))
-    started = time.perf_counter()
-    _detections(run, [collate([run.val_set[index] for index in range(images)])], run.stepper.ema.weights)
-    return (time.perf_counter() - started) / images * len(run.val_set) / run.processes.world_size
+    network = _network(run, run.stepper.ema.weights)
+    for _ in range(2):  # the first time, kernels and memory are still being found
+        started = time.perf_counter()
+        batch = collate([run.val_set[index] for index in range(images)])
+        detect_all(network, [batch], **selection_of(run.blank))
+        seconds = time.perf_counter() - started
+    return seconds / images * len(run.val_set) / run.processes.world_size
 
 
 def _detections(run: Run, batches: Iterable[Batch], weights: Mapping[str, Tensor]) -> Detections:
+    return detect_all(_network(run, weights), batches, **selection_of(run.blank))
+
+
+def _network(run: Run, weights: Mapping[str, Tensor]) -> Network:
+    """In deploy form, on the run's device."""
     with torch.random.fork_rng(devices=[]):  # modules, deployed ones too, draw fresh weights, which are then replaced
         network = Network(run.blank.structure)
         network.load_state_dict(weights)
         network = network.deploy()
-    network = network.to(run.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return detect_all(network, batches, **selection_of(run.blank))
+    return network.to(run.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

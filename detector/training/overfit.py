@@ -41,6 +41,8 @@ WARMUP_STEPS = 10
 CHECK_EVERY = 10
 """Steps between two evaluations."""
 NAMED_IMAGES = 16
+FINEST_STRIDE_PX = 8
+"""Distance of the head's finest priors, network pixels: a smaller box may lie between all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,23 @@ class Outcome:
         return self.last.metrics.ap50 > GOAL_AP50
 
 
-def choose_images(annotations: Annotations, number: int, seed: int) -> npt.NDArray[np.int64]:
+def narrow_boxes(annotations: Annotations, image_size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(M,): a box to learn with a side below `FINEST_STRIDE_PX` at the network's size (height, width)."""
+    sizes_wh = annotations.sizes_hw[annotations.image_index(), ::-1]
+    sides = annotations.boxes_xyxy[:, 2:] - annotations.boxes_xyxy[:, :2]
+    narrow = (sides * np.array(image_size[::-1]) / sizes_wh).min(axis=1) < FINEST_STRIDE_PX
+    return np.asarray(narrow & ~annotations.ignore, dtype=np.bool_)
+
+
+def choose_images(
+    annotations: Annotations, number: int, seed: int, image_size: tuple[int, int]
+) -> npt.NDArray[np.int64]:
     """`number` images with boxes, on which as many classes as possible occur and none is rare; (number,) int64.
 
-    One after another, ties broken by a random order: the image with the most classes that none has so far; once no
-    class is left to add, the one that adds most to the sum of log(1 + boxes) over the classes: a class with a handful
-    of boxes among hundreds is learnt last. Raises UserError when too few images have boxes.
+    Images with narrow boxes at the network's size (height, width) only when the others are too few: a sound detector
+    may miss such boxes. One after another, ties broken by a random order: the image with the most classes that none
+    has so far; once no class is left to add, the one that adds most to the sum of log(1 + boxes) over the classes: a
+    class with a handful of boxes among hundreds is learnt last. Raises UserError when too few images have boxes.
     """
     learnt = ~annotations.ignore
     image, label = annotations.image_index()[learnt], annotations.labels[learnt].astype(np.int64)
@@ -86,6 +99,8 @@ def choose_images(annotations: Annotations, number: int, seed: int) -> npt.NDArr
             f"{len(order)} of the {len(annotations)} training images have boxes to learn, {number} asked for; expected "
             f"at most {len(order)} as --images"
         )
+    plain = order[~np.isin(order, annotations.image_index()[narrow_boxes(annotations, image_size)])]
+    order = plain if len(plain) >= number else order
     pairs, boxes = np.unique(np.stack([image, label]), axis=1, return_counts=True)
     totals, chosen = np.zeros(annotations.num_classes), list[int]()
     for _ in range(number):
@@ -100,8 +115,9 @@ def choose_images(annotations: Annotations, number: int, seed: int) -> npt.NDArr
     return np.array(chosen, dtype=np.int64)
 
 
-def load_few(data: Path, number: int, seed: int, say: Say) -> Annotations:
-    """`number` images of the training split; says which, and what classes are not on them.
+def load_few(data: Path, number: int, seed: int, image_size: tuple[int, int], say: Say) -> Annotations:
+    """`number` images of the training split for a network of that size (height, width); says which, and what classes
+    are not on them.
 
     Raises UserError for unsound data, for too few images with boxes, and for chosen pictures that cannot be read.
     """
@@ -110,7 +126,7 @@ def load_few(data: Path, number: int, seed: int, say: Say) -> Annotations:
     if split.ignore.all():
         raise UserError(f"{data}: the training split has not one box, nothing can be learnt; look whether the annotation "
                         "files are where the layout has them")  # fmt: skip
-    few = split.subset(choose_images(split, number, seed).tolist())
+    few = split.subset(choose_images(split, number, seed, image_size).tolist())
     check_images(few)
     boxes = [int((~few.boxes_of(index).ignore).sum()) for index in range(len(few))]
     names = [f"{path.name} ({count} boxes)" for path, count in zip(few.image_paths, boxes)]

@@ -8,25 +8,15 @@ import torch
 from detector.data.annotations import Annotations
 from detector.evaluation import Detections, evaluate
 from detector.postprocess import postprocess
-from detector.training.overfit import GOAL_AP50, Outcome
+from detector.training.overfit import FINEST_STRIDE_PX, GOAL_AP50, Outcome, narrow_boxes
 from search_spaces.errors import listed
 
-FINEST_STRIDE_PX = 8
-"""Distance of the head's finest priors, network pixels: a smaller box may lie between all of them."""
 FELL = 0.5
 """A loss that ends below this share of its highest value has fallen."""
 LEARNT = 0.5
 """AP50 below which a fallen loss is suspicious."""
 RISING = 0.05
 """A gain in AP50 over the last quarter of the evaluations that calls for more steps."""
-
-
-def narrow_boxes(annotations: Annotations, image_size: tuple[int, int]) -> int:
-    """Number of boxes to learn with a side below `FINEST_STRIDE_PX` at the network's size (height, width)."""
-    sizes_wh = annotations.sizes_hw[annotations.image_index(), ::-1]
-    sides = annotations.boxes_xyxy[:, 2:] - annotations.boxes_xyxy[:, :2]
-    narrow = (sides * np.array(image_size[::-1]) / sizes_wh).min(axis=1) < FINEST_STRIDE_PX
-    return int((narrow & ~annotations.ignore).sum())
 
 
 def best_possible_ap50(annotations: Annotations, iou_threshold: float, max_detections: int) -> float:
@@ -85,7 +75,7 @@ def _limits(
 ) -> list[str]:
     """What the boxes themselves stand in the way of."""
     lines = []
-    narrow, boxes = narrow_boxes(annotations, image_size), int((~annotations.ignore).sum())
+    narrow, boxes = int(narrow_boxes(annotations, image_size).sum()), int((~annotations.ignore).sum())
     if narrow:
         height, width = image_size
         lines.append(

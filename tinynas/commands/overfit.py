@@ -50,7 +50,8 @@ def run(
     chosen = resolve_structure(structure)
     direct: dict[str, Any] = {"seed": seed, "device": device, "image_size": size}
     config = build_config(settings(images, steps), overrides=set_ or [], direct=direct)
-    few = load_few(source, images, seed, _say)
+    height, width = config.image_size or chosen.image_size
+    few = load_few(source, images, seed, (height, width), _say)
     started = overfit_run(chosen, few, str(source), config, folder, _say)
     outcome = overfit(started, tell=_tell)
     write_overfit_picture(started, folder / PICTURE)

@@ -45,7 +45,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _outcome(data: Path, folder: Path, steps: int = STEPS) -> Outcome:
-    few = load_few(data, 8, 0, lambda _: None)
+    few = load_few(data, 8, 0, (SIDE, SIDE), lambda _: None)
     direct = {"device": "cpu", "amp": "off", "optimizer": {"learning_rate_per_image": 2.5e-3}}
     config = build_config(settings(8, steps), direct=direct)
     return overfit(overfit_run(_small(), few, str(data), config, folder, lambda _: None))
@@ -77,7 +77,7 @@ def test_a_mistake_in_the_loader_fails(
     outcome = _outcome(pictures, tmp_path, steps=80)
     assert not outcome.passed
     assert outcome.last.metrics.ap50 < 0.3
-    few = load_few(pictures, 8, 0, lambda _: None)
+    few = load_few(pictures, 8, 0, (SIDE, SIDE), lambda _: None)
     assert "what is learnt is not what is evaluated" in advice(outcome, few, (SIDE, SIDE), 0.65, 500)[0]
 
 
@@ -101,20 +101,28 @@ BOX = (10.0, 10.0, 40.0, 40.0)
 @pytest.mark.parametrize("seed", range(5))
 def test_chosen_images_show_every_class(seed: int) -> None:
     images = _annotations([[(0, BOX)] * 3] * 20 + [[]] * 5 + [[(1, BOX)], [(2, BOX), (0, BOX)]])
-    chosen = choose_images(images, 4, seed)
+    chosen = choose_images(images, 4, seed, (100, 100))
     assert len(set(chosen.tolist())) == 4
     assert set(chosen.tolist()) >= {25, 26}
     assert not set(chosen.tolist()) & set(range(20, 25))
-    assert chosen.tolist() == choose_images(images, 4, seed).tolist()
+    assert chosen.tolist() == choose_images(images, 4, seed, (100, 100)).tolist()
     with pytest.raises(UserError, match=r"22 of the 27 training images have boxes to learn, 23 asked for"):
-        choose_images(images, 23, seed)
+        choose_images(images, 23, seed, (100, 100))
+
+
+def test_images_with_narrow_boxes_come_last() -> None:
+    narrow = (10.0, 10.0, 17.0, 40.0)
+    images = _annotations([[(0, BOX), (1, narrow)]] * 4 + [[(0, BOX)]] * 3)
+    assert set(choose_images(images, 3, 0, (100, 100)).tolist()) == {4, 5, 6}
+    assert set(choose_images(images, 4, 0, (100, 100)).tolist()) & {0, 1, 2, 3}, "three are too few"
+    assert choose_images(images, 3, 0, (200, 200))[0] < 4, "both classes, which are wide enough at this size"
 
 
 def test_what_no_training_can_reach() -> None:
     sound = _annotations([[(0, BOX), (1, BOX)], [(2, (50.0, 50.0, 60.0, 57.0))]])
     assert best_possible_ap50(sound, 0.65, 500) == pytest.approx(1.0)
-    assert narrow_boxes(sound, (100, 100)) == 1
-    assert narrow_boxes(sound, (200, 200)) == 0
+    assert narrow_boxes(sound, (100, 100)).tolist() == [False, False, True]
+    assert not narrow_boxes(sound, (200, 200)).any()
     doubled = _annotations([[(0, BOX), (0, (10.0, 10.0, 40.0, 41.0))]], classes=1)
     assert best_possible_ap50(doubled, 0.65, 500) == pytest.approx(51 / 101)
 

@@ -93,7 +93,11 @@ class Stepper:
         return {name: numbers[name] for name in losses}
 
     def _gradients_that_fit(self, batch: Batch) -> dict[str, Tensor]:
-        """Gradients of the batch; when memory runs out, again in parts of half the size, for good."""
+        """Gradients of the batch; when memory runs out, again in parts of half the size, for good.
+
+        On a GPU once more at the same size before: its cached memory may be in pieces (of other sizes, say), not short.
+        """
+        cached = torch.cuda.is_available() and not isinstance(self.module, DistributedDataParallel)
         while True:
             try:
                 return self._gradients(batch)
@@ -102,7 +106,11 @@ class Stepper:
                     raise
             # Here, not in the handler: the error's traceback holds the failed pass's tensors.
             self._put_back()
-            self._halve_parts(len(batch))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if not cached:
+                self._halve_parts(len(batch))
+            cached = False
 
     def _gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients into the parameters, part by part; the losses.
@@ -148,8 +156,6 @@ class Stepper:
         if size == 1:
             raise UserError("out of memory with a single image; choose a smaller image_size or a smaller structure")
         self.part_size = -(-size // 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         self.say(
             f"out of memory with {size} images at once: from here on {self.part_size} at once, gradients accumulated; "
             "same batch, same learning rate, BatchNorm statistics over fewer images"

@@ -100,6 +100,30 @@ def test_out_of_memory_goes_on_in_smaller_parts(tiny: Structure, sample: Path, t
     assert "out of memory with 4 images at once: from here on 2 at once" in said[0]
 
 
+def test_memory_in_pieces_is_tidied_up_first(
+    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, cached = (_run(tiny, sample, tmp_path / name) for name in ("plain", "cached"))
+    batch = _ready(plain)
+    _ready(cached)
+    forward, tidied, said = cached.stepper.module.forward, list[bool](), list[str]()
+
+    def in_pieces(*arguments: Any) -> Any:
+        if not tidied:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(*arguments)
+
+    cached.stepper.module.forward = in_pieces  # type: ignore[method-assign]
+    cached.stepper.say = said.append
+    plain.stepper.run(batch)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "empty_cache", lambda: tidied.append(True))
+        cached.stepper.run(batch)
+    assert (tidied, said, cached.stepper.part_size) == ([True], [], plain.stepper.part_size)
+    assert _equal(cached.stepper.network.state_dict(), plain.stepper.network.state_dict())
+
+
 def test_not_even_one_image_fits(tiny: Structure, sample: Path, tmp_path: Path) -> None:
     run = _run(tiny, sample, tmp_path / "r")
     batch, said = _ready(run), _with_memory_for(run, 0)

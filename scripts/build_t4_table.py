@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from latency_tables.registry import SHIPPED
@@ -10,9 +10,12 @@ from latency_tables.t4 import build_t4_table
 
 
 def main() -> None:
-    v100_csv, published_csv = Path(sys.argv[1]), Path(sys.argv[2])
-    folder = Path(sys.argv[3]) if len(sys.argv) > 3 else SHIPPED
-    result = build_t4_table(v100_csv, published_csv, folder)
+    parser = argparse.ArgumentParser(description="Rebuild the shipped T4 table.")
+    parser.add_argument("v100_conv_csv_gz", type=Path, help="measured latencies of single convs on a V100")
+    parser.add_argument("t4_published_csv", type=Path, help="published latencies of whole detectors on a T4")
+    parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED, help="for the table; the shipped one by default")
+    options = parser.parse_args()
+    result = build_t4_table(options.v100_conv_csv_gz, options.t4_published_csv, options.folder)
     device = result.device
     print(f"launch {1000 * device.launch_ms:.1f} us, rate {device.rate / 1e9:.2f} TMACs/s, ", end="")
     print(f"bandwidth {device.bandwidth / 1e6:.0f} GB/s, overhead {device.overhead_ms:.2f} ms; relative errors:")

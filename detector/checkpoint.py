@@ -83,7 +83,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot write the checkpoint ({_reason(error)}); free some space and go on") from None
+        raise UserError(
+            f"{path}: cannot write the checkpoint ({_reason(error)}); free some space or make the folder writable, and go on"
+        ) from None
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

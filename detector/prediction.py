@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.backends import Backend, ImageDetections
-from detector.data.image import IMAGE_SUFFIXES, read_image
+from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, read_image
 from detector.drawing import draw_detections, write_picture
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
@@ -35,18 +35,19 @@ class PredictionReport:
 
 
 def find_pictures(source: Path, out: Path) -> list[Path]:
-    """The picture itself, or all pictures below a folder, sorted; `out` and hidden files left out.
-
-    Raises UserError when there is none.
+    """The picture itself, or all pictures below a folder, sorted; hidden files, and what lies in `out` below that
+    folder, left out. Raises UserError when there is none.
     """
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder; expected a picture or a folder of pictures")
+    drawn, home = out.resolve(), source.resolve()
+    earlier = source / drawn.relative_to(home) if drawn.is_relative_to(home) and drawn != home else None
     found = sorted(
         path for path in source.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(source).parts) and out not in path.parents
+        if path.suffix.lower() in IMAGE_SUFFIXES | OTHER_PICTURES and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(source).parts) and earlier not in path.parents
     )  # fmt: skip
     if not found:
         raise UserError(f"{source}: no pictures in this folder; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
@@ -54,11 +55,11 @@ def find_pictures(source: Path, out: Path) -> list[Path]:
 
 
 def claim_folder(out: Path, source: Path, overwrite: bool) -> None:
-    """Raise UserError when the output folder holds anything (unless `overwrite`) or the source pictures, or cannot be
-    written. Makes nothing: the first picture does."""
+    """Raise UserError when the output folder holds anything (unless `overwrite`) or the source pictures, in folders of it
+    too, or cannot be written. Makes nothing: the first picture does."""
     home = source if source.is_dir() else source.parent
     check_folder(out)
-    if out.exists() and home.exists() and out.samefile(home):
+    if home.resolve().is_relative_to(out.resolve()):
         raise UserError(f"{out}: holds the pictures to look at; choose another --out")
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise UserError(f"{out}: not empty; choose another --out or say --overwrite")

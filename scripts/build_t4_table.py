@@ -13,7 +13,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rebuild the shipped T4 table.")
     parser.add_argument("v100_conv_csv_gz", type=Path, help="measured latencies of single convs on a V100")
     parser.add_argument("t4_published_csv", type=Path, help="published latencies of whole detectors on a T4")
-    parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED, help="for the table; the shipped one by default")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=SHIPPED, help="for the table; the shipped one by default"
+    )
     options = parser.parse_args()
     result = build_t4_table(options.v100_conv_csv_gz, options.t4_published_csv, options.folder)
     device = result.device

@@ -16,7 +16,9 @@ import numpy.typing as npt
 from search_spaces.errors import UserError
 
 Image: TypeAlias = npt.NDArray[np.uint8]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+OTHER_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga"})
+"""Known, but not read for sure: such files are named where they are met, not passed over."""
 
 
 def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_truncated: bool = False) -> Image:

@@ -39,6 +39,11 @@ def _auto(value: Any) -> Any:
     return None if value == "auto" else value
 
 
+def _square(value: Any) -> Any:
+    """A single number is the side of a square."""
+    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,8 +101,8 @@ class TrainConfig(_Model):
         256, description="images per optimiser step, over all processes and parts; auto: from free memory"
     )
     accumulate: int = Field(1, ge=1, description="parts that a step's batch goes through the network in, one by one")
-    image_size: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="height, width; None: the structure's"
+    image_size: Annotated[Annotated[list[int], Field(min_length=2, max_length=2)] | None, BeforeValidator(_square)] = (
+        Field(None, description="height, width; None: the structure's")
     )
     multi_scale: Annotated[tuple[int, int], AfterValidator(_sides)] | None = Field(
         None, description="smallest and largest longer side, px: every batch is stretched to one in steps of 32"

@@ -115,9 +115,9 @@ def choose_images(
     return np.array(chosen, dtype=np.int64)
 
 
-def load_few(data: Path, number: int, seed: int, image_size: tuple[int, int], say: Say) -> Annotations:
+def load_few(data: Path, number: int | None, seed: int, image_size: tuple[int, int], say: Say) -> Annotations:
     """`number` images of the training split for a network of that size (height, width); says which, and what classes
-    are not on them.
+    are not on them. None: `MOST_AT_ONCE`, or all with boxes if they are fewer.
 
     Raises UserError for unsound data, for too few images with boxes, and for chosen pictures that cannot be read.
     """
@@ -126,6 +126,8 @@ def load_few(data: Path, number: int, seed: int, image_size: tuple[int, int], sa
     if split.ignore.all():
         raise UserError(f"{data}: the training split has not one box, nothing can be learnt; look whether the annotation "
                         "files are where the layout has them")  # fmt: skip
+    if number is None:
+        number = min(MOST_AT_ONCE, len(np.unique(split.image_index()[~split.ignore])))
     few = split.subset(choose_images(split, number, seed, image_size).tolist())
     check_images(few)
     boxes = [int((~few.boxes_of(index).ignore).sum()) for index in range(len(few))]

@@ -37,7 +37,7 @@ def advice(
 ) -> list[str]:
     """What to look at, one line each, the likeliest first; at least one."""
     last, count = outcome.last, len(outcome.checks)
-    before = outcome.checks[-1 - min(max(1, count // 4), count - 1)]
+    before = outcome.checks[-1 - min(max(3, count // 4), count - 1)]
     ap50 = last.metrics.ap50
     rise = ap50 - before.metrics.ap50
     fell = last.loss < FELL * outcome.highest_loss

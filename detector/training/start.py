@@ -121,7 +121,10 @@ def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say) -
     config = validate(checkpoint.config)
     if device is not None:
         config = config.model_copy(update={"device": device})
-    splits = load_splits(data or Path(checkpoint.training["data"]), say)
+    there = Path(checkpoint.training["data"])
+    if data is None and not there.exists():
+        raise UserError(f"{there}: the run's data are not there any more; say where they are now with --data")
+    splits = load_splits(data or there, say)
     if splits.train.class_names != checkpoint.class_names:
         classes = ", ".join(checkpoint.class_names)
         raise UserError(f"{splits.source}: its classes are not those of the run in {folder} ({classes})")

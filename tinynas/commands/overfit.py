@@ -23,7 +23,9 @@ PICTURE = "overfit.jpg"
 def run(
     structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
     data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Training images to learn by heart.")] = 8,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Training images to learn by heart. Default: 8, or as many as there are.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Give up after so many steps.")] = 400,
     image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
     out: Annotated[Path | None, typer.Option(help=f"Folder for {PICTURE}. Default: runs/NAME-overfit.")] = None,
@@ -43,15 +45,16 @@ def run(
     source = find_data(data)
 
     from detector.training.config import build_config
-    from detector.training.overfit import load_few, overfit, overfit_run, settings
+    from detector.training.overfit import MOST_AT_ONCE, load_few, overfit, overfit_run, settings
     from detector.training.overfit_picture import write_overfit_picture
     from search_spaces.text import resolve_structure
 
     chosen = resolve_structure(structure)
     direct: dict[str, Any] = {"seed": seed, "device": device, "image_size": size}
-    config = build_config(settings(images, steps), overrides=set_ or [], direct=direct)
+    config = build_config(settings(images or MOST_AT_ONCE, steps), overrides=set_ or [], direct=direct)
     height, width = config.image_size or chosen.image_size
     few = load_few(source, images, seed, (height, width), _say)
+    config = build_config(settings(len(few), steps), overrides=set_ or [], direct=direct)
     started = overfit_run(chosen, few, str(source), config, folder, _say)
     outcome = overfit(started, tell=_tell)
     write_overfit_picture(started, folder / PICTURE)

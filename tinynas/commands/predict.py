@@ -31,13 +31,13 @@ def run(
     from detector.backends import load_backend
     from detector.prediction import JSON_NAME, claim_folder, find_pictures, predict_pictures
 
+    claim_folder(out, source, overwrite)
     pictures = find_pictures(source, out)
     backend = load_backend(
         model, score_threshold=score_threshold, iou_threshold=iou_threshold, max_detections=max_detections
     )
     if score_threshold is None:
         backend = backend.at_least(DEFAULT_SCORE)
-    claim_folder(out, source, overwrite)
     root = source if source.is_dir() else source.parent
     with tqdm(total=len(pictures), unit="image", desc="predict", disable=None if len(pictures) > 1 else True) as bar:
         report = predict_pictures(backend, pictures, root, out, model=str(model), advance=bar.update)

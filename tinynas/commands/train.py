@@ -148,7 +148,7 @@ def _fit(start: Any, folder: Path) -> None:
         together = True
     except KeyboardInterrupt:
         if (folder / "last.pt").is_file():
-            print(f"\nstopped; the last whole epoch is kept. Go on with: tinynas train --resume {folder}")
+            print(f"\nstopped; the work up to the last save is kept. Go on with: tinynas train --resume {folder}")
         raise
     finally:
         leave_processes(together=together)

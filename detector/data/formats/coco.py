@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +148,9 @@ class _Images:
 
     def id_array(self, path: Path) -> npt.NDArray[np.int64]:
         if len(set(self.ids)) != len(self.ids):
-            raise UserError(f"{path}: an id occurs twice in 'images'; expected unique ids")
+            twice = next(number for number, count in Counter(self.ids).items() if count > 1)
+            names = " and ".join(name for name, number in zip(self.names, self.ids) if number == twice)
+            raise UserError(f"{path}: the id {twice} occurs twice in 'images' ({names}); expected unique ids")
         return np.array(self.ids, dtype=np.int64)
 
 
@@ -198,7 +201,8 @@ def _categories(document: dict[str, Any], path: Path) -> tuple[npt.NDArray[np.in
     entries = sorted(entries, key=lambda entry: int(entry["id"]))
     ids = np.array([entry["id"] for entry in entries], dtype=np.int64)
     if len(np.unique(ids)) != len(ids):
-        raise UserError(f"{path}: an id occurs twice in 'categories'; expected unique ids")
+        twice = next(number for number, count in Counter(ids.tolist()).items() if count > 1)
+        raise UserError(f"{path}: the id {twice} occurs twice in 'categories'; expected unique ids")
     return ids, tuple(str(entry["name"]).strip() for entry in entries)
 
 

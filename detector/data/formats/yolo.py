@@ -17,12 +17,13 @@ import numpy as np
 import yaml
 
 from detector.data.annotations import Annotations
-from detector.data.image import IMAGE_SUFFIXES
+from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES
 from detector.data.image_facts import examine
 from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
 from search_spaces.errors import UserError
 from search_spaces.files import read_text
 
+_READABLE = ", ".join(sorted(IMAGE_SUFFIXES))
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -170,12 +171,20 @@ def _names(config: dict[str, Any], root: Path, folder: Path) -> list[str]:
         raise UserError(f"{root}: 'names' is {names!r}; expected a list of class names, or a dict from index to name")
     if config.get("nc") not in (None, len(names)):
         raise UserError(f"{root}: nc is {config['nc']} but 'names' lists {len(names)} classes; make them agree")
+    if any(isinstance(name, bool) for name in names):
+        raise UserError(
+            f"{root}: 'names' has a word without quotes that YAML reads as true or false (yes, off); quote it"
+        )
     return [str(name) for name in names]
 
 
 def _pictures(source: Path, folder: Path, tell: Tell) -> list[Path]:
     if source.is_dir():
-        return sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(source.rglob("*"))
+        for other in found:
+            if other.suffix.lower() in OTHER_PICTURES:
+                tell("unreadable-image", str(other), f"not of a type that is read; make it one of {_READABLE}")
+        return [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
     if not source.is_file():
         raise UserError(f"{source}: no such folder or list of images; correct the split's entry in data.yaml")
     if source.suffix.lower() in IMAGE_SUFFIXES:

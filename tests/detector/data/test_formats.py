@@ -89,13 +89,13 @@ def test_coco_beside_the_pictures(tmp_path: Path) -> None:
         ({"annotations": [{"id": 4, "image_id": 7, "caption": "x"}]}, "no bbox"),
         ({"categories": []}, "'categories' is empty"),
         ({"categories": [{"id": "x", "name": "cat"}]}, r"categories\[0\] has the id 'x'; expected an integer"),
-        ({"categories": [{"id": 9, "name": "cat"}, {"id": 9, "name": "dog"}]}, "an id occurs twice in 'categories'"),
+        ({"categories": [{"id": 9, "name": "cat"}, {"id": 9, "name": "dog"}]}, "the id 9 occurs twice in 'categories'"),
         ({"categories": [{"id": 9, "name": "cat"}, {"id": 3, "name": "cat"}]}, "two classes are named 'cat'"),
         ({"images": [3]}, r"images\[0\] has no 'id'"),
         ({"images": [{"id": 7, "file_name": "a.jpg", "height": 0, "width": 48}]}, r"images\[0\] has the height 0"),
         (
             {"images": [{"id": 7, "file_name": "a.jpg", "height": 32, "width": 48}] * 2},
-            "an id occurs twice in 'images'",
+            "occurs twice in 'images' ",
         ),
         (
             {"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": ["1", 2, 3, 4]}]},
@@ -155,6 +155,7 @@ def test_yolo_bad_lines(tmp_path: Path, line: str, expected: str) -> None:
         ("train: images/train\nnames: {1: cat, 2: dog}\n", "expected 0..1"),
         ("train: images/nowhere\nnames: [cat, dog]\n", "no such folder"),
         ("train: [\n", "does not parse"),
+        ("train: images/train\nnames: [yes, no, 5]\n", "without quotes that YAML reads as true or false"),
         ("- train\n", "expected keys train, val and names; found list"),
         ("train: images/train\nnames: [cat, cat]\n", "two classes are named 'cat'"),
         ("val: images/train\nnames: [cat, dog]\n", "no 'train' split; found: val"),
@@ -193,6 +194,13 @@ def test_yolo_configs_of_that_ecosystem(
     assert found.class_names == (
         ("class_0", "class_1") if "nc: 2\n" in config and "names" not in config else ("cat", "dog")
     )
+
+
+def test_yolo_pictures_of_other_types_are_named(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 0.5 0.5 0.2 0.2")
+    (tmp_path / "images" / "train" / "b.gif").write_bytes(b"GIF89a")
+    with pytest.raises(UserError, match=r"b\.gif: not of a type that is read; make it one of \.bmp"):
+        load_split(tmp_path, "train")
 
 
 @pytest.mark.parametrize("names", ["{'1': dog, '0': cat}", "{1: dog, 0: cat}", "[cat, dog]"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 
 from detector.backends import load_backend
 from detector.drawing import class_colour, draw_detections
+from detector.prediction import find_pictures
 from search_spaces.errors import UserError
 from tests.detector.export.conftest import NAMES, picture
 from tinynas.cli import main
@@ -103,6 +105,39 @@ def test_one_picture_and_overwrite(
     before = shot.read_bytes()
     assert predict(models["onnx-nms"], shot, shot.parent, "--overwrite") == 2
     assert shot.read_bytes() == before
+
+
+def test_pictures_that_were_drawn_are_not_read_again(
+    models: dict[str, Path], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures.parent)
+    source = Path(pictures.name)
+    found = find_pictures(source, source / "drawn")
+    for out in (source / "drawn", (source / "drawn").resolve()):  # also where one is relative and the other is not
+        assert predict(models["pt"], source, out, "--overwrite") == 0
+        assert find_pictures(source, out) == found
+    shutil.rmtree(source / "drawn")
+
+
+def test_pictures_are_not_drawn_over(
+    models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in (pictures, pictures / "..", pictures.parent):
+        assert predict(models["pt"], pictures, out, "--overwrite") == 2
+        assert "holds the pictures to look at" in capsys.readouterr().err
+
+
+def test_other_types_of_pictures_are_named(
+    models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    shutil.copy(pictures / "a" / "one.jpg", folder / "one.JFIF")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert predict(models["pt"], folder, tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert "in 1 images, 1 skipped" in printed.out
+    assert "phone.heic" in printed.err
 
 
 def test_nothing_to_read(

@@ -48,6 +48,11 @@ def test_a_bad_setting_is_one_line(setting: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_square_is_one_number() -> None:
+    assert build_config({}, None, ["image_size=96"]).image_size == [96, 96]
+    assert build_config({}, None, ["image_size=[96, 128]"]).image_size == [96, 128]
+
+
 @pytest.mark.parametrize("content", ["- 1\n", "a: [\n", "epoch: 3\n"])
 def test_a_bad_file_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.yaml").write_text(content)

@@ -118,6 +118,14 @@ def test_images_with_narrow_boxes_come_last() -> None:
     assert choose_images(images, 3, 0, (200, 200))[0] < 4, "both classes, which are wide enough at this size"
 
 
+def test_a_small_data_set_is_taken_whole(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "data", images_train=4, images_val=1, size=(SIDE, SIDE))
+    with_boxes = len(load_few(tmp_path / "data", None, 0, (SIDE, SIDE), lambda _: None))
+    assert 1 <= with_boxes <= 4
+    with pytest.raises(UserError, match=r"8 asked for; expected at most"):
+        load_few(tmp_path / "data", 8, 0, (SIDE, SIDE), lambda _: None)
+
+
 def test_what_no_training_can_reach() -> None:
     sound = _annotations([[(0, BOX), (1, BOX)], [(2, (50.0, 50.0, 60.0, 57.0))]])
     assert best_possible_ap50(sound, 0.65, 500) == pytest.approx(1.0)
@@ -147,6 +155,8 @@ def test_advice_fits_what_was_seen() -> None:
     assert "AP50 is 0 for class 1 (1 boxes)" in said(*rising)
     assert "1 of 3 boxes have a side under 8 px at 100x100" in said(*rising)
     assert "twice" not in said(*rising)
+    slowing = [_check(10 * k, 0.2, ap50, half) for k, ap50 in enumerate((0.5, 0.6, 0.741, 0.84, 0.881), 1)]
+    assert "give it --steps 100" in said(*slowing)
 
 
 def test_command(

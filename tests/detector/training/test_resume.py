@@ -122,6 +122,19 @@ def test_other_data_on_resuming_are_pointed_out(
     assert "warning: 7 steps are done, and 4 would be by now with 2 an epoch" in said[-1]
 
 
+def test_data_that_moved(tiny: Structure, sample: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(sample, data)
+    run = _run(tiny, data, tmp_path / "r", epochs=1)
+    fit(run)
+    data.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        UserError, match=r"data: the run's data are not there any more; say where they are now with --data"
+    ):
+        resumed_run(run.folder, None, None, _silent)
+    assert resumed_run(run.folder, tmp_path / "elsewhere", None, _silent).epoch == 1
+
+
 def test_a_full_disk_keeps_the_last_good_files(
     tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,20 +9,22 @@ from typing import Any, Literal
 
 from search_spaces.errors import UserError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 VERSION_KEY = "tinynas_model"
 SUPPORTED_INPUT: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "high": 255.0, "resize": "stretch"}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """class_names: by label. image_size: height, width in pixels. batch: images per call, None where it is free.
+    """class_names, category_ids: by label; the ids are those of the data trained on. image_size: height, width in pixels.
+    batch: images per call, None where it is free.
 
     output: `raw` gives every box and score (thresholds are defaults, free to change), `nms` gives detections (they are
     built in). preprocessing: how a picture becomes the input.
     """
 
     class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
     image_size: tuple[int, int]
     output: Literal["raw", "nms"]
     batch: int | None
@@ -57,7 +59,8 @@ class ModelCard:
         try:
             values: dict[str, Any] = {key: json.loads(texts[key]) for key in cls.__dataclass_fields__}
             height, width = values["image_size"]
-            card = cls(**values | {"class_names": tuple(values["class_names"]), "image_size": (height, width)})
+            names, ids = tuple(values["class_names"]), tuple(values["category_ids"])
+            card = cls(**values | {"class_names": names, "category_ids": ids, "image_size": (height, width)})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: its metadata is damaged ({error}); export it again") from None
         check_preprocessing(card.preprocessing, source)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from detector.backends import Backend, ImageDetections
 from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, read_image
 from detector.drawing import draw_detections, write_picture
+from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
 
@@ -85,10 +86,9 @@ def predict_pictures(
         for (path, picture), found in zip(readable, backend.detect([picture for _, picture in readable])):
             name = path.relative_to(root)
             drawn = out / (name if name.suffix.lower() in _KEPT_SUFFIXES else name.with_name(f"{name.name}.png"))
-            names = backend.class_names
-            shown = draw_detections(picture, found.boxes_xyxy, found.labels, names, found.scores)
+            shown = draw_detections(picture, found.boxes_xyxy, found.labels, backend.class_names, found.scores)
             write_picture(shown, drawn, JPEG_QUALITY)
-            report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, names))
+            report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, backend.card))
         advance(len(chunk))
     if not report.images:
         more = f" (and {len(report.skipped) - 1} more pictures that cannot be read)" if len(report.skipped) > 1 else ""
@@ -112,9 +112,7 @@ def _readable(
             report.skipped.append((path.relative_to(root).as_posix(), str(error)))
 
 
-def _entry(
-    name: Path, drawn: Path, shape: tuple[int, ...], found: ImageDetections, class_names: Sequence[str]
-) -> dict[str, Any]:
+def _entry(name: Path, drawn: Path, shape: tuple[int, ...], found: ImageDetections, card: ModelCard) -> dict[str, Any]:
     rows = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
     return {
         "image": name.as_posix(),
@@ -126,7 +124,8 @@ def _entry(
                 "box_xyxy": [round(side, 2) for side in box],
                 "score": round(score, 5),
                 "label": label,
-                "name": class_names[label],
+                "category_id": card.category_ids[label],
+                "name": card.class_names[label],
             }
             for box, score, label in rows
         ],

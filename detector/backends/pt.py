@@ -35,7 +35,9 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
     """The card of a checkpoint: raw outputs, any batch, the published thresholds of its family."""
     score, iou = postprocess_defaults(checkpoint.structure)
     height, width = checkpoint.structure.image_size
+    names = checkpoint.class_names
     return ModelCard(
-        class_names=checkpoint.class_names, image_size=(height, width), output="raw", batch=None,
+        class_names=names, category_ids=checkpoint.category_ids or tuple(range(len(names))),
+        image_size=(height, width), output="raw", batch=None,
         score_threshold=score, iou_threshold=iou, max_detections=500, preprocessing=dict(checkpoint.preprocessing),
     )  # fmt: skip

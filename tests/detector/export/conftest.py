@@ -37,6 +37,7 @@ neck:
 head: {kind: zero, reg_max: 7, kernel: 3, num_classes: 3}
 """
 NAMES = ("cell", 'a "quoted" <name>', "клетка")
+CATEGORY_IDS = (3, 1007, 90)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,7 +71,7 @@ def tiny() -> Checkpoint:
                 parameter.mul_(1.5 / logits.std())
             elif name.startswith("head.level") and ".cls." in name:
                 parameter.fill_(-2.5 - (bias - parameter.mean()) * 1.5 / raw.cls_logits.std())
-    return Checkpoint(network.structure, NAMES, network.state_dict())
+    return Checkpoint(network.structure, NAMES, network.state_dict(), CATEGORY_IDS)
 
 
 @pytest.fixture(scope="session")

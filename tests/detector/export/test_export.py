@@ -15,7 +15,7 @@ from detector.checkpoint import Checkpoint
 from detector.export import ExportSettings, _verification, export_checkpoint, format_names
 from detector.export._verification import probe_images
 from search_spaces.errors import UserError
-from tests.detector.export.conftest import NAMES
+from tests.detector.export.conftest import CATEGORY_IDS, NAMES
 from tinynas.cli import main
 
 FORMATS = ("onnx", "openvino")
@@ -79,6 +79,7 @@ def test_nms_at_its_limits(name: str, suffix: str, found: str, tiny: Checkpoint,
 def test_the_file_alone_is_enough(kind: str, models: dict[str, Path]) -> None:
     card = load_backend(models[kind]).card
     assert card.class_names == NAMES
+    assert card.category_ids == CATEGORY_IDS
     assert (card.image_size, card.batch, card.output) == ((64, 96), 2, kind.split("-")[1])
     assert (card.score_threshold, card.iou_threshold, card.max_detections) == (0.05, 0.7, 500)
     assert card.preprocessing["channels"] == "rgb"

@@ -15,7 +15,7 @@ from detector.backends import load_backend
 from detector.drawing import class_colour, draw_detections
 from detector.prediction import find_pictures
 from search_spaces.errors import UserError
-from tests.detector.export.conftest import NAMES, picture
+from tests.detector.export.conftest import CATEGORY_IDS, NAMES, picture
 from tinynas.cli import main
 
 KINDS = ("pt", "onnx-raw", "onnx-nms", "openvino-raw", "openvino-nms")
@@ -91,6 +91,7 @@ def test_folder(
             assert 0 <= y1 <= y2 <= 120
             assert detection["score"] > 0.2
             assert detection["name"] == NAMES[detection["label"]]
+            assert detection["category_id"] == CATEGORY_IDS[detection["label"]]
     assert any(entry["detections"] for entry in content["images"])
 
 

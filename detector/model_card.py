@@ -55,7 +55,8 @@ class ModelCard:
                 "write one with tinynas export"
             )
         if texts[VERSION_KEY] != str(FORMAT_VERSION):
-            raise UserError(f"{source}: export version {texts[VERSION_KEY]}, this release reads {FORMAT_VERSION}")
+            found = f"export version {texts[VERSION_KEY]}, this release reads {FORMAT_VERSION}"
+            raise UserError(f"{source}: {found}; write it again from its checkpoint with tinynas export")
         try:
             values: dict[str, Any] = {key: json.loads(texts[key]) for key in cls.__dataclass_fields__}
             height, width = values["image_size"]

@@ -13,6 +13,7 @@ import pytest
 
 from detector.backends import load_backend
 from detector.drawing import class_colour, draw_detections
+from detector.model_card import VERSION_KEY
 from detector.prediction import find_pictures
 from search_spaces.errors import UserError
 from tests.detector.export.conftest import CATEGORY_IDS, NAMES, picture
@@ -163,12 +164,17 @@ def test_what_is_not_a_model(
     models: dict[str, Path], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     foreign = onnx.load(models["onnx-raw"])
+    for field in foreign.metadata_props:
+        if field.key == VERSION_KEY:
+            field.value = "1"
+    onnx.save(foreign, tmp_path / "older.onnx")
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
     for name in ("junk.pt", "junk.onnx", "junk.xml", "junk.bin", "junk.txt"):
         (tmp_path / name).write_bytes(b"junk" * 100)
     (tmp_path / "alone.xml").write_bytes(models["openvino-raw"].read_bytes())
     for name, message in (
+        ("older.onnx", "export version 1, this release reads 2; write it again from its checkpoint"),
         ("foreign.onnx", "not an export"), ("junk.pt", "not a checkpoint"), ("junk.onnx", "not an ONNX model"),
         ("junk.xml", "OpenVINO"), ("alone.xml", "alone.bin"), ("junk.txt", "expected one of .onnx, .pt, .xml"),
         ("absent.onnx", "no such file"),

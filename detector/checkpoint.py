@@ -170,8 +170,8 @@ def _is_public(data: object) -> bool:
 
 def _reason(error: Exception) -> str:
     """In words: torch's own error may hide the system's, which it followed."""
-    cause = error.__context__ or error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
+    for cause in (error, error.__context__):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
     lines = str(error).strip().splitlines()
     return lines[0][:100] if lines else type(error).__name__

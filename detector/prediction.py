@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.backends import Backend, ImageDetections
-from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, read_image
+from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, READABLE, read_image
 from detector.drawing import draw_detections, write_picture
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
@@ -51,7 +51,7 @@ def find_pictures(source: Path, out: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(source).parts) and earlier not in path.parents
     )  # fmt: skip
     if not found:
-        raise UserError(f"{source}: no pictures in this folder; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError(f"{source}: no pictures in this folder; expected {READABLE}")
     return found
 
 

@@ -123,14 +123,14 @@ def descending(values: Tensor) -> Tensor:
 
 
 def inside(priors_A3: Tensor, boxes_R4: Tensor) -> Tensor:
-    """(R, A) bool: the prior lies inside the box, borders out."""
+    """(R, A) bool: the prior lies inside the box, borders out. Priors may be each box's own, (R, A, 3)."""
     x, y, _ = priors_A3.unbind(dim=-1)
     left, top, right, bottom = boxes_R4[..., None].unbind(dim=1)
     return (x > left) & (x < right) & (y > top) & (y < bottom)
 
 
 def central(priors_A3: Tensor, boxes_R4: Tensor, radius: float) -> Tensor:
-    """(R, A) bool: the prior is less than `radius` of its strides from the box's centre, in x and in y."""
+    """(R, A) bool: the prior is less than `radius` of its strides from the box's centre, in x and in y; as `inside`."""
     x, y, stride = priors_A3.unbind(dim=-1)
     left, top, right, bottom = boxes_R4[..., None].unbind(dim=1)
     reach = radius * stride

@@ -44,9 +44,8 @@ def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Ta
     def claim(rows: Rows) -> Claims:
         prior_RK = _nearest(priors_A3, rows.boxes, level_sizes, options.top_k)
         iou_RK = aligned_iou(rows.boxes[:, None], anchors_A4[prior_RK])
-        inside_RK = (inside(priors_A3, rows.boxes) | central(priors_A3, rows.boxes, options.center_radius)).gather(
-            1, prior_RK
-        )
+        nearest_RK3 = priors_A3[prior_RK]
+        inside_RK = inside(nearest_RK3, rows.boxes) | central(nearest_RK3, rows.boxes, options.center_radius)
         row, column = (inside_RK & _unusual(iou_RK)).nonzero(as_tuple=True)
         pairs = Pairs(rows, row, prior_RK[row, column])
         return claims(pairs, torch.ones_like(row, dtype=torch.bool), descending(iou_RK[row, column]))

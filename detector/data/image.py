@@ -17,6 +17,7 @@ from search_spaces.errors import UserError
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+READABLE = ", ".join(sorted(IMAGE_SUFFIXES))
 OTHER_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga"})
 """Known, but not read for sure: such files are named where they are met, not passed over."""
 

@@ -27,8 +27,6 @@ _CGROUP_FILES = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-
-
 _NO_MEMORY = (
     "can't allocate memory",  # torch's CPU allocator
     "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN

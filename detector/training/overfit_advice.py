@@ -16,7 +16,7 @@ FELL = 0.5
 LEARNT = 0.5
 """AP50 below which a fallen loss is suspicious."""
 RISING = 0.05
-"""A gain in AP50 over the last quarter of the evaluations that calls for more steps."""
+"""A gain in AP50 over the last quarter of the evaluations, or the last three, that calls for more steps."""
 
 
 def best_possible_ap50(annotations: Annotations, iou_threshold: float, max_detections: int) -> float:

@@ -54,6 +54,7 @@ def run(
     config = build_config(settings(images or MOST_AT_ONCE, steps), overrides=set_ or [], direct=direct)
     height, width = config.image_size or chosen.image_size
     few = load_few(source, images, seed, (height, width), _say)
+    # Their number shapes the batch and the epochs; before, the settings were only checked.
     config = build_config(settings(len(few), steps), overrides=set_ or [], direct=direct)
     started = overfit_run(chosen, few, str(source), config, folder, _say)
     outcome = overfit(started, tell=_tell)

@@ -147,8 +147,8 @@ class _Images:
         self.sizes.append((entry["height"], entry["width"]))
 
     def id_array(self, path: Path) -> npt.NDArray[np.int64]:
-        if len(set(self.ids)) != len(self.ids):
-            twice = next(number for number, count in Counter(self.ids).items() if count > 1)
+        twice = _repeated(self.ids)
+        if twice is not None:
             names = " and ".join(name for name, number in zip(self.names, self.ids) if number == twice)
             raise UserError(f"{path}: the id {twice} occurs twice in 'images' ({names}); expected unique ids")
         return np.array(self.ids, dtype=np.int64)
@@ -199,11 +199,18 @@ def _categories(document: dict[str, Any], path: Path) -> tuple[npt.NDArray[np.in
         if mistake:
             raise UserError(f"{path}: {mistake}")
     entries = sorted(entries, key=lambda entry: int(entry["id"]))
-    ids = np.array([entry["id"] for entry in entries], dtype=np.int64)
-    if len(np.unique(ids)) != len(ids):
-        twice = next(number for number, count in Counter(ids.tolist()).items() if count > 1)
+    ids = [entry["id"] for entry in entries]
+    twice = _repeated(ids)
+    if twice is not None:
         raise UserError(f"{path}: the id {twice} occurs twice in 'categories'; expected unique ids")
-    return ids, tuple(str(entry["name"]).strip() for entry in entries)
+    return np.array(ids, dtype=np.int64), tuple(str(entry["name"]).strip() for entry in entries)
+
+
+def _repeated(ids: Sequence[int]) -> int | None:
+    """An id that occurs more than once, None if all are unique."""
+    if len(set(ids)) == len(ids):
+        return None
+    return next(number for number, count in Counter(ids).items() if count > 1)
 
 
 def _mistake(entry: Any, fields: Sequence[str], name: str) -> str:

@@ -17,13 +17,12 @@ import numpy as np
 import yaml
 
 from detector.data.annotations import Annotations
-from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES
+from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, READABLE
 from detector.data.image_facts import examine
 from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
 from search_spaces.errors import UserError
 from search_spaces.files import read_text
 
-_READABLE = ", ".join(sorted(IMAGE_SUFFIXES))
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -49,7 +48,7 @@ def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
     sources = _sources(config, folder, split)
     paths = [path for source in sources for path in _pictures(source, folder, tell)]
     if not paths:
-        raise UserError(f"{sources[0]}: no images for the {split!r} split; expected jpg, png, bmp, webp or tif files")
+        raise UserError(f"{sources[0]}: no images for the {split!r} split; expected {READABLE}")
     columns = BoxColumns()
     kept: list[Path] = []
     files: list[Path] = []
@@ -182,8 +181,8 @@ def _pictures(source: Path, folder: Path, tell: Tell) -> list[Path]:
     if source.is_dir():
         found = sorted(source.rglob("*"))
         for other in found:
-            if other.suffix.lower() in OTHER_PICTURES:
-                tell("unreadable-image", str(other), f"not of a type that is read; make it one of {_READABLE}")
+            if other.suffix.lower() in OTHER_PICTURES and _label_file(other).is_file():
+                tell("unreadable-image", str(other), f"labelled, but not of a type that is read; expected {READABLE}")
         return [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
     if not source.is_file():
         raise UserError(f"{source}: no such folder or list of images; correct the split's entry in data.yaml")

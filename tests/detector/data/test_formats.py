@@ -199,7 +199,9 @@ def test_yolo_configs_of_that_ecosystem(
 def test_yolo_pictures_of_other_types_are_named(tmp_path: Path) -> None:
     yolo(tmp_path, "0 0.5 0.5 0.2 0.2")
     (tmp_path / "images" / "train" / "b.gif").write_bytes(b"GIF89a")
-    with pytest.raises(UserError, match=r"b\.gif: not of a type that is read; make it one of \.bmp"):
+    assert len(load_split(tmp_path, "train")[0]) == 1, "without labels it is no part of the data"
+    (tmp_path / "labels" / "train" / "b.txt").write_text("1 0.5 0.5 0.2 0.2")
+    with pytest.raises(UserError, match=r"b\.gif: labelled, but not of a type that is read; expected \.bmp"):
         load_split(tmp_path, "train")
 
 

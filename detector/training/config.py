@@ -18,6 +18,7 @@ from detector.data.augment import AugmentConfig
 from detector.losses import LossConfig
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
+from search_spaces.image_size import parse_image_size
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _SHORT = {"batch": "batch_size"}
@@ -42,6 +43,11 @@ def _auto(value: Any) -> Any:
 def _square(value: Any) -> Any:
     """A single number is the side of a square."""
     return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _checked_size(value: list[int]) -> list[int]:
+    """Raises UserError, as `--image-size` does, for sides that the network cannot have."""
+    return list(parse_image_size("x".join(map(str, value))))
 
 
 class _Model(BaseModel):
@@ -101,9 +107,10 @@ class TrainConfig(_Model):
         256, description="images per optimiser step, over all processes and parts; auto: from free memory"
     )
     accumulate: int = Field(1, ge=1, description="parts that a step's batch goes through the network in, one by one")
-    image_size: Annotated[Annotated[list[int], Field(min_length=2, max_length=2)] | None, BeforeValidator(_square)] = (
-        Field(None, description="height, width; None: the structure's")
-    )
+    image_size: Annotated[
+        Annotated[list[int], Field(min_length=2, max_length=2), AfterValidator(_checked_size)] | None,
+        BeforeValidator(_square),
+    ] = Field(None, description="height, width; None: the structure's")
     multi_scale: Annotated[tuple[int, int], AfterValidator(_sides)] | None = Field(
         None, description="smallest and largest longer side, px: every batch is stretched to one in steps of 32"
     )

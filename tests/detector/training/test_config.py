@@ -37,6 +37,8 @@ def test_a_written_config_reads_back() -> None:
         ("batch_size=0", "batch_size = 0"),
         ("optimizer=sgd", "expected the keys name"),
         ("augment.scale=[2, 1]", "low <= high"),
+        ("image_size=97", "97 is not a multiple of 32; the nearest is 96"),
+        ("image_size=[96, 0]", "0 is not a multiple of 32"),
         ("epochs", "key=value"),
         ("epochs=[", "not YAML"),
     ],

@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from latency_tables.tables import HOLE, SOURCES, Floats, Grid
 
-Shares = tuple[float, float, float, float, float]
+Shares = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
-    """One grid's log latency at one map area, over (in channels, out channels). `origins` (in, out, 4): which share of
-    a point is measured, fitted, derived and a hole. `outside`: the area lies beyond the grid. `on_grid`: it is one of
-    the grid's."""
+    """One grid's log latency at one map area, over (in channels, out channels). `origins` (in, out, 5): which share of a
+    point is measured, fitted, derived, adapted and a hole. `outside`: the area lies beyond the grid. `on_grid`: it is one
+    of the grid's."""
 
     inputs: Floats
     outputs: Floats
@@ -38,15 +38,16 @@ class Plane:
         return np.where(self._beyond(inputs, outputs), -latency, latency)
 
     def shares(self, inputs: float, outputs: float) -> Shares:
-        """Shares of measured, interpolated, fitted, derived and extrapolated at one pair of channels."""
+        """Shares of measured, interpolated, fitted, derived, adapted and extrapolated at one pair of channels."""
         where_in, where_out = np.array([inputs]), np.array([outputs])
         if self._beyond(where_in, where_out)[0, 0]:
-            return 0.0, 0.0, 0.0, 0.0, 1.0
+            return 0.0, 0.0, 0.0, 0.0, 0.0, 1.0
         over_in = blend(self.inputs, where_in, self.origins, slope=0.0)
         found = blend(self.outputs, where_out, np.moveaxis(over_in, 1, 0), slope=0.0)[0, 0]
-        measured, fitted, derived = (float(np.clip(share, 0, 1)) for share in found[:3])
+        measured, fitted, derived, adapted = (float(np.clip(share, 0, 1)) for share in found[:HOLE])
         exact = self.on_grid and inputs in self.inputs and outputs in self.outputs
-        return (measured, 0.0, fitted, derived, 0.0) if exact else (0.0, measured, fitted, derived, 0.0)
+        known = (measured, 0.0) if exact else (0.0, measured)
+        return (*known, fitted, derived, adapted, 0.0)
 
     def _beyond(self, inputs: Floats, outputs: Floats) -> npt.NDArray[np.bool_]:
         if self.outside:

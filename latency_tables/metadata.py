@@ -19,6 +19,17 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class HostFacts(_Model):
+    """What tells one CPU from another: `processor` as tables name it, those vector `extensions` that kernels are chosen by,
+    the `governor` of the clock (empty where the system shows none), and whether it is `virtual`, under a hypervisor that
+    may hide the model."""
+
+    processor: str = ""
+    extensions: tuple[str, ...] = ()
+    governor: str = ""
+    virtual: bool = False
+
+
 class Measured(_Model):
     """How kernels were timed, and for which networks.
 
@@ -45,13 +56,24 @@ class Derived(_Model):
     parameters: dict[str, float] = {}
 
 
+class Adapted(_Model):
+    """What a table was adapted from: the id of the `source`, how many `kernels` were measured on the device, in how many
+    `seconds`. `expected_error`: relative error of a whole detector that the fit expected when it stopped."""
+
+    source: str
+    kernels: Annotated[int, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    expected_error: Annotated[float, Field(ge=0)] | None = None
+
+
 class TableMetadata(_Model):
     """`id` is `chip-runtime-precision-bN`, on a CPU with `-tN` for the threads.
 
-    `short_names`: names (`t4`, `cpu`) for which this table is the default; no other table may claim them.
-    `overhead_ms` is added once per network. `processor` is compared with the host's for a CPU table. `clocks`: what is
-    known of the device's clocks while it was measured. `tail_block`: see FusionRules. `error`: figures of checks
-    against whole detectors, by name.
+    `short_names`: names (`t4`, `cpu`) for which this table is the default; no other table may claim them. `overhead_ms`
+    is added once per network. `scale`: what kernels take in a row in a network over what their rows, timed one by one,
+    say (it multiplies all that is read from the table); both are fitted on whole detectors. `processor`, and `host` where
+    it is known, are compared with the host's for a CPU table. `clocks`: what is known of the device's clocks while it was
+    measured. `tail_block`: see FusionRules. `error`: figures of checks against whole detectors, by name.
     """
 
     id: Annotated[str, Field(pattern=rf"^{NAME}-b[1-9][0-9]*(-t[1-9][0-9]*)?$")]
@@ -59,6 +81,7 @@ class TableMetadata(_Model):
     kind: Literal["gpu", "cpu"]
     device: str
     processor: str = ""
+    host: HostFacts | None = None
     runtime: str
     runtime_version: str
     precision: Literal["fp32", "fp16", "bf16", "int8"]
@@ -67,9 +90,11 @@ class TableMetadata(_Model):
     clocks: str = ""
     date: str
     overhead_ms: Annotated[float, Field(ge=0)] = 0.0
+    scale: Annotated[float, Field(ge=0.5, le=2)] = 1.0
     tail_block: Annotated[int, Field(ge=1)] = 1
     measured: Measured | None = None
     derived: Derived | None = None
+    adapted: Adapted | None = None
     error: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -113,7 +138,7 @@ def new_metadata(**keys: Any) -> TableMetadata:
 
 def format_metadata(metadata: TableMetadata) -> str:
     """YAML text that `parse_metadata` reads back."""
-    data = metadata.model_dump(exclude_defaults=True)
+    data = metadata.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -129,7 +154,12 @@ def _first_problem(error: ValidationError) -> str:
     location = ".".join(str(word) for word in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"measured": Measured, "derived": Derived}
+        models: dict[str, type[BaseModel]] = {
+            "measured": Measured,
+            "derived": Derived,
+            "adapted": Adapted,
+            "host": HostFacts,
+        }
         owner = models.get(str(problem["loc"][0]), TableMetadata) if len(problem["loc"]) > 1 else TableMetadata
         message = f"unknown key; {nearest(str(problem['loc'][-1]), owner.model_fields)}"
     elif problem["type"] == "missing":

@@ -16,9 +16,9 @@ from search_spaces.graph import PARTS, Dim, Graph
 
 MAX_EXTRAPOLATED = 0.1
 """Largest share of a latency that may come from beyond a table's grid."""
-ORIGINS = ("measured", "interpolated", "fitted", "derived", "extrapolated")
+ORIGINS = ("measured", "interpolated", "fitted", "derived", "adapted", "extrapolated")
 """Where latency comes from: a measured row; between measured rows; rows that a fit to measured ones gave; rows computed
-from bytes, MACs and launches; beyond the table's rows."""
+from bytes, MACs and launches; another device's rows times a fitted ratio; beyond the table's rows."""
 Milliseconds = float | Floats
 
 

@@ -6,11 +6,9 @@ such kernels carry is largest, and again, until the fit is good enough, time is 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from types import ModuleType
 
@@ -18,11 +16,11 @@ import numpy as np
 
 from latency_tables.completion import Fit, complete, expected_error, fit, latency_shares
 from latency_tables.kernels import Kernel, fusion_rules
-from latency_tables.metadata import Measured, TableMetadata, new_metadata
+from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
+from latency_tables.metadata import Measured
 from latency_tables.partial import Partial, held
 from latency_tables.reach import Cells, reach
-from latency_tables.registry import host_clock, host_processor, refuse_claimed
-from latency_tables.runtimes._timing import choose_precision
+from latency_tables.registry import refuse_claimed
 from latency_tables.shards import measure_all, prepare_backend, shards
 from latency_tables.tables import row_key, write_table
 from search_spaces.errors import UserError
@@ -39,18 +37,6 @@ SECOND_LOOKS = 0.1
 WIDE_SPREAD, SURPRISING, STRANGE = 0.15, 0.1, 3.0
 """What looks disturbed: a spread of the runs, or being slower than the neighbours say by so much (in log latency) and by
 so many standard errors."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileSettings:
-    """How and how long to measure. `workers` and `backend`: see latency_tables.shards."""
-
-    precision: str = "fp32"
-    threads: int = 1
-    target_error: float = 0.01
-    time_limit_s: float | None = None
-    workers: int = 1
-    backend: str = "loky"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +70,7 @@ def profile(
     """
     plugin = load_plugin("latency_tables.runtimes", runtime)
     prepare_backend(settings.backend, settings.workers)
-    metadata = _metadata(name, runtime, plugin, settings, device, short_names, reach_note)
+    metadata = measured_metadata(name, runtime, settings, device=device, short_names=short_names, reach_note=reach_note)
     check_folder(folder)
     refuse_claimed(metadata, folder)
     target, path = folder / f"{metadata.id}.csv", folder / f"{metadata.id}.partial.csv"
@@ -93,12 +79,7 @@ def profile(
     if path.exists() and not resume:
         raise UserError(f"{path} exists, from a profile that was cut short; go on with it by --resume or remove it")
     grids = reach(graphs, fusion_rules(runtime))
-    conditions = {
-        "runtime_version": metadata.runtime_version,
-        "device": metadata.device,
-        "processor": metadata.processor,
-    }
-    with held(path, conditions):
+    with held(path, conditions(metadata)):
         partial, started = Partial(path), time.monotonic()
         _refuse_unreached(partial, grids)
         fits = _Rounds(grids, partial, plugin, settings, progress).run()
@@ -127,35 +108,6 @@ def _refuse_unreached(partial: Partial, grids: Sequence[Cells]) -> None:
             f"{partial.path}: {len(lost)} of its {len(partial.rows)} kernels are out of reach of the spaces, image sizes and "
             "classes asked for now; go on with those it was begun with (or more), or remove the file to measure anew"
         )
-
-
-def _metadata(
-    name: str, runtime: str, plugin: ModuleType, settings: ProfileSettings, device: str, short_names: Sequence[str],
-    reach_note: str,
-) -> TableMetadata:  # fmt: skip
-    kind = plugin.DEVICE_KIND() if callable(plugin.DEVICE_KIND) else plugin.DEVICE_KIND
-    try:
-        version = plugin.version()
-    except ImportError as error:
-        raise UserError(f"runtime {runtime} is not installed ({error}); pip install {runtime}") from None
-    choose_precision(runtime, settings.precision, list(plugin.PRECISIONS))
-    cores = os.cpu_count() or 1
-    if kind == "cpu" and settings.threads > cores:
-        raise UserError(f"{settings.threads} threads asked for; this machine has {cores} cores")
-    suffix = f"-t{settings.threads}" if kind == "cpu" else ""
-    host = host_processor()
-    device_name, clocks = getattr(plugin, "device_name", None), getattr(plugin, "clocks", None)
-    return new_metadata(
-        id=f"{name}-{runtime}-{settings.precision}-b1{suffix}", short_names=list(short_names), kind=kind,
-        device=device or (device_name() if device_name else host), processor=host if kind == "cpu" else "",
-        runtime=runtime, runtime_version=version, precision=settings.precision, batch=1,
-        threads=settings.threads if suffix else None, date=date.today().isoformat(),
-        clocks=clocks() if clocks else host_clock() if kind == "cpu" else "", tail_block=fusion_rules(runtime).tail_block,
-        measured={
-            "method": plugin.METHOD, "statistic": plugin.STATISTIC, "warm_up": plugin.WARM_UP,
-            "repeats": plugin.REPEATS, "host": f"{host}, {cores} cores", "reach": reach_note,
-        },
-    )  # fmt: skip
 
 
 class _Rounds:

@@ -112,8 +112,9 @@ def _cells(group: Group, samples: Floats, areas: Floats, sizes: Sizes, expand: f
     return Cells(group, axes, places, visits[tuple(places.T)], tuple(kernels))
 
 
-def _visits(samples: Floats, axes: tuple[Floats, Floats, Floats]) -> Floats:
-    """How much each cell counts when the samples are interpolated."""
+def corners(samples: Floats, axes: tuple[Floats, Floats, Floats]) -> tuple[npt.NDArray[np.intp], Floats]:
+    """The cells that interpolating at `samples` (n, 3 or more: in channels, out channels, area) reads: their flat places
+    on the axes (8, n), and the share of each (8, n). Samples beyond an axis read its end."""
     left, weight = [], []
     for column, axis in zip(samples.T, axes):
         place = np.clip(np.searchsorted(axis, column, side="right") - 1, 0, max(len(axis) - 2, 0))
@@ -123,14 +124,24 @@ def _visits(samples: Floats, axes: tuple[Floats, Floats, Floats]) -> Floats:
         left.append(place)
         weight.append(np.clip((np.log(column) - logs[place]) / span, 0.0, 1.0))
     shape = tuple(len(axis) for axis in axes)
-    total = np.zeros(int(np.prod(shape)))
+    flat, shares = [], []
     for corner in product((0, 1), repeat=3):
-        share = samples[:, 3].copy()
+        share = np.ones(len(samples))
         for step, part in zip(corner, weight):
-            share *= part if step else 1 - part
-        kept = share > 1e-12
-        index = [np.minimum(place + step, size - 1)[kept] for place, step, size in zip(left, corner, shape)]
-        total += np.bincount(np.ravel_multi_index(tuple(index), shape), share[kept], minlength=len(total))
+            share = share * (part if step else 1 - part)
+        index = [np.minimum(place + step, size - 1) for place, step, size in zip(left, corner, shape)]
+        flat.append(np.ravel_multi_index(tuple(index), shape))
+        shares.append(share)
+    return np.stack(flat), np.stack(shares)
+
+
+def _visits(samples: Floats, axes: tuple[Floats, Floats, Floats]) -> Floats:
+    """How much each cell counts when the samples (n, 4), whose last column counts them, are interpolated."""
+    shape = tuple(len(axis) for axis in axes)
+    flat, shares = corners(samples, axes)
+    counted = shares * samples[:, 3]
+    kept = counted > 1e-12
+    total: Floats = np.bincount(flat[kept], counted[kept], minlength=int(np.prod(shape))).astype(np.float64)
     return total.reshape(shape)
 
 

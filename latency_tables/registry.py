@@ -1,19 +1,27 @@
-"""Which tables there are: shipped ones and the user's, by id, short name, unique prefix or path."""
+"""Which tables there are: shipped ones and the user's, by id, short name, unique prefix or path; and which is this host's.
+
+`cpu` is this CPU: `cpu[-RUNTIME][-PRECISION][-tN]` means a table of this very processor, by default OpenVINO's in fp32 on one
+thread. Where there is none, it means the shipped table of that name, which is another processor's.
+"""
 
 from __future__ import annotations
 
 import os
-import platform
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latency_tables.host import differences, host_processor, is_this_host
 from latency_tables.metadata import TableMetadata, read_metadata
 from latency_tables.tables import Table, read_table
 from search_spaces.errors import UserError, nearest
 
 SHIPPED = Path(__file__).parent / "devices"
+HOST_NAME = re.compile(
+    r"cpu(-(?P<runtime>openvino|onnxruntime|torch))?(-(?P<precision>fp32|fp16|bf16|int8))?(-t(?P<threads>[1-9][0-9]*))?"
+)
 
 
 def user_folder() -> Path:
@@ -45,7 +53,8 @@ def _metadata_files(folder: Path) -> list[Path]:
 def find_table(device: str | Path, *, batch: int | None = None, precision: str | None = None) -> Table:
     """The table that `device` names: an id, a short name (`t4`), a unique prefix of an id, or a path to a CSV or YAML.
 
-    A short name is the table's that claims it as its default; a user's table wins over a shipped one. `batch` and
+    A short name is the table's that claims it as its default; a user's table wins over a shipped one. A name of the host
+    (`cpu`, `cpu-onnxruntime-t2`) is its own table's, if there is one. `batch` and
     `precision`, where given, choose among the tables that a prefix fits, and refuse a table of another. Warns when a CPU
     table was measured on another processor than this host's. Raises UserError listing the choices when nothing or
     several fit.
@@ -58,9 +67,53 @@ def find_table(device: str | Path, *, batch: int | None = None, precision: str |
         table = read_table(name)
         wanted.check(name, table.metadata, [])
     else:
-        table = read_table(_path_of(name, list_tables(), wanted))
+        tables = list_tables()
+        of_host = parse_host_name(name)
+        own = host_tables(of_host, tables) if of_host is not None else []
+        table = read_table(own[0] if own else _path_of(of_host.name if of_host else name, tables, wanted))
+        wanted.check(name, table.metadata, [metadata for metadata, _ in tables])
     _warn_of_other_processor(table.metadata)
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """What a short name of this host asks for."""
+
+    runtime: str = "openvino"
+    precision: str = "fp32"
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        """The shortest way to say it."""
+        words = ["cpu"]
+        words += [self.runtime] * (self.runtime != "openvino") + [self.precision] * (self.precision != "fp32")
+        return "-".join(words + [f"t{self.threads}"] * (self.threads != 1))
+
+    def fits(self, metadata: TableMetadata) -> bool:
+        """Whether a table is of a CPU, and of this runtime, precision and number of threads, at batch 1."""
+        return (metadata.kind, metadata.runtime, metadata.precision, metadata.threads or 1, metadata.batch) == (
+            "cpu", self.runtime, self.precision, self.threads, 1,
+        )  # fmt: skip
+
+
+def parse_host_name(name: str) -> HostName | None:
+    """`cpu`, `cpu-t2`, `cpu-onnxruntime`, `cpu-openvino-int8-t4`; None for another name."""
+    found = HOST_NAME.fullmatch(name.lower())
+    if found is None:
+        return None
+    return HostName(found["runtime"] or "openvino", found["precision"] or "fp32", int(found["threads"] or 1))
+
+
+def host_tables(wanted: HostName, tables: Sequence[tuple[TableMetadata, Path]]) -> list[Path]:
+    """The tables of this very processor that fit, the best first: the user's before shipped ones, those that claim `cpu`
+    first, then those with more measured kernels behind them (a profile before an adaptation)."""
+    fitting = [(m, path) for m, path in tables if wanted.fits(m) and is_this_host(m)]
+    fitting.sort(key=lambda pair: (
+        pair[1].parent == SHIPPED, wanted.name not in pair[0].short_names, pair[0].adapted is not None,
+    ))  # fmt: skip
+    return [path for _, path in fitting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +151,6 @@ def refuse_claimed(metadata: TableMetadata, folder: Path) -> None:
             )
 
 
-def host_clock() -> str:
-    """The clock that the system reports for the first processor, `2600 MHz`; empty where it tells none."""
-    reported = _cpu_info().get("cpu MHz", "")
-    return f"{float(reported):.0f} MHz as the system reports it" if reported else ""
-
-
-def _cpu_info() -> dict[str, str]:
-    """The first value of each key of /proc/cpuinfo; nothing on systems without it."""
-    info: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            info.setdefault(key.strip(), value.strip())
-    except OSError:
-        return {}
-    return info
-
-
-def host_processor() -> str:
-    """The host's processor as tables name it: the model name, with family and model number where the system tells."""
-    info = _cpu_info()
-    if "model name" not in info:
-        return platform.processor() or platform.machine()
-    return f"{info['model name']} (family {info.get('cpu family', '?')}, model {info.get('model', '?')})"
-
-
 def _path_of(name: str, tables: list[tuple[TableMetadata, Path]], asked: _Wanted) -> Path:
     wanted = name.lower()
     alike = [m for m, _ in tables if wanted and m.id.startswith(wanted)]
@@ -152,9 +179,9 @@ def _path_of(name: str, tables: list[tuple[TableMetadata, Path]], asked: _Wanted
 
 
 def _warn_of_other_processor(metadata: TableMetadata) -> None:
-    if metadata.kind == "cpu" and metadata.processor and metadata.processor != host_processor():
+    if metadata.kind == "cpu" and metadata.processor and differences(metadata):
         warnings.warn(
             f"table {metadata.id} was measured on {metadata.processor}, this host has {host_processor()}: its figures "
-            "rank networks, but the milliseconds will differ; measure this host with: tinynas profile",
+            f"rank networks, but the milliseconds will differ; measure this host with: tinynas profile --adapt {metadata.id}",
             stacklevel=3,
         )

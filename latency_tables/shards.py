@@ -27,12 +27,15 @@ def shards(batches: Sequence[list[Kernel]]) -> list[list[list[Kernel]]]:
     return [list(batches[start : start + INTERLEAVED]) for start in range(0, len(batches), INTERLEAVED)]
 
 
-def measure_shard(plugin: ModuleType, shard: Sequence[list[Kernel]], threads: int, precision: str) -> list[Measurement]:
-    """One call of the runtime. The gauge that tells a disturbed machine is kept for the process's next shard."""
+def measure_shard(
+    plugin: ModuleType, shard: Sequence[list[Kernel]], threads: int, precision: str, quick: bool = False
+) -> list[Measurement]:
+    """One call of the runtime; `quick`: with fewer runs. The gauge that tells a disturbed machine is kept for the process's
+    next shard."""
     key = (plugin.__name__, threads, precision)
     if key not in _gauges:
         _gauges[key] = plugin.Gauge(threads, precision)
-    results = plugin.measure(shard, threads=threads, precision=precision, gauge=_gauges[key])
+    results = plugin.measure(shard, threads=threads, precision=precision, gauge=_gauges[key], quick=quick)
     return [
         (kernel, max(float(latency), SHORTEST_MS), float(spread))
         for batch, figures in zip(shard, results)
@@ -41,8 +44,9 @@ def measure_shard(plugin: ModuleType, shard: Sequence[list[Kernel]], threads: in
 
 
 def measure_all(
-    plugin: ModuleType, work: Sequence[list[list[Kernel]]], *, threads: int, precision: str, workers: int, backend: str
-) -> Iterator[list[Measurement]]:
+    plugin: ModuleType, work: Sequence[list[list[Kernel]]], *, threads: int, precision: str, workers: int = 1,
+    backend: str = "loky", quick: bool = False,
+) -> Iterator[list[Measurement]]:  # fmt: skip
     """Results of shards as they come: one after another here, or `workers` at a time by a joblib backend.
 
     On one host more than one worker disturbs itself: workers are for clusters of equal devices (dask, ray). A backend
@@ -50,14 +54,14 @@ def measure_all(
     """
     if workers == 1:
         for shard in work:
-            yield measure_shard(plugin, shard, threads, precision)
+            yield measure_shard(plugin, shard, threads, precision, quick)
         return
     import joblib
 
     with joblib.parallel_config(backend=backend, n_jobs=workers):
         for start in range(0, len(work), workers):
             wave = work[start : start + workers]
-            calls = (joblib.delayed(measure_shard)(plugin, shard, threads, precision) for shard in wave)
+            calls = (joblib.delayed(measure_shard)(plugin, shard, threads, precision, quick) for shard in wave)
             yield from joblib.Parallel()(calls)
 
 

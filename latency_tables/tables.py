@@ -1,16 +1,17 @@
 """A device's table: a CSV of fused kernels with their latency, and a YAML of provenance with the same stem.
 
 Rows that agree in kind, kernel, stride, activation and fused add are a group. A group's rows are cells of a grid over
-input channels, output channels and map area, so a lookup is plain multilinear interpolation (latency_tables.predictor).
-A row's source is `measured` (timed on the device), `fitted` (interpolated or regressed from rows that were) or `derived`
-(computed from bytes, MACs and launches). Cells without a row are holes: what is read from them counts as extrapolated.
+input channels, output channels and map area, so a lookup is plain multilinear interpolation (latency_tables.predictor). A
+row's source is `measured` (timed on the device), `fitted` (interpolated or regressed from rows that were), `derived`
+(computed from bytes, MACs and launches) or `adapted` (another device's figure times a ratio fitted to rows that were
+timed). Cells without a row are holes: what is read from them counts as extrapolated.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ COLUMNS = (
     "kind", "in_channels", "out_channels", "kernel", "stride", "height", "width", "activation", "fused_add",
     "latency_ms", "spread", "source",
 )  # fmt: skip
-SOURCES = ("measured", "fitted", "derived")
+SOURCES = ("measured", "fitted", "derived", "adapted")
 HOLE = len(SOURCES)
 Floats = npt.NDArray[np.float64]
 
@@ -60,8 +61,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """A group's latencies: log ms over (in channels, out channels, area). `axes` ascend; a kind with one channel axis
-    has out channels of length 1. `origin`: a cell's place in SOURCES, or HOLE, whose latency continues its neighbours'."""
+    """A group's latencies, the table's scale in them: log ms over (in channels, out channels, area). `axes` ascend; a
+    kind with one channel axis has out channels of length 1. `origin`: a cell's place in SOURCES, or HOLE, whose latency
+    continues its neighbours'."""
 
     axes: tuple[Floats, Floats, Floats]
     log_ms: Floats
@@ -84,6 +86,11 @@ class Table:
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.rows.values())
+
+    def with_fit(self, *, scale: float, overhead_ms: float) -> Table:
+        """The same rows with another scale and overhead."""
+        changes = {"scale": scale, "overhead_ms": overhead_ms}
+        return replace(self, metadata=self.metadata.model_copy(update=changes), _grids={})
 
     def counts(self) -> dict[str, int]:
         """Number of rows by source."""
@@ -115,7 +122,7 @@ class Table:
                 raise UserError(f"table {self.id} has no kernel {group}; {rest}; profile it, or take another table")
             rows = self.rows[group]
             chosen = rows[in_tail(group.kind, rows[:, 0], rows[:, 1], self.metadata.tail_block) == tail]
-            self._grids[group, tail] = _grid(chosen, group, self.source) if len(chosen) else None
+            self._grids[group, tail] = _grid(chosen, group, self.source, self.metadata.scale) if len(chosen) else None
         return self._grids[group, tail]
 
 
@@ -125,6 +132,12 @@ def in_tail(kind: str, inputs: Floats, outputs: Floats, block: int) -> npt.NDArr
         return np.zeros(np.shape(inputs), dtype=np.bool_)
     widths = outputs if kind in TWO_CHANNEL_KINDS else inputs
     return np.asarray(widths % block > 0)
+
+
+def kernel_in_tail(kernel: Kernel, block: int) -> bool:
+    """`in_tail` of one kernel."""
+    inputs, outputs = (np.array([float(channels)]) for channels in (kernel.in_channels, kernel.out_channels))
+    return bool(in_tail(kernel.kind, inputs, outputs, block)[0])
 
 
 def read_table(path: str | Path) -> Table:
@@ -146,6 +159,11 @@ def read_table(path: str | Path) -> Table:
     if not rows:
         raise UserError(f"{csv_path}: no rows found; a table has one per kernel")
     return Table(metadata, rows, str(csv_path), digest)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table's CSV, which `read_table` found sound, one by one."""
+    return [parse_row(line) for line in path.read_text(encoding="utf-8-sig").splitlines()[1:]]
 
 
 def write_table(folder: Path, metadata: TableMetadata, rows: Iterable[Row]) -> Path:
@@ -261,7 +279,7 @@ def _numbers(cells: list[tuple[str, ...]], source: str) -> Floats:
     return np.column_stack([values[:, 0], values[:, 1], values[:, 2] * values[:, 3], values[:, 4], values[:, 7]])
 
 
-def _grid(rows: Floats, group: Group, source: str) -> Grid:
+def _grid(rows: Floats, group: Group, source: str, scale: float) -> Grid:
     two = group.kind in TWO_CHANNEL_KINDS
     coordinates = rows[:, :3] if two else np.column_stack([rows[:, 0], np.ones(len(rows)), rows[:, 2]])
     axes, places = [], []
@@ -274,6 +292,6 @@ def _grid(rows: Floats, group: Group, source: str) -> Grid:
     if len(np.unique(flat)) != len(flat):
         raise UserError(f"{source}: {group}: two rows have the same channels and map area")
     log_ms, origin = np.full(int(np.prod(shape)), np.nan), np.full(int(np.prod(shape)), HOLE, dtype=np.int8)
-    log_ms[flat], origin[flat] = np.log(rows[:, 3]), rows[:, 4].astype(np.int8)
+    log_ms[flat], origin[flat] = np.log(scale * rows[:, 3]), rows[:, 4].astype(np.int8)
     knots = [np.log(axis) for axis in axes]
     return Grid((axes[0], axes[1], axes[2]), fill_holes(log_ms.reshape(shape), knots), origin.reshape(shape))

@@ -10,22 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from latency_tables.host import host_processor
 from latency_tables.metadata import TableMetadata
 from latency_tables.predictor import predict
-from latency_tables.registry import host_processor
 from latency_tables.tables import Floats, Table, read_table, write_metadata
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, replacing
 from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 
+WORTH_AN_OVERHEAD = 0.002
+SCALES = (0.5, 2.0)
 TOGETHER = 12
 """Networks whose runs are interleaved; more of them would only fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Predictions are kernel sums, without overhead. `extrapolated`: the share of each from beyond the table."""
+    """Predictions are kernel sums, the table's scale in them, without overhead. `extrapolated`: the share of each from
+    beyond the table."""
 
     names: tuple[str, ...]
     kernels_ms: Floats
@@ -36,11 +39,16 @@ class Check:
         """Signed relative errors of the predictions."""
         return (self.kernels_ms + overhead_ms) / self.measured_ms - 1
 
-    def best_overhead_ms(self) -> float:
-        """The constant, not negative, with the least mean absolute relative error."""
-        gaps = self.measured_ms - self.kernels_ms
-        candidates = [0.0, *(float(gap) for gap in gaps if gap > 0)]
-        return min(candidates, key=lambda overhead: float(np.abs(self.errors(overhead)).mean()))
+    def best_fit(self) -> tuple[float, float]:
+        """(factor on the kernel sums, overhead in ms, not negative) with the least mean absolute relative error; an overhead
+        only where it makes the error smaller by WORTH_AN_OVERHEAD."""
+        share, rest = self.kernels_ms / self.measured_ms, 1 / self.measured_ms
+        fits = []
+        for overhead in np.linspace(0.0, float(self.measured_ms.min()), 201):
+            factor = _weighted_median((1 - overhead * rest) / share, share)
+            fits.append((float(np.abs(factor * share + overhead * rest - 1).mean()), factor, float(overhead)))
+        error, factor, overhead = min(fits)
+        return (factor, overhead) if error < fits[0][0] - WORTH_AN_OVERHEAD else fits[0][1:]
 
     def summary(self, overhead_ms: float) -> dict[str, Any]:
         """Figures for a table's metadata; percentages of the measured latency."""
@@ -72,9 +80,13 @@ class Check:
 
 
 def check(
-    table: Table, graphs: Sequence[tuple[str, Graph]], progress: Callable[[int], None] | None = None
-) -> Check:  # fmt: skip
-    """Measure networks on this machine by the table's runtime and price them from the table.
+    table: Table,
+    graphs: Sequence[tuple[str, Graph]],
+    progress: Callable[[int], None] | None = None,
+    *,
+    rounds: int = 12,
+) -> Check:
+    """Measure networks on this machine by the table's runtime, in so many interleaved rounds, and price them from the table.
 
     `progress(n)` is called when n more are done. Raises UserError when there are none, when the table is for another batch
     than 1, when a kernel has no data, or when the device fails.
@@ -89,7 +101,7 @@ def check(
     measured: list[float] = []
     for start in range(0, len(graphs), TOGETHER):
         chosen = [graph for _, graph in graphs[start : start + TOGETHER]]
-        measured += _measured_ms(plugin, chosen, metadata)
+        measured += _measured_ms(plugin, chosen, metadata, rounds)
         if progress is not None:
             progress(len(chosen))
     return Check(
@@ -98,9 +110,24 @@ def check(
     )  # fmt: skip
 
 
-def _measured_ms(plugin: ModuleType, graphs: Sequence[Graph], metadata: TableMetadata) -> list[float]:
+def fit_networks(
+    table: Table,
+    graphs: Sequence[tuple[str, Graph]],
+    progress: Callable[[int], None] | None = None,
+    *,
+    rounds: int = 12,
+) -> Table:
+    """The table with the scale and the overhead that whole detectors, measured here, call for. Raises as `check` does."""
+    factor, overhead_ms = check(table, graphs, progress, rounds=rounds).best_fit()
+    scale = float(np.clip(table.metadata.scale * factor, *SCALES))
+    return table.with_fit(scale=scale, overhead_ms=overhead_ms)
+
+
+def _measured_ms(plugin: ModuleType, graphs: Sequence[Graph], metadata: TableMetadata, rounds: int) -> list[float]:
     try:
-        found: list[float] = plugin.network_ms(graphs, threads=metadata.threads or 1, precision=metadata.precision)
+        found: list[float] = plugin.network_ms(
+            graphs, threads=metadata.threads or 1, precision=metadata.precision, rounds=rounds
+        )
     except UserError:
         raise
     except Exception as error:
@@ -120,9 +147,13 @@ def refuse_to_store(table: Table) -> None:
     check_folder(Path(table.source).parent, "copy the table into a folder of your own")
 
 
-def store(table: Table, overhead_ms: float, error: dict[str, Any]) -> Table:
-    """Write an overhead and the figures of a check into the table's metadata; the table as it is then."""
-    changes = {"overhead_ms": round(overhead_ms, 4), "error": error}
+def store(table: Table, error: dict[str, Any]) -> Table:
+    """Write a table's scale and overhead, and the figures of a check, into its metadata; the table as it is then."""
+    changes = {
+        "scale": round(table.metadata.scale, 4),
+        "overhead_ms": round(table.metadata.overhead_ms, 4),
+        "error": error,
+    }
     metadata = TableMetadata.model_validate({**table.metadata.model_dump(), **changes})
     write_metadata(Path(table.source).with_suffix(".yaml"), metadata)
     return read_table(table.source)
@@ -159,6 +190,12 @@ def kendall_tau(first: Floats, second: Floats) -> float:
     upper = np.triu_indices(len(first), 1)
     signs = np.sign(np.subtract.outer(first, first)) * np.sign(np.subtract.outer(second, second))
     return float(signs[upper].mean()) if len(upper[0]) else 1.0
+
+
+def _weighted_median(values: Floats, weights: Floats) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def _percent(share: Any) -> float:

@@ -45,14 +45,15 @@ def parse_image_sizes(text: str) -> list[ImageSize]:
 def populations(
     spaces: Sequence[Space], sizes: Sequence[ImageSize], classes: Sequence[int], *, members: int, seed: int
 ) -> Iterator[Graph]:
-    """One population per space, image size and number of classes: `members` drawn uniformly, and the space's smallest
-    and largest candidate."""
+    """One population per space, image size and number of classes: `members` drawn uniformly, a quarter as many with
+    every gene at one of its ends, and the space's smallest and largest candidate."""
     for space_number, space in enumerate(spaces):
         for number, size in enumerate(sizes):
             for num_classes in classes:
                 encoding = Encoding(space, size, num_classes)
-                drawn = encoding.sample(members, np.random.default_rng([seed, space_number, number]))
-                ends = [encoding.corner(largest=largest) for largest in (False, True)]
+                rng = np.random.default_rng([seed, space_number, number])
+                drawn = encoding.sample(members, rng)
+                ends = [encoding.extremes(members // 4, rng), *(encoding.corner(largest=end) for end in (False, True))]
                 yield emit_detector(encoding.population(np.concatenate([drawn, *ends], axis=1)))
 
 

@@ -1,4 +1,4 @@
-"""A table against whole random detectors of search spaces; the fixed overhead is fitted on other detectors."""
+"""A table against whole random detectors of search spaces; scale and overhead are fitted on other detectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_tables import Table, find_table
-from latency_tables.verify import Check, check, refuse_to_store, scatter
+from latency_tables.verify import Check, check, fit_networks, refuse_to_store, scatter
 from latency_tables.verify import store as store_figures
 from search_spaces.graph import Graph
 from search_spaces.space import Space
@@ -20,16 +20,19 @@ CHECKED, FITTED = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`error`: the figures that a table's metadata stores."""
+    """`table`: with the scale and the overhead that were checked. `error`: the figures that its metadata stores."""
 
     table: Table
     result: Check
-    overhead_ms: float
     error: dict[str, Any]
 
+    @property
+    def overhead_ms(self) -> float:
+        return self.table.metadata.overhead_ms
+
     def store(self) -> None:
-        """Write overhead and figures into the table's metadata."""
-        store_figures(self.table, self.overhead_ms, self.error)
+        """Write scale, overhead and figures into the table's metadata."""
+        store_figures(self.table, self.error)
 
     def plot(self, path: Path) -> None:
         """Predicted over measured, as a PNG."""
@@ -40,14 +43,15 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {
-            "table": self.table.id, "overhead_ms": round(self.overhead_ms, 4), **self.error,
+            "table": self.table.id, "scale": round(self.table.metadata.scale, 4), "overhead_ms": round(self.overhead_ms, 4),
+            **self.error,
             "each": self.result.each(self.overhead_ms),
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """`number` detectors are checked; `fit_number` others, never among those, give the overhead (0: the table's)."""
+    """`number` detectors are checked; `fit_number` others, never among those, give scale and overhead (0: the table's)."""
 
     device: str
     spaces: Sequence[Space]
@@ -76,21 +80,22 @@ class Verification:
             if progress is not None:
                 progress(done)
 
-        overhead_ms, origin = table.metadata.overhead_ms, "as stored before the check"
+        origin = "as stored before the check"
         if fitted:
-            overhead_ms = check(table, list(fitted.items()), show).best_overhead_ms()
+            table = fit_networks(table, list(fitted.items()), show)
             origin = (
                 f"fitted on {len(fitted)} other random detectors (seed {self.seed}, {FITTED}), none of them checked"
             )
         result = check(table, list(checked.items()), show)
+        overhead_ms = table.metadata.overhead_ms
         names = ", ".join(space.name for space in self.spaces)
         drawn = f"{names} (seed {self.seed}, {CHECKED}), uniformly; never fitted to"
         sides = f"{_pixels(self.sizes[0])} to {_pixels(self.sizes[-1])}"
-        error = {**result.summary(overhead_ms), "drawn_from": drawn, "image_sizes": sides, "overhead": origin}
-        return Outcome(table, result, overhead_ms, error)
+        error = {**result.summary(overhead_ms), "drawn_from": drawn, "image_sizes": sides, "scale_and_overhead": origin}
+        return Outcome(table, result, error)
 
     def detectors(self) -> tuple[dict[str, Graph], dict[str, Graph]]:
-        """Those to check and those to fit the overhead on; no detector is in both."""
+        """Those to check and those to fit scale and overhead on; no detector is in both."""
 
         def draw(number: int, which: int, exclude: Collection[str] = ()) -> dict[str, Graph]:
             return random_detectors(

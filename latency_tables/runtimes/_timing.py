@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import insort
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ WARM_UP = 2
 REPEATS = 12
 RUNS_PER_ROUND = 4
 PATIENCE_S = 4.0
+QUICK_ROUNDS, QUICK_PATIENCE_S = 2, 1.5
 CALM = 1.08
 OWN_SHARE, CLOCKS_S = 1.02, 2e-5
 EVICTING_BYTES = 64 * 2**20
@@ -64,13 +66,14 @@ class BaseGauge:
 
     def __init__(self, run: Callable[[], object], *, one_core: bool) -> None:
         self._run, self._one_core = run, one_core
-        self._best_s = min(self._reference_s() for _ in range(200))
+        self._seen = sorted(self._reference_s() for _ in range(100))
 
     def calm(self) -> bool:
-        """Whether the reference runs within 8 % of its best time now."""
-        now = min(self._reference_s() for _ in range(2))
-        self._best_s = min(self._best_s, now)
-        return now <= CALM * self._best_s
+        """Whether the reference runs within 8 % of its good time now: what a tenth of all looks at it have been better
+        than. (A single best time is a stroke of luck that few later ones come near.)"""
+        now = self._reference_s()
+        insort(self._seen, now)
+        return now <= CALM * self._seen[len(self._seen) // 10]
 
     def alone(self, run: Callable[[], object]) -> bool:
         """Run, and say whether the process had the core for all of it (told by its own time: on one core only)."""
@@ -80,9 +83,13 @@ class BaseGauge:
         return not self._one_core or wall <= OWN_SHARE * own + CLOCKS_S
 
     def _reference_s(self) -> float:
-        start = time.perf_counter()
-        self._run()
-        return time.perf_counter() - start
+        """The better of two runs."""
+        found = []
+        for _ in range(2):
+            start = time.perf_counter()
+            self._run()
+            found.append(time.perf_counter() - start)
+        return min(found)
 
 
 def interleaved(
@@ -127,14 +134,22 @@ def interleaved(
     return results
 
 
-def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) of every kernel of CPU models that hold a few kernels each.
+def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge, *, quick: bool = False) -> list[list[tuple[float, float]]]:
+    """(latency in ms, relative spread) of every kernel of CPU models that hold a few kernels each. `quick`: fewer runs, and
+    less patience with a disturbed machine, for who gains more by many kernels than by sure figures.
 
     A network that runs again and again finds its weights outside the fast caches (all others were read since), but a
     tensor that it wrote just now inside them. So other memory is read before each run.
     """
-    cold = np.zeros(EVICTING_BYTES // 8)
-    return interleaved(probes, gauge, rounds=REPEATS // RUNS_PER_ROUND, patience_s=PATIENCE_S, cold=cold)
+    cold = np.ones(EVICTING_BYTES // 8)  # not zeros: reading memory that was never written reads one page
+    return interleaved(probes, gauge, cold=cold, **effort(quick))
+
+
+def effort(quick: bool) -> dict[str, Any]:
+    """`rounds` and `patience_s` of `interleaved`."""
+    if quick:
+        return {"rounds": QUICK_ROUNDS, "patience_s": QUICK_PATIENCE_S}
+    return {"rounds": REPEATS // RUNS_PER_ROUND, "patience_s": PATIENCE_S}
 
 
 def process_clock(threads: int) -> Callable[[], float]:

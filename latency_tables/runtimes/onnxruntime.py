@@ -55,13 +55,14 @@ class Gauge(_timing.BaseGauge):
 
 
 def measure(
-    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None
-) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) per kernel of each batch."""
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None,
+    quick: bool = False,
+) -> list[list[tuple[float, float]]]:  # fmt: skip
+    """(latency in ms, relative spread) per kernel of each batch. `quick`: with fewer runs."""
     gauge = gauge or Gauge(threads, precision)
     with tempfile.TemporaryDirectory() as folder:
         probes = [_Profile(group, threads, Path(folder, str(index))) for index, group in enumerate(groups)]
-        return _timing.kernels_ms(probes, gauge)
+        return _timing.kernels_ms(probes, gauge, quick=quick)
 
 
 def network_ms(

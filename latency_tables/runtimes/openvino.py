@@ -20,7 +20,7 @@ from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
 from search_spaces.graph import Graph
 
 __all__ = ["DEVICE_KIND", "METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "compile_model",
-           "measure", "network_ms", "version"]  # fmt: skip
+           "measure", "network_ms", "request", "version"]  # fmt: skip
 
 DEVICE_KIND = "cpu"
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -52,6 +52,15 @@ def compile_model(model: Any, *, threads: int, precision: str = "fp32", counters
     return _core().compile_model(model, "CPU", config)
 
 
+def request(model: Any, *, threads: int, precision: str = "fp32", counters: bool = False) -> Any:
+    """An inference request whose input is a fixed random image: memory as it comes can be full of denormals, on which a
+    stem was seen to take 30 times as long."""
+    found = compile_model(model, threads=threads, precision=precision, counters=counters).create_infer_request()
+    image = found.get_input_tensor().data
+    image[:] = np.random.default_rng(0).random(image.shape, dtype=np.float32)
+    return found
+
+
 @cache
 def _core() -> Any:
     """One core for the process. Each core installs a signal stack of its own, and of several the last one leaves a freed
@@ -68,17 +77,17 @@ class Gauge(_timing.BaseGauge):
         _timing.require("openvino")
         _timing.choose_precision("openvino", precision, list(PRECISIONS))
         model = write_batch([_timing.REFERENCE], OpenVINOWriter())
-        request = compile_model(model, threads=threads, precision=precision).create_infer_request()
-        super().__init__(request.infer, one_core=threads == 1)
+        super().__init__(request(model, threads=threads, precision=precision).infer, one_core=threads == 1)
 
 
 def measure(
-    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None
-) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) per kernel of each batch."""
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None,
+    quick: bool = False,
+) -> list[list[tuple[float, float]]]:  # fmt: skip
+    """(latency in ms, relative spread) per kernel of each batch. `quick`: with fewer runs."""
     gauge = gauge or Gauge(threads, precision)
     probes = [_Counters(group, threads, precision) for group in groups]
-    return _timing.kernels_ms(probes, gauge)
+    return _timing.kernels_ms(probes, gauge, quick=quick)
 
 
 def network_ms(
@@ -86,11 +95,8 @@ def network_ms(
 ) -> list[float]:
     """Latency of whole networks end to end."""
     gauge, clock = Gauge(threads, precision), _timing.process_clock(threads)
-    requests = [
-        compile_model(write_network(g, OpenVINOWriter()), threads=threads, precision=precision).create_infer_request()
-        for g in graphs
-    ]
-    probes = [_timing.NetworkProbe(request.infer, clock) for request in requests]
+    requests = [request(write_network(g, OpenVINOWriter()), threads=threads, precision=precision) for g in graphs]
+    probes = [_timing.NetworkProbe(item.infer, clock) for item in requests]
     return [figures[0][0] for figures in _timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
 
 
@@ -99,8 +105,8 @@ class _Counters:
 
     def __init__(self, group: Sequence[Kernel], threads: int, precision: str) -> None:
         model = write_batch(group, OpenVINOWriter())
-        compiled = compile_model(model, threads=threads, precision=precision, counters=True)
-        self._request, self._group = compiled.create_infer_request(), group
+        self._request = request(model, threads=threads, precision=precision, counters=True)
+        self._group = group
         self._found: list[list[float]] = []
 
     def run(self) -> None:

@@ -58,13 +58,13 @@ class Gauge(_timing.BaseGauge):
 
 
 def measure(
-    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None
-) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) per kernel of each batch. `threads` is of no account."""
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None,
+    quick: bool = False,
+) -> list[list[tuple[float, float]]]:  # fmt: skip
+    """(latency in ms, relative spread) per kernel of each batch. `quick`: with fewer runs. `threads` is of no account."""
     gauge = gauge or Gauge(threads, precision)
     probes = [_Layers(group, precision) for group in groups]
-    rounds = REPEATS // _timing.RUNS_PER_ROUND
-    return _timing.interleaved(probes, gauge, rounds=rounds, patience_s=_timing.PATIENCE_S)
+    return _timing.interleaved(probes, gauge, **_timing.effort(quick))
 
 
 def network_ms(

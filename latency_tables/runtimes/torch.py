@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from latency_tables.host import host_processor
 from latency_tables.kernels import Kernel
-from latency_tables.registry import host_processor
 from latency_tables.runtimes import _timing
 from latency_tables.runtimes._models import write_network
 from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
@@ -77,18 +77,18 @@ class Gauge(_timing.BaseGauge):
 
 
 def measure(
-    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None
-) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) per kernel of each batch."""
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str = "fp32", gauge: Gauge | None = None,
+    quick: bool = False,
+) -> list[list[tuple[float, float]]]:  # fmt: skip
+    """(latency in ms, relative spread) per kernel of each batch. `quick`: with fewer runs."""
     gauge = gauge or Gauge(threads, precision)
     with _threads(threads):
         modules = [[kernel_module(kernel) for kernel in group] for group in groups]
         if gauge.device == "cpu":
             runs = [[_Runner(module, precision) for module in group] for group in modules]
-            return _timing.kernels_ms([_Timed(group, threads, warm=True) for group in runs], gauge)
+            return _timing.kernels_ms([_Timed(group, threads, warm=True) for group in runs], gauge, quick=quick)
         probes = [_Timed([_chain(module, precision) for module in group], threads) for group in modules]
-        rounds = REPEATS // _timing.RUNS_PER_ROUND
-        return _timing.interleaved(probes, gauge, rounds=rounds, patience_s=_timing.PATIENCE_S)
+        return _timing.interleaved(probes, gauge, **_timing.effort(quick))
 
 
 def network_ms(

@@ -32,7 +32,7 @@ def batches(kernels: Sequence[Kernel]) -> list[list[Kernel]]:
 
 
 def measure(
-    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str, gauge: Gauge
+    groups: Sequence[Sequence[Kernel]], *, threads: int, precision: str, gauge: Gauge, quick: bool = False
 ) -> list[list[tuple[float, float]]]:
     kernels = [kernel for group in groups for kernel in group]
     gauge.measured += len(kernels)
@@ -44,7 +44,9 @@ def measure(
     return [[(fake_ms(kernel), 0.01) for kernel in group] for group in groups]
 
 
-def network_ms(graphs: Sequence[Graph], *, threads: int, precision: str) -> list[float]:
+def network_ms(
+    graphs: Sequence[Graph], *, threads: int, precision: str, rounds: int = 12, runs: int = 3
+) -> list[float]:
     rules = fusion_rules("openvino")
     return [OVERHEAD_MS + sum(fake_ms(s.kernel) * float(s.count) for s in fuse(graph, rules)) for graph in graphs]
 

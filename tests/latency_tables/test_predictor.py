@@ -107,12 +107,13 @@ def test_total_includes_the_overhead(make_table: MakeTable, conv_rows: list[Row]
         "interpolated": 0,
         "fitted": 0,
         "derived": 0,
+        "adapted": 0,
         "extrapolated": 0,
     }
     between = KernelSite(Kernel("conv", 33, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
-    assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0, 0.0)
+    assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
     beyond = KernelSite(Kernel("conv", 65, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
-    assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 0.0, 1.0)
+    assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_more_classes_than_were_measured_are_extrapolated(make_table: MakeTable) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from latency_tables import find_table, list_tables, registry
+from latency_tables.host import host_processor
 from latency_tables.metadata import TableMetadata
 from latency_tables.tables import Row, write_table
 from search_spaces.errors import UserError
@@ -83,7 +84,7 @@ def test_cpu_table_of_another_processor_warns(user: Path, metadata: TableMetadat
     write_table(user, other, conv_rows)
     with pytest.warns(UserWarning, match="was measured on Another"):
         find_table("toy")
-    write_table(user, other.model_copy(update={"processor": registry.host_processor()}), conv_rows)
+    write_table(user, other.model_copy(update={"processor": host_processor()}), conv_rows)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert find_table("toy").metadata.default_space == "mob"

@@ -57,7 +57,7 @@ def test_a_hole_in_the_grid_is_extrapolated(make_table: MakeTable, conv_rows: li
     assert grid.origin[-1, -1, -1] == HOLE
     assert np.isfinite(grid.log_ms).all()
     pricer = Pricer(make_table(conv_rows[:-1]))
-    assert pricer.site(KernelSite(hole.kernel, "backbone.x", "backbone", 1, (1,))).origins == (0, 0, 0, 0, 1)
+    assert pricer.site(KernelSite(hole.kernel, "backbone.x", "backbone", 1, (1,))).origins == (0, 0, 0, 0, 0, 1)
     near = replace(hole.kernel, out_channels=64)
     assert pricer.site(KernelSite(near, "backbone.x", "backbone", 1, (1,))).origins[-1] == 1
     known = replace(hole.kernel, in_channels=32)

@@ -34,8 +34,9 @@ def test_overhead_and_figures(table: Table, graphs: list[tuple[str, Graph]], tmp
     done: list[int] = []
     result = verify.check(table, graphs, done.append)
     assert sum(done) == 4
-    overhead = result.best_overhead_ms()
+    factor, overhead = result.best_fit()
     assert overhead == pytest.approx(fake_runtime.OVERHEAD_MS, abs=0.05)
+    assert factor == pytest.approx(1, abs=0.03)
     summary = result.summary(overhead)
     assert summary["median"] < 2
     assert summary["within_5_percent"] == summary["within_10_percent"] == 100
@@ -44,8 +45,10 @@ def test_overhead_and_figures(table: Table, graphs: list[tuple[str, Graph]], tmp
     each = result.each(overhead)
     assert [row["name"] for row in each] == [name for name, _ in graphs]
     assert all(abs(row["predicted_ms"] / row["measured_ms"] - 1) < 0.05 for row in each)
-    stored = verify.store(table, overhead, summary)
+    stored = verify.store(table.with_fit(scale=1.05, overhead_ms=overhead), summary)
     assert stored.metadata.overhead_ms == pytest.approx(overhead, abs=1e-4)
+    assert stored.metadata.scale == 1.05
+    assert verify.check(stored, graphs).kernels_ms == pytest.approx(1.05 * result.kernels_ms)
     assert stored.metadata.error["detectors"] == 4
     assert stored.hash != table.hash
     verify.scatter(result, overhead, "chip", tmp_path / "plot.png")
@@ -89,10 +92,21 @@ def test_kendall_tau() -> None:
     assert verify.kendall_tau(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(1 / 3)
 
 
-def test_overhead_is_the_best_constant_and_never_negative() -> None:
-    kernels, measured = np.array([1.0, 2.0, 10.0]), np.array([1.5, 2.5, 11.0])
-    result = verify.Check(("a", "b", "c"), kernels, measured, np.zeros(3))
-    tried = np.linspace(0, 2, 2001)
-    best = min(tried, key=lambda overhead: float(np.abs(result.errors(overhead)).mean()))
-    assert result.best_overhead_ms() == pytest.approx(best, abs=1e-3)
-    assert verify.Check(("a",), np.array([2.0]), np.array([1.0]), np.zeros(1)).best_overhead_ms() == 0
+def test_scale_and_overhead_are_the_best_and_the_overhead_never_negative() -> None:
+    kernels = np.array([1.0, 2.0, 4.0, 10.0])
+    measured = 0.9 * kernels + 0.5
+    result = verify.Check(("a", "b", "c", "d"), kernels, measured, np.zeros(4))
+    factor, overhead = result.best_fit()
+    assert (factor, overhead) == (pytest.approx(0.9, abs=0.01), pytest.approx(0.5, abs=0.02))
+    too_high = verify.Check(("a", "b", "c", "d"), kernels, 0.9 * kernels - 0.3, np.zeros(4))
+    factor, overhead = too_high.best_fit()
+    assert overhead == 0
+    tried = np.linspace(0.5, 1, 5001)
+    errors = [float(np.abs(value * kernels / too_high.measured_ms - 1).mean()) for value in tried]
+    assert factor == pytest.approx(tried[int(np.argmin(errors))], abs=1e-3)
+
+
+def test_an_overhead_that_explains_nothing_is_left_out() -> None:
+    kernels = np.array([1.0, 2.0, 4.0, 10.0])
+    noisy = kernels * np.array([1.001, 0.999, 1.001, 0.999])
+    assert verify.Check(("a", "b", "c", "d"), kernels, noisy, np.zeros(4)).best_fit()[1] == 0

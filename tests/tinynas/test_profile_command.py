@@ -56,14 +56,14 @@ def test_profile_then_verify_then_list(user, capsys):
     assert told["overhead_ms"] == pytest.approx(fake_runtime.OVERHEAD_MS, abs=0.1)
     assert told["median"] < 3
     assert told["kendall_tau"] > 0.8
-    assert "4 other random detectors" in told["overhead"]
-    assert "none of them checked" in told["overhead"]
+    assert "4 other random detectors" in told["scale_and_overhead"]
+    assert "none of them checked" in told["scale_and_overhead"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     stored = read_table(user / f"{ID}.csv").metadata
     assert stored.overhead_ms == told["overhead_ms"]
     assert stored.error["median"] == told["median"]
     assert main(["profile", *words]) == 0
-    assert "overhead: as stored before the check" in capsys.readouterr().out
+    assert "scale_and_overhead: as stored before the check" in capsys.readouterr().out
     assert main(["tables", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     mine = next(row for row in rows if row["id"] == ID)

@@ -43,7 +43,7 @@ def run(
     number: Annotated[int, typer.Option(min=2, help="With --verify: how many random detectors.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="With --verify: which ones.")] = 0,
     fit_overhead: Annotated[
-        bool, typer.Option("--fit-overhead", help="With --verify: fit the fixed part, on other detectors.")
+        bool, typer.Option("--fit-overhead", help="With --verify: fit scale and fixed part, on other detectors.")
     ] = False,
     fit_number: Annotated[int, typer.Option(min=2, help="With --fit-overhead: how many other detectors.")] = 30,
     store: Annotated[bool, typer.Option("--store", help="With --verify: write the figures into the table.")] = False,
@@ -66,7 +66,8 @@ def run(
         raise UserError("say --name CHIP to profile this machine, or --verify TABLE to check a table")
     if fit_overhead or store or plot is not None or json:
         raise UserError("--fit-overhead, --store, --plot and --json go with --verify TABLE; leave them out, or say it")
-    from latency_tables.profiler import ProfileSettings, profile
+    from latency_tables.measuring import ProfileSettings
+    from latency_tables.profiler import profile
     from latency_tables.registry import user_folder
     from tinynas.sampling import populations
 
@@ -159,6 +160,7 @@ def _verify(job: Any, store: bool, plot: Path | None, json: bool) -> None:
     else:
         for key, value in outcome.error.items():
             print(f"{key}: {value}")
-        print(f"overhead_ms: {outcome.overhead_ms:.4f}{'; stored in the table' if store else ''}")
+        told = f"scale: {outcome.table.metadata.scale:.4f}, overhead_ms: {outcome.overhead_ms:.4f}"
+        print(f"{told}{'; stored in the table' if store else ''}")
     if plot is not None:
         outcome.plot(plot)

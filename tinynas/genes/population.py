@@ -102,6 +102,16 @@ class Encoding:
             genes[KERNEL + index] = max(stage.kernels) if largest else min(stage.kernels)
         return self.repair(genes)
 
+    def extremes(self, size: int, rng: np.random.Generator) -> Genes:
+        """`size` candidates (GENES, size) whose every gene is at its lowest or highest value, by the toss of a coin: where
+        a search ends up when no budget holds it, and the far corners of what a table must cover."""
+        low, high = self.corner(largest=False), self.corner(largest=True)
+        genes = np.where(rng.integers(0, 2, (GENES, size)) == 1, high, low)
+        for index, stage in enumerate(self.space.stages):
+            ratio = np.array(stage.hidden)[rng.integers(0, 2, size)]
+            genes[HIDDEN + index] = np.ceil(genes[OUT + index] * ratio)
+        return self.repair(genes)
+
     def mutate(self, genes: Genes, rng: np.random.Generator, most: int = 3) -> Genes:
         """A changed copy: every candidate gets 1 to `most` changes of single genes, then repair."""
         return self.moves.mutate(np.ascontiguousarray(genes).copy(), rng, most)

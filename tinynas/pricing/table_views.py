@@ -28,8 +28,5 @@ def without_overhead(table: Table) -> Table:
 
 def corrected(table: Table, factor: float, offset_ms: float = 0.0) -> Table:
     """The table with every latency times `factor`, and `offset_ms` more (or less, if negative) per network."""
-    rows = {group: values.copy() for group, values in table.rows.items()}
-    for values in rows.values():
-        values[:, 3] *= factor
-    overhead = table.metadata.overhead_ms * factor + offset_ms
-    return replace(table, rows=rows, metadata=table.metadata.model_copy(update={"overhead_ms": overhead}), _grids={})
+    overhead_ms = table.metadata.overhead_ms * factor + offset_ms
+    return table.with_fit(scale=table.metadata.scale * factor, overhead_ms=overhead_ms)

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from latency_tables import Table, predict
-from latency_tables.registry import host_processor
+from latency_tables.host import host_processor
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.files import write_text

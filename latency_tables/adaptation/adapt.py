@@ -1,0 +1,163 @@
+"""Adapt a table to this host: measure the kernels that whole detectors gain most by, and fit the ratio, until time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latency_tables.adaptation.adapted import Adapted, begin, likelihood
+from latency_tables.adaptation.cells import cells_for
+from latency_tables.kernels import FusionRules, Kernel, fusion_rules
+from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
+from latency_tables.metadata import Adapted as Provenance
+from latency_tables.metadata import TableMetadata
+from latency_tables.partial import Partial, held
+from latency_tables.registry import refuse_claimed
+from latency_tables.shards import Measurement, measure_all, shards
+from latency_tables.tables import Table, read_rows, write_table
+from search_spaces.errors import UserError
+from search_spaces.files import check_folder
+from search_spaces.graph import Graph
+from search_spaces.plugins import load_plugin
+
+FIRST, EACH = 24, 32
+"""Kernels of the first round, which also finds the nearest source, and of each later one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an adaptation has come: seconds since it began, kernels measured, the error of a whole detector that is
+    expected, and the source (the id of its table)."""
+
+    seconds: float
+    kernels: int
+    expected_error: float
+    source: str
+
+
+def adapt(
+    name: str,
+    sources: Sequence[Table],
+    folder: Path,
+    graphs: Sequence[Graph],
+    settings: ProfileSettings,
+    *,
+    runtime: str,
+    short_names: Sequence[str] = (),
+    reach_note: str = "",
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Write the table `{name}-{runtime}-{precision}-b1[-tN]` of this host into `folder`; its CSV's path.
+
+    `sources`: tables of other devices, the likeliest first; the one whose figures explain the first measurements best is
+    adapted. `graphs`: detectors (populations) whose latency is to be right; what they run beyond the source's kernels is
+    added. `settings.time_limit_s`: how long to measure. Measurements are kept in the same file as a profile's: either
+    goes on with what the other began (`resume`).
+
+    Raises UserError when no source is given, when the table is there already, when measurements of a stopped run are and
+    `resume` is not said, or when the device fails.
+    """
+    _check(sources, settings)
+    metadata = measured_metadata(name, runtime, settings, short_names=short_names, reach_note=reach_note)
+    check_folder(folder)
+    refuse_claimed(metadata, folder)
+    target, path = folder / f"{metadata.id}.csv", folder / f"{metadata.id}.partial.csv"
+    if target.exists():
+        raise UserError(f"{target} exists; give another name, or remove it")
+    if path.exists() and not resume:
+        raise UserError(f"{path} exists, from a run that was cut short; go on with it by --resume or remove it")
+    with held(path, conditions(metadata)):
+        run = _Run(sources, Partial(path), list(graphs), settings, metadata, progress)
+        adapted = run.run()
+        provenance = Provenance(
+            source=run.source.id, kernels=len(run.partial.rows), seconds=round(time.monotonic() - run.started, 1),
+            expected_error=round(adapted.error, 4),
+        )  # fmt: skip
+        written = write_table(
+            folder, metadata.model_copy(update={"adapted": provenance}), adapted.rows(run.partial.rows)
+        )  # fmt: skip
+        path.unlink(missing_ok=True)
+    return written
+
+
+def _check(sources: Sequence[Table], settings: ProfileSettings) -> None:
+    if not sources:
+        raise UserError("no table to adapt from: measure this host with tinynas profile --name NAME")
+    if settings.time_limit_s is None or settings.time_limit_s <= 0:
+        raise UserError(f"{settings.time_limit_s} seconds to measure in; a positive number expected, 60 for example")
+
+
+class _Run:
+    """An adaptation under way."""
+
+    def __init__(
+        self, sources: Sequence[Table], partial: Partial, graphs: list[Graph], settings: ProfileSettings,
+        metadata: TableMetadata, progress: Callable[[Progress], None] | None,
+    ) -> None:  # fmt: skip
+        self.started = time.monotonic()
+        self.sources, self.partial, self.graphs, self.settings = sources, partial, graphs, settings
+        self.plugin = load_plugin("latency_tables.runtimes", metadata.runtime)
+        self.rules, self.progress = fusion_rules(metadata.runtime), progress
+        self.source = sources[0]
+
+    def run(self) -> Adapted:
+        """Measure until time is up; the last fit."""
+        adapted = _begin(self.source, self.rules, self.graphs)
+        if len(self.partial.rows) < FIRST:
+            self._measure(adapted, FIRST - len(self.partial.rows))
+        nearest = self._nearest()
+        if nearest is not self.source:
+            self.source, adapted = nearest, _begin(nearest, self.rules, self.graphs)
+        adapted.learn(self.partial.rows)
+        while self._measure(adapted, EACH):
+            adapted.learn(self.partial.rows)
+            self._report(adapted)
+        adapted.learn(self.partial.rows)
+        return adapted
+
+    def _nearest(self) -> Table:
+        if len(self.sources) == 1 or not self.partial.rows:
+            return self.source
+        block = self.rules.tail_block
+        return max(self.sources, key=lambda table: likelihood(table, self.partial.rows, block))
+
+    def _measure(self, adapted: Adapted, number: int) -> bool:
+        """Measure the next kernels and keep them; False when time is up or nothing is left."""
+        kernels = adapted.next(number)
+        for measured in self._measured(kernels):
+            self.partial.add(measured)
+            self._report(adapted)
+            if self._seconds() >= float(self.settings.time_limit_s or 0):
+                return False
+        return bool(kernels) and self._seconds() < float(self.settings.time_limit_s or 0)
+
+    def _measured(self, kernels: Sequence[Kernel]) -> Iterator[list[Measurement]]:
+        settings = self.settings
+        work = shards(self.plugin.batches(kernels))
+        try:
+            yield from measure_all(
+                self.plugin, work, threads=settings.threads, precision=settings.precision, quick=True
+            )
+        except UserError:
+            raise
+        except Exception as error:
+            what = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"the device or its runtime failed while kernels were measured ({what}); the {len(self.partial.rows)} "
+                f"measured so far are kept in {self.partial.path}; go on with the same command and --resume"
+            ) from error
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def _report(self, adapted: Adapted) -> None:
+        if self.progress is not None:
+            self.progress(Progress(self._seconds(), len(self.partial.rows), adapted.error, self.source.id))
+
+
+def _begin(source: Table, rules: FusionRules, graphs: Sequence[Graph]) -> Adapted:
+    own = [row.kernel for row in read_rows(Path(source.source))] if source.metadata.runtime == rules.runtime else []
+    return begin(source, cells_for(graphs, rules, own), graphs, rules)

@@ -1,0 +1,91 @@
+"""A table of this host from other devices' tables: adapted, then set right and checked on whole detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latency_tables import Table, read_table
+from latency_tables.adaptation.adapt import Progress, adapt
+from latency_tables.measuring import ProfileSettings
+from latency_tables.registry import list_tables
+from latency_tables.verify import check, fit_networks, store
+from search_spaces.errors import UserError
+from search_spaces.graph import Graph
+from search_spaces.space import Space
+from tinynas.sampling import ImageSize, populations, random_detectors
+
+SECONDS = 60.0
+DRAWN = 16
+"""Candidates drawn per space, image size and number of classes: their latency is what is to be right."""
+FITTED, CHECKED = 8, 8
+"""Whole detectors that set the table's scale, and others that it is checked on."""
+LARGEST_CHECKED = 416 * 416
+CHECK_ROUNDS = 5
+FIT_SEED, CHECK_SEED = 2, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptation:
+    """What to adapt: the table `{name}-{runtime}-{precision}-b1[-tN]` into `folder`, from the nearest of `sources`, for
+    networks of these spaces, image sizes and numbers of classes."""
+
+    name: str
+    sources: Sequence[Table]
+    runtime: str
+    precision: str
+    threads: int
+    folder: Path
+    spaces: Sequence[Space]
+    sizes: Sequence[ImageSize]
+    classes: Sequence[int]
+    seconds: float = SECONDS
+    short_names: Sequence[str] = ()
+    note: str = ""
+
+    def run(self, *, resume: bool = False, progress: Callable[[Progress], None] | None = None) -> Table:
+        """Measure, write, fit the scale, check; the table with the check's figures in it. Raises UserError as `adapt`."""
+        graphs = list(populations(self.spaces, self.sizes, self.classes, members=DRAWN, seed=1))
+        settings = ProfileSettings(self.precision, self.threads, time_limit_s=self.seconds)
+        path = adapt(
+            self.name, self.sources, self.folder, graphs, settings, runtime=self.runtime, short_names=self.short_names,
+            reach_note=self.note, resume=resume, progress=progress,
+        )  # fmt: skip
+        fitted = self._detectors(FITTED, FIT_SEED)
+        table = fit_networks(read_table(path), list(fitted.items()), rounds=CHECK_ROUNDS)
+        checked = self._detectors(CHECKED, CHECK_SEED, fitted)
+        result = check(table, list(checked.items()), rounds=CHECK_ROUNDS)
+        names = ", ".join(space.name for space in self.spaces)
+        figures = result.summary(table.metadata.overhead_ms) | {
+            "drawn_from": f"{names}, uniformly; never fitted to",
+            "scale_and_overhead": f"fitted on {len(fitted)} other random detectors, none of them checked",
+        }
+        return store(table, figures)
+
+    def _detectors(self, number: int, seed: int, exclude: Collection[str] = ()) -> dict[str, Graph]:
+        sizes = [size for size in self.sizes if size[0] * size[1] <= LARGEST_CHECKED] or [min(self.sizes)]
+        return random_detectors(
+            self.spaces, sizes, number, num_classes=self.classes[-1], seed=(seed,), exclude=exclude
+        )  # fmt: skip
+
+
+def possible_sources(runtime: str, precision: str, threads: int, *, across_runtimes: bool = False) -> list[Table]:
+    """Known tables of CPUs that a table of this host can be adapted from, those of as many threads first; of the same
+    runtime and precision, or, with `across_runtimes` and where there are none, of another runtime.
+
+    Raises UserError when there is none.
+    """
+    alike = [
+        (metadata, path) for metadata, path in list_tables()
+        if metadata.kind == "cpu" and metadata.precision == precision and metadata.batch == 1
+    ]  # fmt: skip
+    found = [(m, path) for m, path in alike if m.runtime == runtime] or (alike if across_runtimes else [])
+    if not found:
+        raise UserError(
+            f"no table to adapt from: none of a CPU is known for {runtime}, {precision}; measure this host from nothing with "
+            "tinynas profile --name NAME"
+        )
+    found.sort(key=lambda pair: (abs((pair[0].threads or 1) - threads), pair[0].adapted is not None, pair[0].id))
+    nearest = abs((found[0][0].threads or 1) - threads)
+    return [read_table(path) for m, path in found if abs((m.threads or 1) - threads) == nearest]

@@ -1,0 +1,154 @@
+"""The table that a device's name means, where `cpu` is this CPU: if no table is of it, one is adapted first."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from latency_tables import Table, find_table, read_table
+from latency_tables.host import host_facts, host_processor
+from latency_tables.registry import SHIPPED, HostName, host_tables, list_tables, parse_host_name, user_folder
+from search_spaces.errors import UserError
+from search_spaces.space import Space, load_space
+from tinynas.sampling import ImageSize
+
+SPACES = ("mob", "res")
+SIZES = tuple((side, side) for side in (256, 320, 416, 512, 640))
+CLASSES = 80
+"""What a table of the host is adapted for, besides what is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a table is needed for, so that an adaptation covers it."""
+
+    spaces: Sequence[Space] = ()
+    sizes: Sequence[ImageSize] = ()
+    classes: Sequence[int] = field(default=())
+
+
+def find_device(
+    device: str, wanted: Wanted, *, measure: bool = True, batch: int | None = None, precision: str | None = None
+) -> Table:  # fmt: skip
+    """The table of `device`. With `measure`, a name of this host (`cpu`, `cpu-t2`) that no table of this very processor
+    answers to has one adapted, which takes a minute and says so; tables that call themselves this host's are probed once
+    per boot where the machine is virtual. Raises UserError as `find_table` and `adapt` do.
+    """
+    host = parse_host_name(device)
+    if host is None or not measure or find_spec(host.runtime) is None or batch not in (None, 1):
+        return find_table(device, batch=batch, precision=precision)
+    if precision not in (None, host.precision):
+        raise UserError(f"device {device!r} is for {host.precision}, {precision} was asked for: say cpu-{precision}")
+    for path in host_tables(host, list_tables()):
+        table = read_table(path)
+        if _is_right(table):
+            return table
+    return _adapted(host, wanted)
+
+
+def _is_right(table: Table) -> bool:
+    """Whether a table that calls itself this host's has this host's speed; a machine that shows its model is believed."""
+    if not host_facts().virtual:
+        return True
+    from latency_tables.probe import same_speed
+
+    right, ratio = same_speed(table)
+    if not right:
+        warnings.warn(
+            f"table {table.id} says it is of this processor, {host_processor()}, but kernels take {ratio:.2f} times as long "
+            "here: it is left aside",
+            stacklevel=2,
+        )
+    return right
+
+
+def _adapted(host: HostName, wanted: Wanted) -> Table:
+    """Adapt a table of this host into the user's folder, from what an interrupted run left if there is something."""
+    from tinynas.adapted_tables import SECONDS, Adaptation, possible_sources
+
+    try:
+        sources = possible_sources(host.runtime, host.precision, host.threads)
+    except UserError:
+        sources = possible_sources(host.runtime, host.precision, host.threads, across_runtimes=True)
+    folder = user_folder()
+    name = free_name(host, folder)
+    job = Adaptation(
+        name=name, sources=sources, runtime=host.runtime, precision=host.precision, threads=host.threads, folder=folder,
+        spaces=_joined([*map(load_space, SPACES), *wanted.spaces]), sizes=_sizes([*SIZES, *wanted.sizes]),
+        classes=list(dict.fromkeys([*wanted.classes, CLASSES])), seconds=SECONDS,
+    )  # fmt: skip
+    print(
+        f"no latency table of this processor, {host_processor()}: tinynas measures kernels for {SECONDS:.0f} s to adapt one, "
+        f"then checks it on whole detectors (once; kept in {folder}; --no-measure takes {sources[0].id} as it is)",
+        file=sys.stderr,
+    )
+    partial = list(folder.glob(f"{name}-{host.runtime}-{host.precision}-b1*.partial.csv"))
+    with AdaptationBar(SECONDS) as bar:
+        table = job.run(resume=bool(partial), progress=bar.show)
+    print(adaptation_line(table), file=sys.stderr)
+    return table
+
+
+def adaptation_line(table: Table) -> str:
+    """What an adaptation made, in one line."""
+    made, error = table.metadata.adapted, table.metadata.error
+    assert made is not None
+    return (
+        f"table {table.id}: {made.kernels} kernels measured, adapted from {made.source}; "
+        f"{error['median']:.1f} % median error on {error['detectors']} whole detectors (largest {error['largest']:.1f} %)"
+    )
+
+
+def free_name(host: HostName, folder: Path) -> str:
+    """A chip's name for this host, as its processor calls itself; numbered where a table of that name is another
+    machine's."""
+    words = re.sub(r"\(r\)|\(tm\)|\bcpu\b|\bprocessor\b|@.*$", " ", host_processor().lower())
+    base = "_".join(re.findall(r"[a-z0-9]+", words))[:40].strip("_") or "host"
+    number = 1
+    while True:
+        name = base if number == 1 else f"{base}_{number}"
+        suffix = f"-{host.runtime}-{host.precision}-b1-t{host.threads}"
+        if not (folder / f"{name}{suffix}.csv").exists() and not (SHIPPED / f"{name}{suffix}.csv").exists():
+            return name
+        number += 1
+
+
+def _joined(spaces: Sequence[Space]) -> list[Space]:
+    """Spaces without repetition, by what they are."""
+    found: list[Space] = []
+    for space in spaces:
+        if all(space.name != other.name or space.stages != other.stages for other in found):
+            found.append(space)
+    return found
+
+
+def _sizes(sizes: Sequence[ImageSize]) -> list[ImageSize]:
+    return sorted(dict.fromkeys(sizes))
+
+
+class AdaptationBar:
+    """Seconds gone of those that an adaptation measures for, kernels measured, and the error that is expected."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._bar = seconds, None  # type: float, Any
+
+    def __enter__(self) -> AdaptationBar:
+        from tqdm import tqdm
+
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
+        self._bar = tqdm(total=self._seconds, desc="measure this CPU", dynamic_ncols=True, bar_format=form)
+        return self
+
+    def show(self, progress: Any) -> None:
+        note = f"{progress.kernels} kernels, a detector's error {progress.expected_error:.1%} expected"
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(min(progress.seconds, self._seconds) - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

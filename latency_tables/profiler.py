@@ -133,7 +133,7 @@ def _metadata(
     name: str, runtime: str, plugin: ModuleType, settings: ProfileSettings, device: str, short_names: Sequence[str],
     reach_note: str,
 ) -> TableMetadata:  # fmt: skip
-    kind = plugin.DEVICE_KIND() if callable(plugin.DEVICE_KIND) else plugin.DEVICE_KIND
+    kind = plugin.device_kind()
     try:
         version = plugin.version()
     except ImportError as error:

@@ -57,6 +57,7 @@ def _print_json(names: list[str], structures: list[Any], rows: list[Any]) -> Non
             "num_classes": structure.head.num_classes,
             **{row.key: row.values[index] for row in rows},
             "percent_to_first": {row.key: row.percent(index) for row in rows},
+            "trust": {row.key: row.trust[index].data() for row in rows if row.trust},
         }
         for index, (name, structure) in enumerate(zip(names, structures, strict=True))
     ]  # fmt: skip
@@ -90,5 +91,8 @@ def _print_table(names: list[str], structures: list[Any], rows: list[Any]) -> No
     wanted = 30 + 30 * len(names)
     console = Console(width=max(console.width, wanted), highlight=False)
     console.print(table)
+    for row in rows:
+        for text in dict.fromkeys(trust.text for trust in row.trust):
+            console.print(f"{row.label}: {text}", soft_wrap=True)
     if len({structure.image_size for structure in structures}) > 1:
         console.print("image sizes differ: costs are each at its own; --image-size compares at one")

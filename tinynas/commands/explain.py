@@ -86,4 +86,5 @@ def _print_table(name: str, structure: Any, explanation: Any) -> None:
     )
     if prediction is not None:
         shares = ", ".join(f"{origin} {100 * share:.0f} %" for origin, share in prediction.shares.items() if share)
-        console.print(f"latency: {shares}")
+        console.print(f"latency: {explanation.trust.text}", highlight=False)
+        console.print(f"its rows: {shares}", highlight=False)

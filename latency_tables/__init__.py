@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from latency_tables.predictor import Prediction, Pricer, predict
     from latency_tables.registry import find_table, list_tables
     from latency_tables.tables import Table, read_table
+    from latency_tables.trust import Trust, trust_of
 
 _HOME = {
     "FusionRules": "kernels", "Kernel": "kernels", "KernelSite": "kernels", "fuse": "kernels",
     "Prediction": "predictor", "Pricer": "predictor", "predict": "predictor",
     "find_table": "registry", "list_tables": "registry",
     "Table": "tables", "read_table": "tables",
+    "Trust": "trust", "trust_of": "trust",
 }  # fmt: skip
 
 __all__ = [
-    "FusionRules", "Kernel", "KernelSite", "Prediction", "Pricer", "Table", "find_table", "fuse", "list_tables",
-    "predict", "read_table",
+    "FusionRules", "Kernel", "KernelSite", "Prediction", "Pricer", "Table", "Trust", "find_table", "fuse", "list_tables",
+    "predict", "read_table", "trust_of",
 ]  # fmt: skip
 
 

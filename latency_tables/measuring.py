@@ -36,7 +36,7 @@ def measured_metadata(
     Raises UserError when the runtime, the precision or the threads are not to be had here.
     """
     plugin = load_plugin("latency_tables.runtimes", runtime)
-    kind = plugin.DEVICE_KIND() if callable(plugin.DEVICE_KIND) else plugin.DEVICE_KIND
+    kind = plugin.device_kind()
     try:
         version = plugin.version()
     except ImportError as error:

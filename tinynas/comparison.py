@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latency_tables import Table, predict
+from latency_tables import Table, Trust, predict, trust_of
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.graph import PARTS, Graph
@@ -16,7 +16,8 @@ from tinynas.scores.entropy import WEIGHTS, score
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One row: `values` per structure in the quantity's own unit; shown divided by `scale` with `digits` decimals."""
+    """One row: `values` per structure in the quantity's own unit; shown divided by `scale` with `digits` decimals.
+    `trust`: how far to trust each value, by structure; empty for what is counted."""
 
     key: str
     label: str
@@ -24,6 +25,7 @@ class Quantity:
     scale: float
     digits: int
     values: tuple[float, ...]
+    trust: tuple[Trust, ...] = ()
 
     def shown(self, index: int) -> str:
         return f"{self.values[index] / self.scale:,.{self.digits}f}" + (f" {self.unit}" if self.unit else "")
@@ -61,7 +63,8 @@ def compare(structures: Sequence[Structure], tables: Sequence[Table]) -> list[Qu
 def _latencies(graphs: Sequence[Graph], table: Table) -> list[Quantity]:
     predictions = [predict(graph, table) for graph in graphs]
     key = f"latency_ms@{table.id}"
-    rows = [Quantity(key, f"latency, {table.id}", "ms", 1, 3, tuple(p.total_ms for p in predictions))]
+    trust = tuple(trust_of(table.metadata, prediction.shares) for prediction in predictions)
+    rows = [Quantity(key, f"latency, {table.id}", "ms", 1, 3, tuple(p.total_ms for p in predictions), trust)]
     for part in PARTS:
         values = tuple(p.parts.get(part, 0.0) for p in predictions)
         rows.append(Quantity(f"{key}.{part}", f"  {part}", "ms", 1, 3, values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from latency_tables import Prediction, Table, predict
+from latency_tables import Prediction, Table, Trust, predict, trust_of
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
@@ -29,18 +29,21 @@ class OpRow:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Totals and parts as they go into JSON, the ops, and the prediction (None without a table)."""
+    """Totals and parts as they go into JSON, the ops, the prediction and how far to trust it (None without a table)."""
 
     totals: dict[str, Any]
     ops: tuple[OpRow, ...]
     prediction: Prediction | None
+    trust: Trust | None
 
 
 def explain(structure: Structure, table: Table | None = None, weights: tuple[float, ...] = WEIGHTS) -> Explanation:
     """Explain one structure. Raises UserError when the table lacks a kernel."""
     graph = emit_detector(structure)
     prediction = predict(graph, table) if table is not None else None
-    return Explanation(_totals(graph, prediction, weights), tuple(_rows(graph, prediction, weights)), prediction)
+    trust = trust_of(table.metadata, prediction.shares) if table is not None and prediction is not None else None
+    totals = _totals(graph, prediction, weights) | {"latency_trust": trust.data() if trust is not None else None}
+    return Explanation(totals, tuple(_rows(graph, prediction, weights)), prediction, trust)
 
 
 def _totals(graph: Graph, prediction: Prediction | None, weights: tuple[float, ...]) -> dict[str, Any]:

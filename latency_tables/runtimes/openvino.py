@@ -1,7 +1,7 @@
 """OpenVINO on a CPU: kernels and whole networks timed with explicit precision and threads.
 
-A runtime plug-in has `version()`, `Gauge`, `batches(kernels)`, `measure(groups, ...)` and `network_ms(graphs, ...)`.
-openvino is imported inside functions only.
+A runtime plug-in has `version()`, `device_kind()`, `Gauge`, `batches(kernels)`, `measure(groups, ...)` and
+`network_ms(graphs, ...)`. openvino is imported inside functions only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from latency_tables.runtimes._openvino_models import OpenVINOWriter
 from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
 from search_spaces.graph import Graph
 
-__all__ = ["DEVICE_KIND", "METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "compile_model",
-           "measure", "network_ms", "request", "version"]  # fmt: skip
+__all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "compile_model",
+           "device_kind", "measure", "network_ms", "request", "version"]  # fmt: skip
 
-DEVICE_KIND = "cpu"
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 METHOD = (
     "per-node counters of small OpenVINO models, each kernel among convs as in a network; other memory read before each "
@@ -30,6 +29,11 @@ METHOD = (
     "process had the core left out"
 )
 RESOLUTION_MS = 1e-3  # the counters count whole microseconds: what reads 0 is taken as half of one
+
+
+def device_kind() -> str:
+    """`cpu`: the plug-in that is measured."""
+    return "cpu"
 
 
 def version() -> str:

@@ -20,10 +20,9 @@ from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 
-__all__ = ["DEVICE_KIND", "METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "device_name",
-           "measure", "network_ms", "version"]  # fmt: skip
+__all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "device_kind",
+           "device_name", "measure", "network_ms", "version"]  # fmt: skip
 
-DEVICE_KIND = "gpu"
 PRECISIONS = {"fp32": (), "fp16": ("FP16",), "int8": ("FP16", "INT8")}
 """Precision -> builder flags; TF32 is off in all. int8 has the dynamic range -4..4 set on every tensor: enough for
 latency, not for accuracy."""
@@ -33,6 +32,11 @@ METHOD = (
 )
 WORKSPACE_BYTES = 2 * 2**30
 INT8_RANGE = 4.0
+
+
+def device_kind() -> str:
+    """`gpu`: TensorRT runs on nothing else."""
+    return "gpu"
 
 
 def version() -> str:

@@ -21,8 +21,8 @@ from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
 from latency_tables.runtimes._torch_models import TorchWriter, kernel_module
 from search_spaces.graph import Graph
 
-__all__ = ["DEVICE_KIND", "METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "device_name",
-           "measure", "network_ms", "version"]  # fmt: skip
+__all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "device_kind",
+           "device_name", "measure", "network_ms", "version"]  # fmt: skip
 
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 METHOD = (
@@ -34,7 +34,7 @@ LONG_ENOUGH_MS, MOST_RUNS = 2.0, 256
 """A chain holds so many runs of a kernel that it takes so long."""
 
 
-def DEVICE_KIND() -> str:
+def device_kind() -> str:
     """`gpu` where torch finds a CUDA device, else `cpu`."""
     _timing.require("torch")
     import torch
@@ -44,7 +44,7 @@ def DEVICE_KIND() -> str:
 
 def device_name() -> str:
     """The GPU's name, or the processor's."""
-    if DEVICE_KIND() == "cpu":
+    if device_kind() == "cpu":
         return host_processor()
     import torch
 

@@ -64,8 +64,7 @@ def test_has_rules_and_says_how_it_measures(plugin: ModuleType) -> None:
     assert set(rules.free) <= set(KINDS)
     assert set(rules.activations) >= {"none", "relu", "silu"}
     assert rules.channel_block >= 1
-    kind = plugin.DEVICE_KIND() if callable(plugin.DEVICE_KIND) else plugin.DEVICE_KIND
-    assert kind in ("cpu", "gpu")
+    assert plugin.device_kind() in ("cpu", "gpu")
     assert "fp32" in plugin.PRECISIONS
     assert plugin.METHOD
     assert plugin.STATISTIC

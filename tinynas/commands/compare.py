@@ -16,6 +16,9 @@ def run(
     ] = None,
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of each structure's.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes, instead of each structure's.")] = None,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="cpu: take a shipped table in place of adapting one to this CPU.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show structures side by side, with differences in percent to the first."""
@@ -30,17 +33,21 @@ def run(
         loaded = [structure.with_image_size(*parse_image_size(image_size)) for structure in loaded]
     if num_classes is not None:
         loaded = [structure.with_classes(num_classes) for structure in loaded]
-    rows = compare(loaded, _tables(device or []))
+    rows = compare(loaded, _tables(device or [], loaded, measure=not no_measure))
     show = _print_json if json else _print_table
     show(structures, loaded, rows)
 
 
-def _tables(devices: list[str]) -> list[Any]:
+def _tables(devices: list[str], structures: list[Any], *, measure: bool) -> list[Any]:
     if not devices:
         return []
-    from latency_tables import find_table
+    from tinynas.devices import Wanted, find_device
 
-    tables = [find_table(device) for device in devices]
+    wanted = Wanted(
+        sizes=[structure.image_size for structure in structures],
+        classes=[structure.head.num_classes for structure in structures],
+    )
+    tables = [find_device(device, wanted, measure=measure) for device in devices]
     ids = [table.id for table in tables]
     for index, table_id in enumerate(ids):
         if table_id in ids[:index]:
@@ -57,6 +64,7 @@ def _print_json(names: list[str], structures: list[Any], rows: list[Any]) -> Non
             "num_classes": structure.head.num_classes,
             **{row.key: row.values[index] for row in rows},
             "percent_to_first": {row.key: row.percent(index) for row in rows},
+            "trust": {row.key: row.trust[index].data() for row in rows if row.trust},
         }
         for index, (name, structure) in enumerate(zip(names, structures, strict=True))
     ]  # fmt: skip
@@ -90,5 +98,8 @@ def _print_table(names: list[str], structures: list[Any], rows: list[Any]) -> No
     wanted = 30 + 30 * len(names)
     console = Console(width=max(console.width, wanted), highlight=False)
     console.print(table)
+    for row in rows:
+        for text in dict.fromkeys(trust.text for trust in row.trust):
+            console.print(f"{row.label}: {text}", soft_wrap=True)
     if len({structure.image_size for structure in structures}) > 1:
         console.print("image sizes differ: costs are each at its own; --image-size compares at one")

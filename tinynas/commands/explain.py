@@ -13,6 +13,9 @@ def run(
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of the structure's.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes, instead of the structure's.")] = None,
     space: Annotated[str | None, typer.Option(help="Family of a public text that does not tell (mob).")] = None,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="cpu: take a shipped table in place of adapting one to this CPU.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a structure op by op: shape, params, MACs, latency share, entropy; and the totals."""
@@ -27,9 +30,10 @@ def run(
         loaded = loaded.with_classes(num_classes)
     table = None
     if device is not None:
-        from latency_tables import find_table
+        from tinynas.devices import Wanted, find_device
 
-        table = find_table(device)
+        wanted = Wanted(sizes=[loaded.image_size], classes=[loaded.head.num_classes])
+        table = find_device(device, wanted, measure=not no_measure)
     explanation = explain(loaded, table)
     if json:
         _print_json(structure, loaded, explanation)
@@ -86,4 +90,5 @@ def _print_table(name: str, structure: Any, explanation: Any) -> None:
     )
     if prediction is not None:
         shares = ", ".join(f"{origin} {100 * share:.0f} %" for origin, share in prediction.shares.items() if share)
-        console.print(f"latency: {shares}")
+        console.print(f"latency: {explanation.trust.text}", highlight=False)
+        console.print(f"its rows: {shares}", highlight=False)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from search_spaces.errors import UserError
+
 Text = str | None
 
 
@@ -31,6 +33,7 @@ def run(
     certify: Annotated[bool, typer.Option("--certify", help="Prove how far from the best the result can be.")] = False,
     proof_seconds: Annotated[float, typer.Option(min=1, help="Longest proof per network; then the bound so far.")] = 60,
     measure: Annotated[int | None, typer.Option(min=1, help="Measure the best so many here, correct, repeat.")] = None,
+    no_measure: Annotated[bool, typer.Option("--no-measure", help="Time nothing on this machine.")] = False,
     evaluations: Annotated[int | None, typer.Option(min=1, help="Candidates to look at. Default: 500000.")] = None,
     population: Annotated[int | None, typer.Option(min=1, help="Survivors per island. Default: 512.")] = None,
     islands: Annotated[int | None, typer.Option(min=1, help="Populations that evolve apart; part of the result.")] = None,
@@ -53,8 +56,12 @@ def run(
     from tinynas.search.request import build_plan, options_from
     from tinynas.search.session import Session, run_session
 
-    plan = build_plan(options_from(given, preset))
-    session = Session(plan, out, workers, backend, solver, certify, measure, resume, overwrite, proof_seconds)
+    if measure is not None and no_measure:
+        raise UserError(f"--measure {measure} and --no-measure exclude each other; say one of them")
+    plan = build_plan(options_from(given, preset), measure=not no_measure)
+    session = Session(
+        plan, out, workers, backend, solver, certify, measure, resume, overwrite, proof_seconds, not no_measure
+    )
     result, data = run_session(session, _Progress(plan.settings.evaluations))
     if json:
         _print_json(data)
@@ -96,7 +103,9 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
         print(f"interrupted after {result.evaluated:,} of {total:,} candidates (--resume goes on); the best so far:")
     for member in data["targets"]:
         name = f"{member['name']}: " if len(data["targets"]) > 1 else ""
-        print(f"{name}score {member['score']:.2f}{_latencies(member)}{_proof(member)}")
+        print(f"{name}score {member['score']:.2f}{_proof(member)}")
+        for line in _latencies(member):
+            print(f"  {line}")
     for note in data["notes"]:
         print(f"note: {note}")
     from tinynas.results.outputs import output_names
@@ -108,17 +117,25 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
         print(f"next: {command}")
 
 
-def _latencies(member: dict[str, Any]) -> str:
-    text = ""
+def _latencies(member: dict[str, Any]) -> list[str]:
+    """What was predicted, with how far to trust it, and what was measured; a line each."""
+    lines = []
     for device, latency in member["latency"].items():
         split = " + ".join(f"{part} {ms:.2f}" for part, ms in latency["parts"].items())
-        text += f", {latency['total']:.3f} ms predicted on {device} ({split} + fixed {latency['overhead']:.2f})"
+        lines.append(f"{latency['total']:.3f} ms predicted on {device} ({split} + fixed {latency['overhead']:.2f})")
+        lines.append(f"  {latency['trust']['text']}")
     for device, row in (member["measured"] or {}).items():
-        text += (
-            f"; on {device}: {row['predicted_ms']:.3f} ms by the table, {row['corrected_ms']:.3f} ms corrected, "
-            f"{row['measured_ms']:.3f} ms measured"
-        )
-    return text
+        if "corrected_ms" in row:
+            lines.append(
+                f"{row['measured_ms']:.3f} ms measured on {device}; {row['predicted_ms']:.3f} ms by the table, "
+                f"{row['corrected_ms']:.3f} ms corrected"
+            )
+        else:
+            gap = 100 * (row["measured_ms"] / row["predicted_ms"] - 1)
+            lines.append(
+                f"{row['measured_ms']:.3f} ms measured on this host with {row['runtime']}, {gap:+.1f} % to the prediction"
+            )
+    return lines
 
 
 def _proof(member: dict[str, Any]) -> str:

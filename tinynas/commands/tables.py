@@ -21,6 +21,8 @@ def run(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fals
 
 
 def _row(table: Any) -> dict[str, Any]:
+    from latency_tables import trust_of
+
     metadata, counts = table.metadata, table.counts()
     keys = (
         "id",
@@ -34,11 +36,13 @@ def _row(table: Any) -> dict[str, Any]:
         "threads",
         "date",
     )
+    sources = {source: round(number / max(len(table), 1), 4) for source, number in counts.items() if number}
     return {
         **{key: getattr(metadata, key) for key in keys},
         "rows": len(table),
-        "sources": {source: round(number / max(len(table), 1), 4) for source, number in counts.items() if number},
-        "overhead_ms": metadata.overhead_ms, "error": metadata.error, "path": table.source, "hash": table.hash,
+        "sources": sources,
+        "overhead_ms": metadata.overhead_ms, "error": metadata.error, "trust": trust_of(metadata, sources).data(),
+        "path": table.source, "hash": table.hash,
     }  # fmt: skip
 
 
@@ -59,23 +63,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
         figures = ", ".join(f"{100 * share:.0f} % {source}" for source, share in row["sources"].items())
         shown.add_row(
             row["id"], ", ".join(row["short_names"]), row["device"], row["date"], f"{row['rows']:,}", figures,
-            _error(row["error"]),
+            row["trust"]["checked"],
         )  # fmt: skip
     # a narrow terminal folds cells; a pipe has no width at all
     console = Console(width=None if Console().width >= 120 else 120)
     console.print(shown)
     print(f"yours: {user_folder()}\nshipped: {SHIPPED}\n--json tells more of each")
-
-
-def _error(error: dict[str, Any]) -> str:
-    """The figures of a table's check in a few words."""
-    if "median" in error:
-        text = f"median {error['median']} %"
-        text += f", {error['within_10_percent']} % within 10 %" if "within_10_percent" in error else ""
-        return text + (f" ({error['detectors']} detectors)" if "detectors" in error else "")
-    if "table_median" in error:
-        return f"median {error['table_median']} %, 90 % within {error['table_percentile_90']} % (single kernels)"
-    if "mean_leave_one_structure_out" in error:
-        mean, worst = error["mean_leave_one_structure_out"], error["worst_leave_one_structure_out"]
-        return f"mean {mean} %, worst {worst} % ({error['structures']} detectors, each left out once)"
-    return "never checked"

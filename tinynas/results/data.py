@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tinynas
-from latency_tables import Prediction
+from latency_tables import Prediction, Trust, trust_of
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
 from tinynas.results.families import next_commands, structure_files
@@ -49,9 +49,11 @@ def search_data(result: SearchResult, folder: Path) -> dict[str, Any]:
         "interrupted": result.interrupted,
         "seconds": round(result.seconds, 3),
         "candidates_per_second": round(rate),
-        "notes": [*result.plan.notes, *(note for member in result.members for note in notes(result.plan, member))],
+        "notes": [
+            *result.plan.notes, *(note for member in result.members for note in notes(result.plan, member)), *result.notes,
+        ],
         "commands": next_commands(result.members, folder, list(result.plan.tables)),
-    }
+    }  # fmt: skip
 
 
 def notes(plan: SearchPlan, member: Member) -> list[str]:
@@ -77,7 +79,10 @@ def member_data(plan: SearchPlan, member: Member, file: str) -> dict[str, Any]:
         "structure_file": file,
         "score": member.score,
         "costs": member.costs,
-        "latency": {name: latency_data(prediction) for name, prediction in member.predictions.items()},
+        "latency": {
+            name: latency_data(prediction, prediction_trust(plan, member, name))
+            for name, prediction in member.predictions.items()
+        },
         "entropy_by_scope": entropy_by_scope(plan, member),
         "history": member.history,
         "certified": member.certified,
@@ -85,19 +90,27 @@ def member_data(plan: SearchPlan, member: Member, file: str) -> dict[str, Any]:
     }
 
 
+def prediction_trust(plan: SearchPlan, member: Member, table_id: str) -> Trust:
+    """How far to trust a member's predicted latency: its table's, corrected where the search measured and went on."""
+    row = (member.measured or {}).get(table_id) or {}
+    corrected_by = row["candidates"] if row.get("rounds", 1) > 1 else 0
+    return trust_of(plan.tables[table_id].metadata, member.predictions[table_id].shares, corrected_by)
+
+
 def budget_data(budget: Budget) -> dict[str, Any]:
     """A budget as plain values."""
     return {"quantity": budget.quantity, "limit": budget.limit, "device": budget.device, "key": budget.key}
 
 
-def latency_data(prediction: Prediction) -> dict[str, Any]:
-    """A predicted latency in ms: total, by part, by drawn scope, and where the figures come from."""
+def latency_data(prediction: Prediction, trust: Trust) -> dict[str, Any]:
+    """A predicted latency in ms: total, by part, by drawn scope, where the figures come from, and how far to trust them."""
     return {
         "total": prediction.total_ms,
         "parts": prediction.parts,
         "overhead": prediction.overhead_ms,
         "shares": prediction.shares,
         "by_scope": latency_by_scope(prediction),
+        "trust": trust.data(),
     }
 
 

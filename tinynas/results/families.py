@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from latency_tables import trust_of
 from search_spaces import costs
 from search_spaces.emit import emit_backbone, emit_detector
 from tinynas.genes.population import DEPTH, HIDDEN, KERNEL, OUT, STAGES, STEM, Genes
@@ -77,8 +78,9 @@ def teachers(members: Sequence[Member]) -> list[int | None]:
     return [number + 1 if number + 1 < len(members) else None for number in range(len(members))]
 
 
-def family_data(members: Sequence[Member]) -> dict[str, Any]:
-    """The content of family.yaml: members, smallest first, each with its budget, costs and teacher."""
+def family_data(plan: SearchPlan, members: Sequence[Member]) -> dict[str, Any]:
+    """The content of family.yaml: members, smallest first, each with its budget, costs and teacher; and by table where its
+    milliseconds come from."""
     files = structure_files(members)
     rows = []
     for member, file, teacher in zip(members, files, teachers(members), strict=True):
@@ -90,10 +92,13 @@ def family_data(members: Sequence[Member]) -> dict[str, Any]:
                 "params": int(member.costs["params"]),
                 "conv_macs": int(member.costs["conv_macs"]),
                 "latency_ms": {name: round(p.total_ms, 4) for name, p in member.predictions.items()},
+                "measured_ms": {name: round(row["measured_ms"], 4) for name, row in (member.measured or {}).items()},
                 "teacher": members[teacher].target.name if teacher is not None else None,
             }
         )
-    return {"family": rows}
+    first = members[0].predictions
+    latency = {name: trust_of(table.metadata, first[name].shares).record for name, table in plan.tables.items()}
+    return {"family": rows, "latency": latency}
 
 
 def next_commands(members: Sequence[Member], folder: Path, devices: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from search_spaces import costs
 from search_spaces.files import write_text
 from search_spaces.text import format_structure
 from tinynas.budgets import NAMES, Target, main_budget
-from tinynas.results.data import latency_by_scope, search_data
+from tinynas.results.data import latency_by_scope, prediction_trust, search_data
 from tinynas.results.families import family_data, format_front, structure_files
 from tinynas.results.pictures import SearchPicture, draw_front, draw_network, draw_search, scope_of
 from tinynas.results.report import write_report
@@ -42,7 +42,9 @@ def write_result(result: SearchResult, folder: Path) -> dict[str, Any]:
     draw_search(picture, folder / "search.png")
     if len(result.members) > 1:
         draw_front(picture, folder / "front.png")
-        write_text(folder / "family.yaml", yaml.safe_dump(family_data(result.members), sort_keys=False, width=120))
+        write_text(
+            folder / "family.yaml", yaml.safe_dump(family_data(result.plan, result.members), sort_keys=False, width=120)
+        )
     for member in result.members:
         suffix = f"-{member.target.name}" if len(result.members) > 1 else ""
         _draw_member(result.plan, member, folder / f"network{suffix}.png")
@@ -77,6 +79,9 @@ def _draw_member(plan: SearchPlan, member: Member, path: Path) -> None:
     title = f"{plan.space.name}, {' x '.join(map(str, plan.image_size))}, score {member.score:.1f}"
     for name, prediction in list(member.predictions.items())[:1]:
         title += f", {prediction.total_ms:.2f} ms predicted on {name}"
+        if name in (member.measured or {}):
+            title += f", {(member.measured or {})[name]['measured_ms']:.2f} ms measured"
+        title += f"\n{prediction_trust(plan, member, name).record}"
         draw_network(member.structure, _whole(member), latency_by_scope(prediction), title, path)
         return
     macs: dict[str, float] = {}

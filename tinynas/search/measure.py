@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from latency_tables import Table, predict
-from latency_tables.host import host_processor
+from latency_tables.host import host_processor, is_this_host
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.files import write_text
@@ -62,25 +62,34 @@ def check_measurable(plan: SearchPlan) -> dict[str, ModuleType]:
     found = {}
     for name, table in plan.tables.items():
         metadata = table.metadata
-        if metadata.kind == "cpu" and metadata.processor and metadata.processor != host_processor():
+        if metadata.kind == "cpu" and metadata.processor and not is_this_host(metadata):
             raise UserError(
                 f"--measure: table {name} is for {metadata.processor}, this host has {host_processor()}; profile this host "
                 "(tinynas profile) and search with its table"
             )
-        found[name] = _plugin(table)
+        if metadata.batch != 1:
+            raise UserError(
+                f"--measure: table {name} is for batch {metadata.batch}, networks are timed at batch 1; search with a table "
+                "of batch 1"
+            )
+        try:
+            found[name] = runtime_here(table)
+        except UserError as error:
+            raise UserError(f"--measure: {error}") from None
     return found
 
 
-def _plugin(table: Table) -> ModuleType:
+def runtime_here(table: Table) -> ModuleType:
+    """The runtime plug-in that times networks as the table's were. Raises UserError when it cannot run on this machine."""
     runtime = table.metadata.runtime
     try:
         plugin = load_plugin("latency_tables.runtimes", runtime)
         plugin.version()
     except (ImportError, UserError) as error:
-        raise UserError(f"--measure: the runtime of table {table.id} cannot run here ({error})") from None
-    kind = plugin.DEVICE_KIND
+        raise UserError(f"the runtime of table {table.id} cannot run here ({error})") from None
+    kind = plugin.device_kind()
     if table.metadata.kind != kind:
-        raise UserError(f"--measure: table {table.id} is for a {table.metadata.kind}, {runtime} runs on a {kind} here")
+        raise UserError(f"table {table.id} is for a {table.metadata.kind}, {runtime} runs on a {kind} here")
     return plugin
 
 

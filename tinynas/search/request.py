@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from latency_tables import Table, find_table
+from latency_tables import Table
 from search_spaces.emit import emit_backbone
 from search_spaces.errors import UserError
 from search_spaces.image_size import parse_image_size
@@ -23,6 +23,7 @@ from tinynas.budgets import (
     parse_request,
     show,
 )
+from tinynas.devices import Wanted, find_device
 from tinynas.evolution.loop import SearchSettings
 from tinynas.genes.population import Encoding
 from tinynas.presets import load_preset
@@ -76,9 +77,12 @@ def given_keys(given: Mapping[str, Any]) -> set[str]:
     return {key for key, value in given.items() if value is not None}
 
 
-def build_plan(options: SearchOptions) -> SearchPlan:
-    """Resolve tables, space, score and budgets. Raises UserError for whatever does not fit together."""
-    request, tables = _latency(options)
+def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
+    """Resolve tables, space, score and budgets; with `measure`, a device `cpu` that no table is of has one adapted.
+
+    Raises UserError for whatever does not fit together.
+    """
+    request, tables = _latency(options, measure)
     first = next(iter(tables.values()), None)
     space = _scored(load_space(options.space or (first.metadata.default_space if first else "res")), options)
     effectiveness, notes = _effectiveness(options, space)
@@ -97,7 +101,7 @@ def build_plan(options: SearchOptions) -> SearchPlan:
     )  # fmt: skip
 
 
-def _latency(options: SearchOptions) -> tuple[LatencyRequest, dict[str, Table]]:
+def _latency(options: SearchOptions, measure: bool) -> tuple[LatencyRequest, dict[str, Table]]:
     """The latency budgets, and the table of each device as named."""
     if (options.budget is None and options.device is not None) or options.budget == "":
         raise UserError("--budget and --device go together: a time means something on a device only (--device t4)")
@@ -106,12 +110,19 @@ def _latency(options: SearchOptions) -> tuple[LatencyRequest, dict[str, Table]]:
     request = parse_request(options.budget, options.device)
     tables: dict[str, Table] = {}
     for name in request.devices:
-        table = find_table(name, batch=options.batch, precision=options.precision)
+        table = find_device(name, _wanted(options), measure=measure, batch=options.batch, precision=options.precision)
         twice = next((other for other, known in tables.items() if known.id == table.id), None)
         if twice is not None:
             raise UserError(f"--budget: {twice} and {name} are the same table, {table.id}; give one budget for it")
         tables[name] = _view(table, options)
     return request, tables
+
+
+def _wanted(options: SearchOptions) -> Wanted:
+    """What the search will price."""
+    space = load_space(options.space or "mob")
+    size = parse_image_size(options.image_size) if options.image_size else space.image_size
+    return Wanted((space,), (size,), (options.num_classes,))
 
 
 def _view(table: Table, options: SearchOptions) -> Table:

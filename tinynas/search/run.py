@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import tinynas
-from latency_tables import Prediction, Table, predict
+from latency_tables import Prediction, Table, predict, trust_of
 from search_spaces import costs
 from search_spaces.emit import emit_backbone, emit_detector
 from search_spaces.errors import UserError
@@ -78,7 +78,7 @@ class Member:
 class SearchResult:
     """The members, smallest budget first, and the Pareto front. `interrupted`: Ctrl-C came before all evaluations;
     `seconds`: of the search itself, in which `evaluated_now` candidates were looked at
-    (a resumed search began with others)."""
+    (a resumed search began with others). `notes`: what the person should know of what was found."""
 
     plan: SearchPlan
     members: list[Member]
@@ -88,6 +88,7 @@ class SearchResult:
     interrupted: bool = False
     seconds: float = 0.0
     state: SearchState | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def run_search(
@@ -200,7 +201,8 @@ def provenance(plan: SearchPlan, member: Member, evaluated: int, solver: str = "
     if plan.backbone_only:
         block["priced"] = "convs of the backbone" if plan.convs_only else "backbone"
     if plan.tables:
-        figures: dict[str, dict[str, Any]] = {"device": {}, "table_sha256": {}, "predicted_ms": {}, "measured_ms": {}}
+        keys = ("device", "table_sha256", "predicted_ms", "prediction", "measured_ms")
+        figures: dict[str, dict[str, Any]] = {key: {} for key in keys}
         for name, table in plan.tables.items():
             figures["device"][name] = name
             figures["table_sha256"][name] = table.hash
@@ -208,6 +210,7 @@ def provenance(plan: SearchPlan, member: Member, evaluated: int, solver: str = "
             figures["predicted_ms"][name] = round(
                 timed["predicted_ms"] if timed else member.predictions[name].total_ms, 4
             )
+            figures["prediction"][name] = trust_of(table.metadata, member.predictions[name].shares).record
             figures["measured_ms"][name] = round(timed["measured_ms"], 4) if timed else None
         block |= {
             key: next(iter(by.values())) if alone else by for key, by in figures.items() if alone or key != "device"

@@ -13,6 +13,7 @@ from tinynas.evolution.engine import Engine, check_engine, connected
 from tinynas.evolution.state import SearchState
 from tinynas.results.data import settings_data
 from tinynas.results.outputs import output_names, write_result
+from tinynas.search.closing import measure_members
 from tinynas.search.proof import certify, check_additive, solve_exactly
 from tinynas.search.run import SearchPlan, SearchResult, check_reachable, run_search
 from tinynas.search.run_folder import RunFolder, held
@@ -22,8 +23,9 @@ SOLVERS = ("evolution", "exact")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A plan, and what to do about it. `measure`: how many of the best to time on this machine (None: none);
-    `proof_seconds`: limit of the exact solver, per target."""
+    """A plan, and what to do about it. `measure`: how many of the best to time on this machine while searching (None:
+    none); `confirm`: whether what was found for this machine is timed on it at the end; `proof_seconds`: limit of the
+    exact solver, per target."""
 
     plan: SearchPlan
     folder: Path
@@ -35,6 +37,7 @@ class Session:
     resume: bool = False
     overwrite: bool = False
     proof_seconds: float = 60.0
+    confirm: bool = True
 
     def settings(self) -> dict[str, Any]:
         """What a resume must not change."""
@@ -66,7 +69,9 @@ def run_session(
             with connected(engine):
                 result = _find(session, engine, run)
             if session.certify and session.solver != "exact" and not result.interrupted:
-                _certify(session, result)
+                _until_interrupted(result, lambda: certify(result, session.proof_seconds))
+            if session.confirm and not result.interrupted:
+                _until_interrupted(result, lambda: measure_members(result, session.solver))
         except UserError:
             run.finish()
             raise
@@ -87,10 +92,11 @@ def _find(session: Session, engine: Engine, run: RunFolder) -> SearchResult:
     return run_search(session.plan, engine, run, resume=session.resume)
 
 
-def _certify(session: Session, result: SearchResult) -> None:
-    """Add the proofs; after Ctrl-C the result is written with those that are done, and a resume makes the others."""
+def _until_interrupted(result: SearchResult, step: Callable[[], None]) -> None:
+    """Run a step that adds to the result; after Ctrl-C the result is written with what is done, and a resume does the
+    rest."""
     try:
-        certify(result, session.proof_seconds)
+        step()
     except KeyboardInterrupt:
         result.interrupted = True
 

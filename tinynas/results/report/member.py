@@ -15,9 +15,9 @@ from search_spaces.structure import Structure
 from search_spaces.text import read_structure
 from tinynas.results.pictures import scope_of
 from tinynas.results.report.drawing import Drawing, draw
+from tinynas.results.report.latency import LatencyAccount, account_of, off_text, timed_with, trust_text
 from tinynas.results.report.quantities import Quantity, percent
 
-ORIGINS = ("measured", "interpolated", "derived", "extrapolated")
 PROVEN = 1e-6
 Data = Mapping[str, Any]
 
@@ -30,16 +30,6 @@ class Asked:
     limit: str
     found: str
     used: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyAccount:
-    """One device: total, `parts` as (name, text, percent of the total), origin shares as (name, percent)."""
-
-    table: str
-    total: str
-    parts: tuple[tuple[str, str, float], ...]
-    origins: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +56,7 @@ class ScopeRow:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`headline`: (figure, unit, caption) of what matters most. `bound`: certified upper bound of the score, or None.
+    """`headline`: (figure, unit, caption, remark) of what matters most. `bound`: certified upper bound of the score, or None.
 
     `gap`: how far below it the score is at most, empty where that is not known. `values`: all costs by key. `drawing` is
     None when the structure file could not be read.
@@ -79,7 +69,7 @@ class Member:
     bound: float | None
     proof: str
     gap: str
-    headline: tuple[tuple[str, str, str], ...]
+    headline: tuple[tuple[str, str, str, str], ...]
     asked: tuple[Asked, ...]
     costs: tuple[tuple[str, str], ...]
     values: Data
@@ -95,11 +85,14 @@ class Member:
 def member(target: Data, number: int, folder: Path) -> Member:
     """Everything about `targets[number]` of a search."""
     latency: Data = target.get("latency") or {}
+    measured: Data = target.get("measured") or {}
     first: Data = next(iter(latency.values()), {})
     values = {**(target.get("costs") or {})}
     for table, account in latency.items():
         values.setdefault(f"latency_ms@{table}", account["total"])
         values.setdefault("latency_ms", account["total"])
+    for table, row in measured.items():
+        values.setdefault(f"measured_ms@{table}", row["measured_ms"])
     structure = _structure(folder, target.get("structure_file"))
     graph = emit_detector(structure) if structure is not None else None
     certified = target.get("certified") or {}
@@ -112,7 +105,7 @@ def member(target: Data, number: int, folder: Path) -> Member:
         f"{_gap(float(certified['gap_percent']))} %" if certified else "", _headline(target, latency, certified),
         tuple(_asked(budget, values) for budget in target.get("budgets") or []),
         tuple((Quantity.of(key).label, Quantity.of(key).text(value)) for key, value in (target.get("costs") or {}).items()),
-        values, tuple(_account(table, account) for table, account in latency.items()),
+        values, tuple(account_of(table, account, measured.get(table)) for table, account in latency.items()),
         tuple(_scopes(graph, drawing, latency, target.get("entropy_by_scope") or {})), drawing,
     )  # fmt: skip
 
@@ -148,18 +141,20 @@ def _gap(gap: float) -> str:
     return "0" if gap <= PROVEN else f"{gap:.2g}"
 
 
-def _headline(target: Data, latency: Data, certified: Data) -> tuple[tuple[str, str, str], ...]:
-    tiles = [(f"{account['total']:.3f}", "ms", f"predicted on {table}") for table, account in latency.items()]
+def _headline(target: Data, latency: Data, certified: Data) -> tuple[tuple[str, str, str, str], ...]:
+    tiles = [
+        (f"{account['total']:.3f}", "ms", f"predicted on {table}", trust_text(account))
+        for table, account in latency.items()
+    ]
     for table, row in (target.get("measured") or {}).items():
-        off = percent(row["predicted_ms"] - row["measured_ms"], row["measured_ms"])
-        tiles.append((f"{row['measured_ms']:.3f}", "ms", f"measured on {table} (the table is {off:+.1f} % off)"))
-    tiles.append((f"{target['score']:,.2f}", "", "score"))
+        tiles.append((f"{row['measured_ms']:.3f}", "ms", f"measured on {table} ({off_text(row)})", timed_with(row)))
+    tiles.append((f"{target['score']:,.2f}", "", "score", ""))
     if certified:
-        tiles.append((_gap(float(certified["gap_percent"])), "%", "certified gap to the optimum, at most"))
+        tiles.append((_gap(float(certified["gap_percent"])), "%", "certified gap to the optimum, at most", ""))
     if not latency:
         for key, value in list((target.get("costs") or {}).items())[:2]:
             figure, _, unit = Quantity.of(key).text(value).partition(" ")
-            tiles.append((figure, unit, Quantity.of(key).label))
+            tiles.append((figure, unit, Quantity.of(key).label, ""))
     return tuple(tiles)
 
 
@@ -171,18 +166,6 @@ def _asked(budget: Data, values: Data) -> Asked:
     limit = float(budget["limit"])
     used = percent(found, limit) if found is not None else None
     return Asked(quantity.label, quantity.limit(limit), quantity.text(found), used)
-
-
-def _account(table: str, account: Data) -> LatencyAccount:
-    total = float(account["total"])
-    parts = {**(account.get("parts") or {}), "fixed": account.get("overhead") or 0.0}
-    shares = account.get("shares") or {}
-    return LatencyAccount(
-        table,
-        f"{total:.3f} ms",
-        tuple((name, f"{ms:.3f} ms", percent(ms, total)) for name, ms in parts.items() if ms),
-        tuple((name, 100.0 * shares[name]) for name in ORIGINS if shares.get(name)),
-    )
 
 
 def _scopes(graph: Graph | None, drawing: Drawing | None, latency: Data, entropy: Data) -> list[ScopeRow]:

@@ -8,6 +8,7 @@ from typing import Any
 LABELS: dict[str, tuple[str, float, str, int]] = {
     "score": ("score", 1.0, "", 2),
     "latency_ms": ("latency", 1.0, "ms", 3),
+    "measured_ms": ("measured", 1.0, "ms", 3),
     "params": ("parameters", 1e6, "M", 3),
     "params_deploy": ("parameters", 1e6, "M", 3),
     "params_train": ("parameters, training form", 1e6, "M", 3),

@@ -70,7 +70,7 @@ def _family(members: Sequence[Member]) -> dict[str, Any]:
     keys = [key for key in members[0].values if key not in REPEATED and all(key in item.values for item in members)]
     if any(key.startswith("latency_ms@") for key in keys):
         keys = [key for key in keys if key != "latency_ms"]
-    keys.sort(key=lambda key: not key.startswith("latency_ms"))
+    keys.sort(key=lambda key: (not key.startswith("latency_ms"), not key.startswith("measured_ms")))
     certified = any(item.gap for item in members)
     rows = [
         (
@@ -81,7 +81,8 @@ def _family(members: Sequence[Member]) -> dict[str, Any]:
         for item in members
     ]
     gap = ["certified gap"] if certified else []
-    return {"labels": ["score", *gap, *(Quantity.of(key).label for key in keys)], "rows": rows}
+    trust = dict.fromkeys(f"{a.table}: {a.trust}" for item in members for a in item.latency if a.trust)
+    return {"labels": ["score", *gap, *(Quantity.of(key).label for key in keys)], "rows": rows, "trust": list(trust)}
 
 
 def _front(front: Data, members: Sequence[Member], targets: Sequence[Data]) -> dict[str, Any] | None:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import ModuleType
 
 from latency_tables.host import host_clock, host_facts, host_processor
 from latency_tables.kernels import fusion_rules
 from latency_tables.metadata import TableMetadata, new_metadata
 from latency_tables.runtimes._timing import choose_precision
 from search_spaces.errors import UserError
-from search_spaces.plugins import load_plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,13 @@ class ProfileSettings:
 
 
 def measured_metadata(
-    name: str, runtime: str, settings: ProfileSettings, *, device: str = "", short_names: Sequence[str] = (),
+    name: str, runtime: str, plugin: ModuleType, settings: ProfileSettings, *, device: str = "", short_names: Sequence[str] = (),
     reach_note: str = "",
 ) -> TableMetadata:  # fmt: skip
     """The metadata of a table `{name}-{runtime}-{precision}-b1[-tN]` that is about to be measured on this machine.
 
     Raises UserError when the runtime, the precision or the threads are not to be had here.
     """
-    plugin = load_plugin("latency_tables.runtimes", runtime)
     kind = plugin.device_kind()
     try:
         version = plugin.version()
@@ -51,7 +50,8 @@ def measured_metadata(
     return new_metadata(
         id=f"{name}-{runtime}-{settings.precision}-b1{suffix}", short_names=list(short_names), kind=kind,
         device=device or (device_name() if device_name else host), processor=host if kind == "cpu" else "",
-        host=host_facts() if kind == "cpu" else None, runtime_version=version, precision=settings.precision, batch=1,
+        host=host_facts() if kind == "cpu" else None, runtime=runtime, runtime_version=version,
+        precision=settings.precision, batch=1,
         threads=settings.threads if suffix else None, date=date.today().isoformat(),
         clocks=clocks() if clocks else host_clock() if kind == "cpu" else "", tail_block=fusion_rules(runtime).tail_block,
         measured={

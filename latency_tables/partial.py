@@ -74,7 +74,12 @@ class Partial:
 
     def add(self, measured: list[tuple[Kernel, float, float]]) -> None:
         """Append (kernel, latency in ms, spread), and have them on the disk before this returns."""
-        rows = [Row(kernel, latency, spread) for kernel, latency, spread in measured]
+        self.add_rows([Row(kernel, latency, spread) for kernel, latency, spread in measured])
+
+    def add_rows(self, rows: list[Row]) -> None:
+        """`add` of rows as they are."""
+        if not rows:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             header = "" if file.tell() else ",".join(COLUMNS) + "\n"

@@ -17,12 +17,12 @@ import numpy as np
 from latency_tables.completion import Fit, complete, expected_error, fit, latency_shares
 from latency_tables.kernels import Kernel, fusion_rules
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
-from latency_tables.metadata import Measured
+from latency_tables.metadata import Measured, read_metadata
 from latency_tables.partial import Partial, held
 from latency_tables.reach import Cells, reach
 from latency_tables.registry import refuse_claimed
 from latency_tables.shards import measure_all, prepare_backend, shards
-from latency_tables.tables import row_key, write_table
+from latency_tables.tables import Row, read_rows, row_key, write_table
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.graph import Graph
@@ -64,23 +64,31 @@ def profile(
 ) -> Path:
     """Measure this machine and write the table `{name}-{runtime}-{precision}-b1[-tN]` into `folder`; its CSV's path.
 
-    `graphs`: networks (populations) whose kernels the table shall cover; `reach_note` describes them. Raises UserError
-    when the table is there already, when a partial one is and `resume` is not said, when the time was too short to
-    measure something of every grid, when another table in `folder` has claimed a short name, or when the device fails.
+    `graphs`: networks (populations) whose kernels the table shall cover; `reach_note` describes them. `resume`: go on with a
+    profile that was cut short, or from an adapted table of this name, whose measured kernels are not measured again.
+    Raises UserError when the table is there already, when a partial one is and `resume` is not said, when the time was too
+    short to measure something of every grid, when another table in `folder` has claimed a short name, or when the device
+    fails.
     """
     plugin = load_plugin("latency_tables.runtimes", runtime)
     prepare_backend(settings.backend, settings.workers)
-    metadata = measured_metadata(name, runtime, settings, device=device, short_names=short_names, reach_note=reach_note)
+    metadata = measured_metadata(
+        name, runtime, plugin, settings, device=device, short_names=short_names, reach_note=reach_note
+    )
     check_folder(folder)
     refuse_claimed(metadata, folder)
     target, path = folder / f"{metadata.id}.csv", folder / f"{metadata.id}.partial.csv"
-    if target.exists():
+    adapted = _adapted_rows(target) if resume and target.exists() else []
+    if target.exists() and not adapted:
         raise UserError(f"{target} exists; give another name or remove it")
     if path.exists() and not resume:
         raise UserError(f"{path} exists, from a profile that was cut short; go on with it by --resume or remove it")
-    grids = reach(graphs, fusion_rules(runtime))
+    grids = reach(graphs, fusion_rules(runtime), [row.kernel for row in adapted])
     with held(path, conditions(metadata)):
         partial, started = Partial(path), time.monotonic()
+        partial.add_rows(
+            [row for row in adapted if row.source == "measured" and row_key(row.kernel) not in partial.rows]
+        )
         _refuse_unreached(partial, grids)
         fits = _Rounds(grids, partial, plugin, settings, progress).run()
         rows = complete(fits, partial.rows)
@@ -97,6 +105,11 @@ def profile(
         written = write_table(folder, metadata.model_copy(update={"measured": measured}), rows)
         path.unlink()
     return written
+
+
+def _adapted_rows(target: Path) -> list[Row]:
+    """The rows of a table that was adapted: a profile goes on from them. None for a table of another making."""
+    return read_rows(target) if read_metadata(target.with_suffix(".yaml")).adapted is not None else []
 
 
 def _refuse_unreached(partial: Partial, grids: Sequence[Cells]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Kernel, fuse
-from latency_tables.tables import Floats, Group, in_tail
+from latency_tables.tables import Floats, Group, in_tail, kernel_in_tail
 from search_spaces.graph import Graph
 
 CHANNEL_RATIO = 1.5
@@ -35,13 +35,15 @@ class Cells:
     kernels: tuple[Kernel, ...]
 
 
-def reach(graphs: Iterable[Graph], rules: FusionRules) -> list[Cells]:
+def reach(graphs: Iterable[Graph], rules: FusionRules, known: Iterable[Kernel] = ()) -> list[Cells]:
     """Grids that hold every kernel of the networks (populations or single ones), one per group and tail class.
 
-    A cell is needed when interpolating a network's kernel reads it; the cells around needed ones come along.
+    A cell is needed when interpolating a network's kernel reads it; the cells around needed ones come along. `known`:
+    kernels of a table that the grids shall go on from: its cells stay, and its axes get new points beyond their ends only.
     """
     found: dict[Group, list[Floats]] = {}
     sizes: Sizes = {}
+    before = _by_grid(known, rules, sizes)
     expand: dict[str, float] = {}
     number = 0
     for graph in graphs:
@@ -64,13 +66,45 @@ def reach(graphs: Iterable[Graph], rules: FusionRules) -> list[Cells]:
                 found.setdefault(group, []).append(np.stack([inputs[chosen], outputs[chosen], areas, weights], axis=1))
     areas = _shared_areas(found, sizes)
     grids = []
-    for group in sorted(found, key=str):
-        samples = np.concatenate(found[group])
+    for group in sorted({*found, *(group for group, _ in before)}, key=str):
+        samples = np.concatenate(found[group]) if group in found else np.empty((0, 4))
         tails = in_tail(group.kind, samples[:, 0], samples[:, 1], rules.tail_block)
         for tail in (False, True):
+            held = before.get((group, tail), [])
             if (tails == tail).any():
-                grids.append(_cells(group, samples[tails == tail], areas, sizes, expand[group.kind], number))
+                grids.append(
+                    _cells(group, samples[tails == tail], areas, sizes, expand[group.kind], max(number, 1), held)
+                )  # fmt: skip
+            elif held:
+                grids.append(_grid_of(group, held))
     return grids
+
+
+def _by_grid(known: Iterable[Kernel], rules: FusionRules, sizes: Sizes) -> dict[tuple[Group, bool], list[Kernel]]:
+    """Kernels of a table by group and tail class; their maps are noted in `sizes`."""
+    found: dict[tuple[Group, bool], list[Kernel]] = {}
+    for kernel in known:
+        sizes.setdefault((kernel.kind == "detect", kernel.area), (kernel.height, kernel.width))
+        group = Group(kernel.kind, int(kernel.kernel), kernel.stride, kernel.activation, kernel.fused_add)
+        found.setdefault((group, kernel_in_tail(kernel, rules.tail_block)), []).append(kernel)
+    return found
+
+
+def _grid_of(group: Group, kernels: Sequence[Kernel]) -> Cells:
+    """The grid that a table's kernels are, without visits."""
+    points = _points(group, kernels)
+    axes, places = [], []
+    for column in points.T:
+        values, inverse = np.unique(column, return_inverse=True)
+        axes.append(values)
+        places.append(inverse)
+    return Cells(group, (axes[0], axes[1], axes[2]), np.stack(places, axis=1), np.zeros(len(kernels)), tuple(kernels))
+
+
+def _points(group: Group, kernels: Sequence[Kernel]) -> Floats:
+    """Coordinates (n, 3) of kernels on a grid's axes."""
+    two = group.kind in TWO_CHANNEL_KINDS
+    return np.array([[k.in_channels, k.out_channels if two else 1, k.area] for k in kernels], dtype=np.float64)
 
 
 def knots(values: Floats, ratio: float) -> Floats:
@@ -94,15 +128,25 @@ def _shared_areas(found: dict[Group, list[Floats]], sizes: Sizes) -> Floats:
     return knots(np.unique([*even, areas[0], areas[-1]]), AREA_RATIO)
 
 
-def _cells(group: Group, samples: Floats, areas: Floats, sizes: Sizes, expand: float, graphs: int) -> Cells:
+def _cells(
+    group: Group, samples: Floats, areas: Floats, sizes: Sizes, expand: float, graphs: int, held: Sequence[Kernel]
+) -> Cells:  # fmt: skip
     low, high = samples[:, 2].min(), samples[:, 2].max()
     if group.kind in ALONE:
         third = knots(samples[:, 2], AREA_RATIO)
     else:
         third = areas[np.searchsorted(areas, low, side="right") - 1 : np.searchsorted(areas, high) + 1]
     axes = (knots(samples[:, 0], CHANNEL_RATIO), knots(samples[:, 1], CHANNEL_RATIO), third)
+    kept = np.empty((0, 3), dtype=np.intp)
+    if held:
+        points = _points(group, held)
+        one, two, three = (_beyond_the_ends(np.unique(column), axis) for column, axis in zip(points.T, axes))
+        axes = (one, two, three)
+        kept = np.stack([np.searchsorted(axis, column) for axis, column in zip(axes, points.T)], axis=1)
     visits = _visits(samples, axes) / graphs
-    places = np.argwhere(_grown(visits > 0))
+    needed = _grown(visits > 0)
+    needed[tuple(kept.T)] = True
+    places = np.argwhere(needed)
     kernels = []
     for inputs, outputs, area in ([axis[place] for axis, place in zip(axes, row)] for row in places):
         height, width = sizes[group.kind == "detect", int(area)]
@@ -110,6 +154,11 @@ def _cells(group: Group, samples: Floats, areas: Floats, sizes: Sizes, expand: f
         kernels.append(Kernel(group.kind, int(inputs), wide, height, width, group.kernel, group.stride, group.activation,
                               group.fused_add))  # fmt: skip
     return Cells(group, axes, places, visits[tuple(places.T)], tuple(kernels))
+
+
+def _beyond_the_ends(axis: Floats, other: Floats) -> Floats:
+    """An axis, and those of the other's points that lie beyond its ends."""
+    return np.union1d(axis, other[(other < axis[0]) | (other > axis[-1])])
 
 
 def corners(samples: Floats, axes: tuple[Floats, Floats, Floats]) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latency_tables import Table, read_table
+from latency_tables import Table, find_table, read_table
 from latency_tables.adaptation.adapt import Progress, adapt
 from latency_tables.measuring import ProfileSettings
 from latency_tables.registry import list_tables
@@ -16,7 +17,6 @@ from search_spaces.graph import Graph
 from search_spaces.space import Space
 from tinynas.sampling import ImageSize, populations, random_detectors
 
-SECONDS = 60.0
 DRAWN = 16
 """Candidates drawn per space, image size and number of classes: their latency is what is to be right."""
 FITTED, CHECKED = 8, 8
@@ -40,7 +40,7 @@ class Adaptation:
     spaces: Sequence[Space]
     sizes: Sequence[ImageSize]
     classes: Sequence[int]
-    seconds: float = SECONDS
+    seconds: float
     short_names: Sequence[str] = ()
     note: str = ""
 
@@ -86,6 +86,38 @@ def possible_sources(runtime: str, precision: str, threads: int, *, across_runti
             f"no table to adapt from: none of a CPU is known for {runtime}, {precision}; measure this host from nothing with "
             "tinynas profile --name NAME"
         )
+    # a table that was adapted itself comes last: its source is among the others
     found.sort(key=lambda pair: (abs((pair[0].threads or 1) - threads), pair[0].adapted is not None, pair[0].id))
     nearest = abs((found[0][0].threads or 1) - threads)
     return [read_table(path) for m, path in found if abs((m.threads or 1) - threads) == nearest]
+
+
+def chosen_sources(
+    device: str, runtime: str | None, precision: str, threads: int, *, across_runtimes: bool = False
+) -> list[Table]:  # fmt: skip
+    """The tables that `--adapt` names: one by id, short name or path; all that fit for `auto`.
+
+    Raises UserError for one of another kind, batch or precision, and for one of another runtime than the one that is asked
+    for (None: the table's own), unless `across_runtimes` is said.
+    """
+    if device == "auto":
+        return possible_sources(runtime or "openvino", precision, threads, across_runtimes=across_runtimes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it was measured on another processor is why it is adapted
+        table = find_table(device)
+    found = table.metadata
+    if found.kind != "cpu":
+        raise UserError(f"--adapt {device}: table {found.id} is of a {found.kind}; a CPU's is expected, or auto")
+    if found.batch != 1:
+        raise UserError(f"--adapt {device}: table {found.id} is for batch {found.batch}; one for batch 1 is expected")
+    if found.precision != precision:
+        raise UserError(
+            f"--adapt {device}: table {found.id} is of {found.precision}, {precision} was asked for; say --precision "
+            f"{found.precision}, or take another table"
+        )
+    if runtime not in (None, found.runtime) and not across_runtimes:
+        raise UserError(
+            f"--adapt {device}: table {found.id} is of {found.runtime}, {runtime} was asked for; take a table of {runtime}, or "
+            "add --across-runtimes: it works, with a larger error"
+        )
+    return [table]

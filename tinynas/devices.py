@@ -24,6 +24,9 @@ CLASSES = 80
 """What a table of the host is adapted for, besides what is asked for."""
 
 
+SECONDS = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a table is needed for, so that an adaptation covers it."""
@@ -69,28 +72,43 @@ def _is_right(table: Table) -> bool:
 
 
 def _adapted(host: HostName, wanted: Wanted) -> Table:
-    """Adapt a table of this host into the user's folder, from what an interrupted run left if there is something."""
-    from tinynas.adapted_tables import SECONDS, Adaptation, possible_sources
+    """Adapt a table of this host into the user's folder."""
+    from tinynas.adapted_tables import possible_sources
 
-    try:
-        sources = possible_sources(host.runtime, host.precision, host.threads)
-    except UserError:
-        sources = possible_sources(host.runtime, host.precision, host.threads, across_runtimes=True)
-    folder = user_folder()
-    name = free_name(host, folder)
-    job = Adaptation(
-        name=name, sources=sources, runtime=host.runtime, precision=host.precision, threads=host.threads, folder=folder,
-        spaces=_joined([*map(load_space, SPACES), *wanted.spaces]), sizes=_sizes([*SIZES, *wanted.sizes]),
-        classes=list(dict.fromkeys([*wanted.classes, CLASSES])), seconds=SECONDS,
-    )  # fmt: skip
+    sources = possible_sources(host.runtime, host.precision, host.threads, across_runtimes=True)
     print(
-        f"no latency table of this processor, {host_processor()}: tinynas measures kernels for {SECONDS:.0f} s to adapt one, "
-        f"then checks it on whole detectors (once; kept in {folder}; --no-measure takes {sources[0].id} as it is)",
+        f"no latency table of this processor, {host_processor()}: tinynas adapts one, which takes about a minute, once "
+        f"(--no-measure takes {sources[0].id} as it is)",
         file=sys.stderr,
     )
-    partial = list(folder.glob(f"{name}-{host.runtime}-{host.precision}-b1*.partial.csv"))
-    with AdaptationBar(SECONDS) as bar:
-        table = job.run(resume=bool(partial), progress=bar.show)
+    return adapt_here(
+        sources, host.runtime, host.precision, host.threads, [*map(load_space, SPACES), *wanted.spaces],
+        [*SIZES, *wanted.sizes], [*wanted.classes, CLASSES], resume=True,
+    )  # fmt: skip
+
+
+def adapt_here(
+    sources: Sequence[Table], runtime: str, precision: str, threads: int, spaces: Sequence[Space],
+    sizes: Sequence[ImageSize], classes: Sequence[int], *, seconds: float = SECONDS, name: str | None = None,
+    folder: Path | None = None, resume: bool = False, short_names: Sequence[str] = (),
+) -> Table:  # fmt: skip
+    """Adapt one of `sources` to this host, with a progress bar, and say what came of it. Without a `name` the table is named
+    after the processor. Raises UserError as `adapt`."""
+    from tinynas.adapted_tables import Adaptation
+
+    folder = folder or user_folder()
+    name = name or free_name(HostName(runtime, precision, threads), folder)
+    job = Adaptation(
+        name=name, sources=sources, runtime=runtime, precision=precision, threads=threads, folder=folder,
+        spaces=_joined(spaces), sizes=sorted(dict.fromkeys(sizes)), classes=list(dict.fromkeys(classes)), seconds=seconds,
+        short_names=short_names, note=f"adapted for {', '.join(dict.fromkeys(space.name for space in spaces))}",
+    )  # fmt: skip
+    try:
+        with AdaptationBar(seconds) as bar:
+            table = job.run(resume=resume, progress=bar.show)
+    except KeyboardInterrupt:
+        print("what was measured is kept; the same command goes on (profile: with --resume)", file=sys.stderr)
+        raise
     print(adaptation_line(table), file=sys.stderr)
     return table
 
@@ -126,10 +144,6 @@ def _joined(spaces: Sequence[Space]) -> list[Space]:
         if all(space.name != other.name or space.stages != other.stages for other in found):
             found.append(space)
     return found
-
-
-def _sizes(sizes: Sequence[ImageSize]) -> list[ImageSize]:
-    return sorted(dict.fromkeys(sizes))
 
 
 class AdaptationBar:

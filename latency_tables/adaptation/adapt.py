@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from latency_tables.adaptation.adapted import Adapted, begin, likelihood
-from latency_tables.adaptation.cells import cells_for
 from latency_tables.kernels import FusionRules, Kernel, fusion_rules
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Adapted as Provenance
 from latency_tables.metadata import TableMetadata
 from latency_tables.partial import Partial, held
+from latency_tables.reach import reach
 from latency_tables.registry import refuse_claimed
 from latency_tables.shards import Measurement, measure_all, shards
 from latency_tables.tables import Table, read_rows, write_table
@@ -61,7 +62,8 @@ def adapt(
     `resume` is not said, or when the device fails.
     """
     _check(sources, settings)
-    metadata = measured_metadata(name, runtime, settings, short_names=short_names, reach_note=reach_note)
+    plugin = load_plugin("latency_tables.runtimes", runtime)
+    metadata = measured_metadata(name, runtime, plugin, settings, short_names=short_names, reach_note=reach_note)
     check_folder(folder)
     refuse_claimed(metadata, folder)
     target, path = folder / f"{metadata.id}.csv", folder / f"{metadata.id}.partial.csv"
@@ -70,7 +72,7 @@ def adapt(
     if path.exists() and not resume:
         raise UserError(f"{path} exists, from a run that was cut short; go on with it by --resume or remove it")
     with held(path, conditions(metadata)):
-        run = _Run(sources, Partial(path), list(graphs), settings, metadata, progress)
+        run = _Run(sources, Partial(path), list(graphs), settings, metadata, plugin, progress)
         adapted = run.run()
         provenance = Provenance(
             source=run.source.id, kernels=len(run.partial.rows), seconds=round(time.monotonic() - run.started, 1),
@@ -95,12 +97,11 @@ class _Run:
 
     def __init__(
         self, sources: Sequence[Table], partial: Partial, graphs: list[Graph], settings: ProfileSettings,
-        metadata: TableMetadata, progress: Callable[[Progress], None] | None,
+        metadata: TableMetadata, plugin: ModuleType, progress: Callable[[Progress], None] | None,
     ) -> None:  # fmt: skip
         self.started = time.monotonic()
         self.sources, self.partial, self.graphs, self.settings = sources, partial, graphs, settings
-        self.plugin = load_plugin("latency_tables.runtimes", metadata.runtime)
-        self.rules, self.progress = fusion_rules(metadata.runtime), progress
+        self.plugin, self.rules, self.progress = plugin, fusion_rules(metadata.runtime), progress
         self.source = sources[0]
 
     def run(self) -> Adapted:
@@ -160,4 +161,4 @@ class _Run:
 
 def _begin(source: Table, rules: FusionRules, graphs: Sequence[Graph]) -> Adapted:
     own = [row.kernel for row in read_rows(Path(source.source))] if source.metadata.runtime == rules.runtime else []
-    return begin(source, cells_for(graphs, rules, own), graphs, rules)
+    return begin(source, reach(graphs, rules, own), graphs, rules)

@@ -18,7 +18,17 @@ CLASSES = "1,80"
 
 def run(
     name: Annotated[str | None, typer.Option(help="The chip, as the table's id starts: i7_1260p.")] = None,
-    runtime: Annotated[str, typer.Option(help="What runs the network.")] = "openvino",
+    adapt: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE", help="Adapt another device's table to this CPU; auto: the nearest one."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="With --adapt: how long to measure kernels.")] = 60,
+    across_runtimes: Annotated[
+        bool, typer.Option("--across-runtimes", help="With --adapt: from a table of another runtime than --runtime.")
+    ] = False,
+    runtime: Annotated[
+        str | None, typer.Option(help="What runs the network: openvino unless said (or --adapt's table's).")
+    ] = None,
     spaces: Annotated[str, typer.Option(help="Spaces (names or files) whose kernels to measure.")] = "mob,res",
     image_sizes: Annotated[str, typer.Option(help="256..640, or sizes with commas between.")] = "256..640",
     num_classes: Annotated[
@@ -50,7 +60,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="With --verify: PNG of predicted over measured.")] = None,
     json: Annotated[bool, typer.Option("--json", help="With --verify: print JSON.")] = False,
 ) -> None:
-    """Measure a latency table on this machine, or compare one with whole detectors (--verify)."""
+    """Measure a latency table on this machine, adapt another's (--adapt), or check one on whole detectors (--verify)."""
     from tinynas.sampling import parse_image_sizes, parse_spaces
 
     chosen, sizes, classes = parse_spaces(spaces), parse_image_sizes(image_sizes), _counts(num_classes)
@@ -62,10 +72,21 @@ def run(
         job = Verification(verify, chosen, sizes, classes[-1], number, seed, fit_number if fit_overhead else 0)
         _verify(job, store, plot, json)
         return
+    if adapt is not None:
+        from tinynas.adapted_tables import chosen_sources
+        from tinynas.devices import adapt_here
+
+        sources = chosen_sources(adapt, runtime, precision, threads, across_runtimes=across_runtimes)
+        adapt_here(
+            sources, runtime or sources[0].metadata.runtime, precision, threads, chosen, sizes, classes, seconds=seconds,
+            name=name, folder=out, resume=resume, short_names=short_name or [],
+        )  # fmt: skip
+        return
     if name is None:
         raise UserError("say --name CHIP to profile this machine, or --verify TABLE to check a table")
     if fit_overhead or store or plot is not None or json:
         raise UserError("--fit-overhead, --store, --plot and --json go with --verify TABLE; leave them out, or say it")
+    runtime = runtime or "openvino"
     from latency_tables.measuring import ProfileSettings
     from latency_tables.profiler import profile
     from latency_tables.registry import user_folder

@@ -55,11 +55,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
     shown = Table(title="latency tables", header_style="bold")
     shown.add_column("id", no_wrap=True)
     shown.add_column("default for", overflow="fold", width=7)
-    for column in ("device", "date"):
-        shown.add_column(column, overflow="fold")
+    shown.add_column("device", overflow="fold", max_width=12)
+    shown.add_column("date", no_wrap=True)
     shown.add_column("rows", justify="right")
-    shown.add_column("figures", overflow="fold")
-    shown.add_column("checked error", min_width=19)
+    shown.add_column("figures", overflow="fold", max_width=12)
+    shown.add_column("checked error")
     for row in rows:
         figures = ", ".join(f"{100 * share:.0f} % {source}" for source, share in row["sources"].items())
         shown.add_row(
@@ -67,6 +67,6 @@ def _print(rows: list[dict[str, Any]]) -> None:
             row["trust"]["checked"],
         )  # fmt: skip
     # a narrow terminal folds cells; a pipe has no width at all
-    console = Console(width=None if Console().width >= 126 else 126)
+    console = Console(width=None if Console().width >= 120 else 120)
     console.print(shown)
     print(f"yours: {user_folder()}\nshipped: {SHIPPED}\n--json tells more of each")

@@ -54,10 +54,10 @@ def _measure(members: list[Member], table: Table, solver: str) -> list[str]:
         version = plugin.version()
         found = _timed(plugin, graphs, predicted, table)
     except UserError as error:
-        return [f"not measured on this host: {error}"]
+        return [f"not timed at the end of the search: {error}"]
     except Exception as error:  # a result that was found must not be lost by what a runtime makes of it
         what = (str(error).splitlines() or [type(error).__name__])[0]
-        return [f"not measured on this host: {metadata.runtime} failed ({what})"]
+        return [f"not timed at the end of the search: {metadata.runtime} failed ({what})"]
     for member, own, measured in zip(members, predicted, found, strict=True):
         member.measured = (member.measured or {}) | {
             table.id: {
@@ -97,6 +97,6 @@ def _apart(members: list[Member], table: Table, solver: str) -> list[str]:
         return []
     instead = " in place of --solver exact" if solver == "exact" else ""
     return [
-        f"measured on this host: {'; '.join(said)} than {table.id} predicts; if nothing else kept the machine busy, "
+        f"timed at the end of the search: {'; '.join(said)} than {table.id} predicts; if nothing else kept the machine busy, "
         f"--measure 8{instead} corrects the table near what it finds, and searches again"
     ]

@@ -28,8 +28,8 @@ class ProfileSettings:
 
 
 def measured_metadata(
-    name: str, runtime: str, plugin: ModuleType, settings: ProfileSettings, *, device: str = "", short_names: Sequence[str] = (),
-    reach_note: str = "",
+    name: str, runtime: str, plugin: ModuleType, settings: ProfileSettings, *, device: str = "",
+    short_names: Sequence[str] = (), reach_note: str = "",
 ) -> TableMetadata:  # fmt: skip
     """The metadata of a table `{name}-{runtime}-{precision}-b1[-tN]` that is about to be measured on this machine.
 

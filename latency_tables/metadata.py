@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from latency_tables.kernels import KINDS
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 
@@ -70,8 +71,9 @@ class TableMetadata(_Model):
     """`id` is `chip-runtime-precision-bN`, on a CPU with `-tN` for the threads.
 
     `short_names`: names (`t4`, `cpu`) for which this table is the default; no other table may claim them. `overhead_ms`
-    is added once per network. `scale`: what kernels take in a row in a network over what their rows, timed one by one,
-    say (it multiplies all that is read from the table); both are fitted on whole detectors. `processor`, and `host` where
+    is added once per network. `scale`: by kind of kernel, what it takes in a row in a network over what its rows, timed one
+    by one, say (it multiplies all that is read from the table; 1 for a kind that is not named); both are fitted on whole
+    detectors. `processor`, and `host` where
     it is known, are compared with the host's for a CPU table. `clocks`: what is known of the device's clocks while it was
     measured. `tail_block`: see FusionRules. `error`: figures of checks against whole detectors, by name.
     """
@@ -90,7 +92,7 @@ class TableMetadata(_Model):
     clocks: str = ""
     date: str
     overhead_ms: Annotated[float, Field(ge=0)] = 0.0
-    scale: Annotated[float, Field(ge=0.5, le=2)] = 1.0
+    scale: dict[str, Annotated[float, Field(gt=0)]] = {}
     tail_block: Annotated[int, Field(ge=1)] = 1
     measured: Measured | None = None
     derived: Derived | None = None
@@ -102,6 +104,9 @@ class TableMetadata(_Model):
         wanted = f"-{self.runtime}-{self.precision}-b{self.batch}" + (f"-t{self.threads}" if self.threads else "")
         if not self.id.endswith(wanted):
             raise ValueError(f"id: {self.id!r} found, by the other keys it must end in {wanted!r}")
+        strange = next((kind for kind in self.scale if kind not in KINDS), None)
+        if strange is not None:
+            raise ValueError(f"scale: {strange!r} is no kind of kernel; {nearest(strange, KINDS)}")
         if self.measured is None and self.derived is None:
             raise ValueError("measured: one of `measured` and `derived` must say where the figures come from")
         return self

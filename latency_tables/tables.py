@@ -10,7 +10,7 @@ timed). Cells without a row are holes: what is read from them counts as extrapol
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +87,19 @@ class Table:
     def __len__(self) -> int:
         return sum(len(rows) for rows in self.rows.values())
 
-    def with_fit(self, *, scale: float, overhead_ms: float) -> Table:
-        """The same rows with another scale and overhead."""
+    def with_fit(self, *, factors: Mapping[str, float], overhead_ms: float) -> Table:
+        """The same rows, their scale times the factor of each kind (1 where there is none), with another overhead."""
+        scale = {
+            kind: self.metadata.scale.get(kind, 1.0) * factors.get(kind, 1.0)
+            for kind in KINDS
+            if kind in factors or kind in self.metadata.scale
+        }
         changes = {"scale": scale, "overhead_ms": overhead_ms}
         return replace(self, metadata=self.metadata.model_copy(update=changes), _grids={})
+
+    def bare(self) -> Table:
+        """The same rows without scale and overhead."""
+        return replace(self, metadata=self.metadata.model_copy(update={"scale": {}, "overhead_ms": 0.0}), _grids={})
 
     def counts(self) -> dict[str, int]:
         """Number of rows by source."""
@@ -122,7 +131,8 @@ class Table:
                 raise UserError(f"table {self.id} has no kernel {group}; {rest}; profile it, or take another table")
             rows = self.rows[group]
             chosen = rows[in_tail(group.kind, rows[:, 0], rows[:, 1], self.metadata.tail_block) == tail]
-            self._grids[group, tail] = _grid(chosen, group, self.source, self.metadata.scale) if len(chosen) else None
+            scale = self.metadata.scale.get(group.kind, 1.0)
+            self._grids[group, tail] = _grid(chosen, group, self.source, scale) if len(chosen) else None
         return self._grids[group, tail]
 
 

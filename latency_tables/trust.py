@@ -73,7 +73,7 @@ def checked_error(error: Mapping[str, Any]) -> str:
         return f"{mean} mean error{on}, each left out once{_aside('largest', largest)}"
     if kernels := _percent(error, "table_median"):
         most = _aside("90 % within", _percent(error, "table_percentile_90"))
-        return f"{kernels} median error on single kernels held back{most}, {NEVER_CHECKED}"
+        return f"{kernels} median error on single kernels{most}, no detectors checked"
     return NEVER_CHECKED
 
 

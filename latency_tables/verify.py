@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from latency_tables.host import host_processor
+from latency_tables.kernels import KINDS
 from latency_tables.metadata import TableMetadata
-from latency_tables.predictor import predict
+from latency_tables.predictor import Prediction, predict
 from latency_tables.tables import Floats, Table, read_table, write_metadata
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, replacing
@@ -20,35 +21,49 @@ from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 
 WORTH_AN_OVERHEAD = 0.002
-SCALES = (0.5, 2.0)
+CLASSES = ("stem", "conv", "depthwise", "others")
+"""Kinds of kernels with a scale of their own."""
+NOISE, CLASS_DEVIATION, MOST = 0.02, 0.1, 0.5
+"""Relative error of a measured network; standard deviation, and limit, of a class's own factor about the common one."""
 TOGETHER = 12
 """Networks whose runs are interleaved; more of them would only fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Predictions are kernel sums, the table's scale in them, without overhead. `extrapolated`: the share of each from
-    beyond the table."""
+    """n detectors. Predictions are kernel sums, the table's scale in them, without overhead: `classes_ms` (n, C) by CLASSES.
+    `measured_ms` (n,). `extrapolated` (n,): the share of each from beyond the table."""
 
     names: tuple[str, ...]
-    kernels_ms: Floats
+    classes_ms: Floats
     measured_ms: Floats
     extrapolated: Floats
+
+    @property
+    def kernels_ms(self) -> Floats:
+        """(n,) all kernels of each detector."""
+        total: Floats = self.classes_ms.sum(axis=1)
+        return total
 
     def errors(self, overhead_ms: float = 0.0) -> Floats:
         """Signed relative errors of the predictions."""
         return (self.kernels_ms + overhead_ms) / self.measured_ms - 1
 
-    def best_fit(self) -> tuple[float, float]:
-        """(factor on the kernel sums, overhead in ms, not negative) with the least mean absolute relative error; an overhead
-        only where it makes the error smaller by WORTH_AN_OVERHEAD."""
-        share, rest = self.kernels_ms / self.measured_ms, 1 / self.measured_ms
+    def best_fit(self) -> tuple[dict[str, float], float]:
+        """(factor by kind of kernel, overhead in ms, not negative) that bring the predictions nearest to what was measured.
+
+        The factors are a common one times one of each of CLASSES, the latter by ridge regression: a class that carries
+        little of the latency keeps the common factor. An overhead only where the mean absolute relative error falls by
+        WORTH_AN_OVERHEAD.
+        """
+        shares, rest = self.classes_ms / self.measured_ms[:, None], 1 / self.measured_ms
         fits = []
-        for overhead in np.linspace(0.0, float(self.measured_ms.min()), 201):
-            factor = _weighted_median((1 - overhead * rest) / share, share)
-            fits.append((float(np.abs(factor * share + overhead * rest - 1).mean()), factor, float(overhead)))
-        error, factor, overhead = min(fits)
-        return (factor, overhead) if error < fits[0][0] - WORTH_AN_OVERHEAD else fits[0][1:]
+        for overhead in np.linspace(0.0, float(self.measured_ms.min()), 101):
+            factors = _factors(shares, 1 - overhead * rest)
+            fits.append((float(np.abs(shares @ factors + overhead * rest - 1).mean()), float(overhead), factors))
+        best = min(fits, key=lambda item: item[:2])
+        _, overhead, factors = best if best[0] < fits[0][0] - WORTH_AN_OVERHEAD else fits[0]
+        return {kind: float(factors[_class(kind)]) for kind in KINDS}, overhead
 
     def summary(self, overhead_ms: float) -> dict[str, Any]:
         """Figures for a table's metadata; percentages of the measured latency."""
@@ -105,9 +120,17 @@ def check(
         if progress is not None:
             progress(len(chosen))
     return Check(
-        tuple(name for name, _ in graphs), np.array([item.total_ms - item.overhead_ms for item in predicted]),
+        tuple(name for name, _ in graphs), np.array([_by_class(item) for item in predicted]),
         np.array(measured), np.array([item.shares["extrapolated"] for item in predicted]),
     )  # fmt: skip
+
+
+def _by_class(prediction: Prediction) -> Floats:
+    """(C,) latency by CLASSES."""
+    found = np.zeros(len(CLASSES))
+    for item in prediction.sites:
+        found[_class(item.site.kernel.kind)] += item.latency_ms
+    return found
 
 
 def fit_networks(
@@ -118,9 +141,8 @@ def fit_networks(
     rounds: int = 12,
 ) -> Table:
     """The table with the scale and the overhead that whole detectors, measured here, call for. Raises as `check` does."""
-    factor, overhead_ms = check(table, graphs, progress, rounds=rounds).best_fit()
-    scale = float(np.clip(table.metadata.scale * factor, *SCALES))
-    return table.with_fit(scale=scale, overhead_ms=overhead_ms)
+    factors, overhead_ms = check(table, graphs, progress, rounds=rounds).best_fit()
+    return table.with_fit(factors=factors, overhead_ms=overhead_ms)
 
 
 def _measured_ms(plugin: ModuleType, graphs: Sequence[Graph], metadata: TableMetadata, rounds: int) -> list[float]:
@@ -150,7 +172,7 @@ def refuse_to_store(table: Table) -> None:
 def store(table: Table, error: dict[str, Any]) -> Table:
     """Write a table's scale and overhead, and the figures of a check, into its metadata; the table as it is then."""
     changes = {
-        "scale": round(table.metadata.scale, 4),
+        "scale": {kind: round(factor, 4) for kind, factor in table.metadata.scale.items()},
         "overhead_ms": round(table.metadata.overhead_ms, 4),
         "error": error,
     }
@@ -190,6 +212,21 @@ def kendall_tau(first: Floats, second: Floats) -> float:
     upper = np.triu_indices(len(first), 1)
     signs = np.sign(np.subtract.outer(first, first)) * np.sign(np.subtract.outer(second, second))
     return float(signs[upper].mean()) if len(upper[0]) else 1.0
+
+
+def _factors(shares: Floats, wanted: Floats) -> Floats:
+    """(C,) factors on the classes' shares (n, C) of the measured latency, so that they add up to `wanted` (n,)."""
+    totals = shares.sum(axis=1)
+    common = _weighted_median(wanted / totals, totals)
+    scaled = common * shares
+    ridge = (NOISE / CLASS_DEVIATION) ** 2 * np.eye(len(CLASSES))
+    own = np.linalg.solve(scaled.T @ scaled + ridge, scaled.T @ (wanted - scaled.sum(axis=1)))
+    result: Floats = common * (1 + np.clip(own, -MOST, MOST))
+    return result
+
+
+def _class(kind: str) -> int:
+    return CLASSES.index(kind) if kind in CLASSES else len(CLASSES) - 1
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:

@@ -117,7 +117,7 @@ def chosen_sources(
         )
     if runtime not in (None, found.runtime) and not across_runtimes:
         raise UserError(
-            f"--adapt {device}: table {found.id} is of {found.runtime}, {runtime} was asked for; take a table of {runtime}, or "
-            "add --across-runtimes: it works, with a larger error"
+            f"--adapt {device}: table {found.id} is of {found.runtime}, {runtime} was asked for; take a table of {runtime}, "
+            "or add --across-runtimes: it works, with a larger error"
         )
     return [table]

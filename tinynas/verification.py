@@ -43,8 +43,8 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {
-            "table": self.table.id, "scale": round(self.table.metadata.scale, 4), "overhead_ms": round(self.overhead_ms, 4),
-            **self.error,
+            "table": self.table.id, "overhead_ms": round(self.overhead_ms, 4),
+            "scale": {kind: round(factor, 4) for kind, factor in self.table.metadata.scale.items()}, **self.error,
             "each": self.result.each(self.overhead_ms),
         }  # fmt: skip
 

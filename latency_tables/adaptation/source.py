@@ -42,7 +42,7 @@ def source_figures(table: Table, kernels: Sequence[Kernel]) -> SourceFigures:
     A group that the table lacks is read from the nearest one of its kind, and a kind that it lacks from MACs and bytes at
     the rate of its other kernels.
     """
-    table = table.with_fit(scale=1.0, overhead_ms=0.0)
+    table = table.bare()
     known = {
         (group, inputs, outputs, area): (latency_ms, MEASURED if SOURCES[int(code)] == "measured" else FITTED)
         for group, rows in table.rows.items()

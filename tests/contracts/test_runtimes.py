@@ -72,7 +72,7 @@ def test_has_rules_and_says_how_it_measures(plugin: ModuleType) -> None:
     assert plugin.WARM_UP >= 0
     assert list(inspect.signature(plugin.Gauge).parameters) == ["threads", "precision"]
     assert set(inspect.signature(plugin.measure).parameters) >= {"groups", "threads", "precision", "gauge"}
-    assert set(inspect.signature(plugin.network_ms).parameters) >= {"graphs", "threads", "precision"}
+    assert set(inspect.signature(plugin.network_ms).parameters) >= {"graphs", "threads", "precision", "rounds"}
 
 
 def test_says_what_to_install(plugin: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from latency_tables import Table, find_table, predict
+from latency_tables import Table, find_table, predict, trust_of
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
@@ -75,6 +75,7 @@ def _target(name: str, device: str, *, single: bool) -> dict[str, Any]:
             table.id: {
                 "total": prediction.total_ms, "parts": prediction.parts, "overhead": prediction.overhead_ms,
                 "shares": prediction.shares, "by_scope": by_scope | {"overhead": prediction.overhead_ms},
+                "trust": trust_of(table.metadata, prediction.shares).data(),
             }
         },
         "entropy_by_scope": _entropy(graph),

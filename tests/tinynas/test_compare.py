@@ -28,6 +28,7 @@ def test_figures_are_those_of_explain(capsys):
         assert row[key] == pytest.approx(totals["latency_ms"])
         parts = [row[f"{key}.{part}"] for part in ("backbone", "neck", "head", "overhead")]
         assert sum(parts) == pytest.approx(row[key])
+        assert row["trust"] == {key: totals["latency_trust"]}
 
 
 def test_percent_is_to_the_first(capsys):
@@ -55,6 +56,8 @@ def test_the_table_keeps_its_lines_in_a_pipe(capsys):
     assert line.split() == ["params", "8.480", "M", "16.252", "M", "+91.7", "%", "1.406", "M", "-83.4", "%"]
     assert "stage 2  " in shown
     assert "latency, t4-tensorrt-fp16-b1" in shown
+    words = "derived, not measured, 2.5 % mean error on 13 published detectors, each left out once (largest 6.5 %)"
+    assert f"latency, t4-tensorrt-fp16-b1: {words}\n" in shown
     assert "image sizes differ" in shown
 
 

@@ -73,7 +73,7 @@ def test_profile_then_verify_then_list(user, capsys):
     assert main(["tables"]) == 0
     shown = capsys.readouterr().out
     assert all(row["id"] in shown for row in rows)  # no id is folded
-    assert f"median {told['median']} %" in shown
+    assert f"{told['median']:.1f} % median error" in shown
     assert f"yours: {user}" in shown
 
 

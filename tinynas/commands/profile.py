@@ -181,7 +181,8 @@ def _verify(job: Any, store: bool, plot: Path | None, json: bool) -> None:
     else:
         for key, value in outcome.error.items():
             print(f"{key}: {value}")
-        told = f"scale: {outcome.table.metadata.scale:.4f}, overhead_ms: {outcome.overhead_ms:.4f}"
+        scale = ", ".join(f"{kind} {outcome.table.metadata.scale.get(kind, 1.0):.4f}" for kind in ("conv", "depthwise"))
+        told = f"scale: {scale}, overhead_ms: {outcome.overhead_ms:.4f}"
         print(f"{told}{'; stored in the table' if store else ''}")
     if plot is not None:
         outcome.plot(plot)

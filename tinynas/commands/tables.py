@@ -54,11 +54,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
     shown = Table(title="latency tables", header_style="bold")
     shown.add_column("id", no_wrap=True)
-    for column in ("default for", "device", "date"):
-        shown.add_column(column, overflow="fold")
+    shown.add_column("default for", overflow="fold", width=7)
+    shown.add_column("device", overflow="fold", max_width=12)
+    shown.add_column("date", no_wrap=True)
     shown.add_column("rows", justify="right")
-    for column in ("figures", "checked error"):
-        shown.add_column(column, overflow="fold")
+    shown.add_column("figures", overflow="fold", max_width=12)
+    shown.add_column("checked error")
     for row in rows:
         figures = ", ".join(f"{100 * share:.0f} % {source}" for source, share in row["sources"].items())
         shown.add_row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from latency_tables import Table
+from latency_tables.kernels import KINDS
 
 CONV_KINDS = ("conv", "depthwise", "stem")
 NEXT_TO_NOTHING_MS = 1e-12  # a table's grid holds logarithms, so that a kernel cannot cost nothing
@@ -29,4 +30,4 @@ def without_overhead(table: Table) -> Table:
 def corrected(table: Table, factor: float, offset_ms: float = 0.0) -> Table:
     """The table with every latency times `factor`, and `offset_ms` more (or less, if negative) per network."""
     overhead_ms = table.metadata.overhead_ms * factor + offset_ms
-    return table.with_fit(scale=table.metadata.scale * factor, overhead_ms=overhead_ms)
+    return table.with_fit(factors=dict.fromkeys(KINDS, factor), overhead_ms=overhead_ms)

@@ -81,7 +81,7 @@ def _draw_member(plan: SearchPlan, member: Member, path: Path) -> None:
         title += f", {prediction.total_ms:.2f} ms predicted on {name}"
         if name in (member.measured or {}):
             title += f", {(member.measured or {})[name]['measured_ms']:.2f} ms measured"
-        title += f"\n{prediction_trust(plan, member, name).record}"
+        title += f"\n{name}: {prediction_trust(plan, member, name).record}"
         draw_network(member.structure, _whole(member), latency_by_scope(prediction), title, path)
         return
     macs: dict[str, float] = {}

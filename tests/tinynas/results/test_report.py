@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from latency_tables.predictor import ORIGINS
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure, shipped_names
@@ -12,6 +13,7 @@ from tests.tinynas.results.page import Page
 from tests.tinynas.search_account import search_account
 from tinynas.results.report import write_report
 from tinynas.results.report.drawing import PX_PER_CHANNEL, draw
+from tinynas.results.report.latency import MEANINGS
 
 
 def page_of(data, folder):
@@ -154,6 +156,66 @@ def test_a_proof_says_what_it_leaves_aside(tmp_path):
     data["targets"][0]["certified"]["dropped"] = ["peak_memory_bytes"]
     _, page = page_of(data, tmp_path)
     assert "0.03 % more. The proof leaves the limit on peak memory, fp32 aside." in page.text
+
+
+def test_the_error_stands_with_every_figure(family, tmp_path):
+    _, page = page_of(family, tmp_path)
+    words = "derived, not measured, 2.5 % mean error on 13 published detectors, each left out once (largest 6.5 %)"
+    table = next(iter(family["targets"][0]["latency"]))
+    assert page.text.count(f"predicted on {table} {words}") == 4  # the tiles
+    assert page.text.count(f"ms {words}") == 4  # where the latency comes from
+    assert page.text.count(f"{table}: {words}") == 1  # the table of the family
+
+
+def test_an_account_of_an_older_version_has_a_page(tmp_path):
+    data = search_account(tmp_path, ("S",))
+    for account in data["targets"][0]["latency"].values():
+        del account["trust"]
+    _, page = page_of(data, tmp_path)
+    assert "predicted on t4-tensorrt-fp16-b1" in page.text
+
+
+def test_every_origin_of_latency_is_drawn_in_a_colour_of_its_own(tmp_path):
+    data = search_account(tmp_path, ("S",))
+    account = next(iter(data["targets"][0]["latency"].values()))
+    account["shares"] = dict.fromkeys(ORIGINS, 1 / len(ORIGINS))
+    html, page = page_of(data, tmp_path)
+    bar = re.search(r'<p class="stack thin"[^>]*>(.*?)</p>', html, re.S)[1]
+    drawn = re.findall(r"width:([\d.]+)%;background:var\(--(\w+)\)", bar)
+    assert [name for _, name in drawn] == list(ORIGINS)
+    assert sum(float(width) for width, _ in drawn) == pytest.approx(100, abs=0.1)
+    style = re.search(r"<style>(.*?)</style>", html, re.S)[1]
+    for scheme in re.findall(r":root \{(.*?)\}", style, re.S):  # light, and dark
+        colours = dict(re.findall(r"--(\w+): (#\w+);", scheme))
+        assert set(ORIGINS) <= set(colours)
+        assert len({colours[name] for name in ORIGINS}) == len(ORIGINS)
+    for name in ORIGINS:
+        assert f"{name} {100 / len(ORIGINS):.1f} %" in page.text
+        assert ("li", "title", MEANINGS[name]) in page.attributes
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_a_measured_table_s_fitted_rows_fill_the_bar(tmp_path):
+    """Most rows of a measured table are fitted: they must not be left out of the bar."""
+    data = search_account(tmp_path, ("S",), "epyc-zen5-openvino-fp32-b1-t1")
+    html, _ = page_of(data, tmp_path)
+    bar = re.search(r'<p class="stack thin"[^>]*>(.*?)</p>', html, re.S)[1]
+    assert "var(--fitted)" in bar
+    assert sum(float(width) for width in re.findall(r"width:([\d.]+)%", bar)) == pytest.approx(100, abs=0.1)
+
+
+def test_a_family_that_was_measured_has_the_figures_in_its_table(family, tmp_path):
+    for target in family["targets"]:
+        (table,) = target["latency"]
+        total = target["costs"]["latency_ms"]
+        timed = {"runtime": "tensorrt 10.0", "processor": "a host"}
+        target["measured"] = {table: {"predicted_ms": total, "measured_ms": 1.25 * total} | timed}
+    _, page = page_of(family, tmp_path)
+    assert f"measured on {table}" in page.text.split("parameters")[0]
+    for target in family["targets"]:
+        measured = 1.25 * target["costs"]["latency_ms"]
+        assert f"{measured:.3f} ms measured, the table is -20.0 % off" in page.text
+    assert page.text.count("the whole detector, tensorrt 10.0 on a host") == 4
 
 
 def test_two_devices_and_a_measurement(tmp_path):

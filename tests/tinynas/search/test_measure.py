@@ -1,14 +1,14 @@
 """The closed loop with a runtime that is so much slower than the table says."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency_tables import find_table, predict
+from latency_tables import find_table, host
 from search_spaces.text import resolve_structure
+from tests.tinynas.search.timed_runtime import TimedRuntime
 from tinynas.cli import main
 from tinynas.search import measure
 from tinynas.search.measure import fit
@@ -20,23 +20,9 @@ def search(out, *options):
     return main(["search", "--device", "cpu", "--out", str(out), *OPTIONS, *options])
 
 
-class Runtime(SimpleNamespace):
-    """Measures what the table says times `factor` plus `offset_ms`; counts the networks."""
-
-    def network_ms(self, graphs, *, threads, precision):
-        assert threads == 1
-        assert precision == "fp32"
-        self.networks += len(graphs)
-        table = find_table("cpu")
-        return [predict(graph, table).total_ms * self.factor + self.offset_ms for graph in graphs]
-
-
 @pytest.fixture
 def runtime(monkeypatch):
-    fake = Runtime(factor=1.25, offset_ms=0.0, networks=0, DEVICE_KIND="cpu", version=lambda: "1")
-    monkeypatch.setattr(measure, "_plugin", lambda table: fake)
-    monkeypatch.setattr(measure, "host_processor", lambda: find_table("cpu").metadata.processor)
-    return fake
+    return TimedRuntime.install(monkeypatch, factor=1.25)
 
 
 def figures(out):
@@ -56,8 +42,10 @@ def test_a_slow_runtime_gets_a_smaller_network(tmp_path, runtime, capsys):
     found = resolve_structure(tmp_path / "structure.txt").search
     assert found["measured_ms"] == pytest.approx(row["measured_ms"], abs=1e-4)
     assert found["predicted_ms"] == pytest.approx(row["predicted_ms"], abs=1e-4)
-    assert "measured" in capsys.readouterr().out
-    assert runtime.networks == 6
+    shown = capsys.readouterr().out
+    assert f"{row['measured_ms']:.3f} ms measured on" in shown
+    assert "corrected by 3 networks measured whole" in shown
+    assert runtime.networks == 6  # nothing is timed once more at the end
 
 
 @pytest.mark.filterwarnings("ignore:table")
@@ -103,7 +91,8 @@ def test_cut_short_while_measuring_and_resumed(tmp_path, runtime):
 
 @pytest.mark.filterwarnings("ignore:table")
 def test_another_processor_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(measure, "host_processor", lambda: "another")
+    for module in (measure, host):
+        monkeypatch.setattr(module, "host_processor", lambda: "another")
     assert search(tmp_path / "out", "--budget", "14ms", "--measure", "2") == 2
     assert "this host has another; profile this host" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -112,7 +101,9 @@ def test_another_processor_is_refused(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--budget", "4ms", "--device", "t4"], "cannot run here"),
+        (["--budget", "4ms", "--device", "t4"], "--measure: the runtime of table t4-tensorrt-fp16-b1 cannot run here"),
+        (["--budget", "90ms", "--device", "v100-tensorrt-fp16-b32"], "is for batch 32, networks are timed at batch 1"),
+        (["--budget", "4ms", "--device", "t4", "--no-measure"], "--measure 2 and --no-measure exclude each other"),
         (["--budget", "4ms", "--device", "t4", "--backbone-only"], "leave --backbone-only out"),
         (["--budget", "4ms", "--device", "t4", "--solver", "exact"], "leave --solver exact out"),
     ],
@@ -125,6 +116,13 @@ def test_what_cannot_be_measured_is_refused(tmp_path, monkeypatch, capsys, optio
     assert main(["search", "--out", str(tmp_path / "out"), "--measure", "2", *options]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:table")
+def test_a_runtime_on_another_kind_of_device_is_refused(tmp_path, runtime, capsys):
+    runtime.kind = "gpu"
+    assert search(tmp_path / "out", "--budget", "14ms", "--measure", "2") == 2
+    assert "is for a cpu, openvino runs on a gpu here" in capsys.readouterr().err
 
 
 @given(st.floats(0.5, 2.0), st.floats(-0.5, 3.0))

@@ -48,7 +48,9 @@ def measure(
     return [[(fake_ms(kernel), 0.01) for kernel in group] for group in groups]
 
 
-def network_ms(graphs: Sequence[Graph], *, threads: int, precision: str, rounds: int = 1) -> list[float]:
+def network_ms(
+    graphs: Sequence[Graph], *, threads: int, precision: str, rounds: int = 12, runs: int = 3
+) -> list[float]:
     rules = fusion_rules("openvino")
     return [OVERHEAD_MS + sum(fake_ms(s.kernel) * float(s.count) for s in fuse(graph, rules)) for graph in graphs]
 

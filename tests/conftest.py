@@ -43,3 +43,9 @@ def own_process_settings(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         from detector.training import assembly
 
         monkeypatch.setattr(assembly, "keep_freed_memory", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def no_tables_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the user who runs the tests has measured must not be found by them."""
+    monkeypatch.setenv("TINYNAS_TABLES", str(tmp_path_factory.getbasetemp() / "no-tables"))

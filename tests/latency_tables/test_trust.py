@@ -5,8 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from latency_tables import find_table, host, list_tables
-from latency_tables.host import is_this_host
+from latency_tables import find_table, list_tables, trust
 from latency_tables.trust import NEVER_CHECKED, PROVENANCES, checked_error, trust_of
 
 EPYC = "AMD EPYC (family 26, model 2)"
@@ -27,12 +26,12 @@ class Metadata:
 
 @pytest.fixture
 def on_epyc(monkeypatch):
-    monkeypatch.setattr(host, "host_processor", lambda: EPYC)
+    monkeypatch.setattr(trust, "is_this_host", lambda metadata: True)
 
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    monkeypatch.setattr(host, "host_processor", lambda: "another")
+    monkeypatch.setattr(trust, "is_this_host", lambda metadata: False)
 
 
 def test_measured_on_this_host(on_epyc):
@@ -67,15 +66,6 @@ def test_a_processor_that_is_not_named_is_neither_here_nor_there(on_epyc):
     for metadata in (Metadata(processor=""), Metadata(kind="gpu", processor="")):
         assert trust_of(metadata).this_host is None
         assert trust_of(metadata).text == "measured on A board, 1.2 % median error on 24 detectors"
-        assert not is_this_host(metadata)
-
-
-@pytest.mark.filterwarnings("ignore:table")
-def test_only_the_same_processor_is_this_host(monkeypatch):
-    monkeypatch.setattr(host, "host_processor", lambda: EPYC)
-    assert is_this_host(find_table("epyc-zen5-openvino-fp32-b1-t1").metadata)
-    monkeypatch.setattr(host, "host_processor", lambda: "AMD EPYC (family 25, model 17)")
-    assert not is_this_host(Metadata())
 
 
 def test_shipped_tables_that_were_not_measured():

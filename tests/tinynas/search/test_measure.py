@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latency_tables import find_table, host
 from search_spaces.text import resolve_structure
-from tests.tinynas.search.timed_runtime import TimedRuntime
+from tests.tinynas.search.timed_runtime import ID, TimedRuntime, host_is
 from tinynas.cli import main
 from tinynas.search import measure
 from tinynas.search.measure import fit
@@ -17,7 +16,7 @@ OPTIONS = ["--image-size", "320", "--evaluations", "20000", "--population", "64"
 
 
 def search(out, *options):
-    return main(["search", "--device", "cpu", "--out", str(out), *OPTIONS, *options])
+    return main(["search", "--device", ID, "--out", str(out), *OPTIONS, *options])
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def runtime(monkeypatch):
 
 def figures(out):
     data = json.loads((out / "search.json").read_text())
-    return data["targets"][0]["measured"][find_table("cpu").id]
+    return data["targets"][0]["measured"][ID]
 
 
 @pytest.mark.filterwarnings("ignore:table")
@@ -91,8 +90,8 @@ def test_cut_short_while_measuring_and_resumed(tmp_path, runtime):
 
 @pytest.mark.filterwarnings("ignore:table")
 def test_another_processor_is_refused(tmp_path, monkeypatch, capsys):
-    for module in (measure, host):
-        monkeypatch.setattr(module, "host_processor", lambda: "another")
+    host_is(monkeypatch, "")
+    monkeypatch.setattr(measure, "host_processor", lambda: "another")
     assert search(tmp_path / "out", "--budget", "14ms", "--measure", "2") == 2
     assert "this host has another; profile this host" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

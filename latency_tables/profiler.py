@@ -22,7 +22,7 @@ from latency_tables.metadata import Measured, TableMetadata, new_metadata
 from latency_tables.partial import Partial, held
 from latency_tables.reach import Cells, reach
 from latency_tables.registry import host_clock, host_processor, refuse_claimed
-from latency_tables.runtimes._timing import choose_precision
+from latency_tables.runtimes._requirements import choose_precision
 from latency_tables.shards import measure_all, prepare_backend, shards
 from latency_tables.tables import row_key, write_table
 from search_spaces.errors import UserError

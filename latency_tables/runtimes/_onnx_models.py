@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from latency_tables.runtimes._models import RandomWeights, priors
 
-OPSET, IR_VERSION = 18, 9
+OPSET, IR_VERSION = 17, 8
+"""What TensorRT 8.5 and other runtimes of 2022 read."""
 
 
 class OnnxWriter:
@@ -91,7 +92,8 @@ class OnnxWriter:
             "Mul", [mean, self._constant(f"{name}.strides", anchors[None, :, 2:])], f"{name}.distance"
         )
         halves = [f"{name}.half{i}" for i in range(2)]
-        self._node("Split", [distance], f"{name}.halves", halves, axis=2, num_outputs=2)
+        parts = self._constant(f"{name}.parts", np.array([2, 2]))
+        self._node("Split", [distance, parts], f"{name}.halves", halves, axis=2)
         centres = self._constant(f"{name}.centres", anchors[None, :, :2])
         low = self._node("Sub", [centres, halves[0]], f"{name}.low")
         high = self._node("Add", [centres, halves[1]], f"{name}.high")

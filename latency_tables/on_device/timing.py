@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from latency_tables.kernels import Kernel
-from search_spaces.errors import UserError
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Figures = npt.NDArray[np.float64]
 
 STATISTIC = (
     "mean of the faster half of the undisturbed runs, or of the fastest fifth of all runs where too few were undisturbed; "
@@ -24,9 +24,6 @@ PATIENCE_S = 4.0
 CALM = 1.08
 OWN_SHARE, CLOCKS_S = 1.02, 2e-5
 EVICTING_BYTES = 64 * 2**20
-REFERENCE = Kernel("conv", 64, 64, 40, 40, 3, 1, "relu")
-"""The kernel that a gauge runs again and again."""
-Figures = npt.NDArray[np.float64]
 
 
 class Probe(Protocol):
@@ -59,16 +56,19 @@ class BaseGauge:
     """Tells when the machine is disturbed: a fixed small model takes longer than it has been seen to take, or another
     process takes the core.
 
-    Virtual machines halve their speed for seconds at a time; what is measured then is measured again.
+    Virtual machines halve their speed for seconds at a time; what is measured then is measured again. `looks_ms`: what the
+    reference took each time that `calm` looked.
     """
 
     def __init__(self, run: Callable[[], object], *, one_core: bool) -> None:
         self._run, self._one_core = run, one_core
+        self.looks_ms: list[float] = []
         self._best_s = min(self._reference_s() for _ in range(200))
 
     def calm(self) -> bool:
         """Whether the reference runs within 8 % of its best time now."""
         now = min(self._reference_s() for _ in range(2))
+        self.looks_ms.append(1000 * now)
         self._best_s = min(self._best_s, now)
         return now <= CALM * self._best_s
 
@@ -140,18 +140,6 @@ def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge) -> list[list[tuple[flo
 def process_clock(threads: int) -> Callable[[], float]:
     """On one thread the process's own time counts, so that other processes on the core are not in it."""
     return time.process_time if threads == 1 else time.perf_counter
-
-
-def require(runtime: str, module: str | None = None) -> None:
-    """Raises UserError when a runtime's package (by default of the runtime's name) is not installed."""
-    if find_spec(module or runtime) is None:
-        raise UserError(f"runtime {runtime} is not installed; pip install {module or runtime}")
-
-
-def choose_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
-    """Raises UserError for a precision that a runtime does not have here."""
-    if precision not in known:
-        raise UserError(f"runtime {runtime} measures {', '.join(known)} here; precision {precision!r} was asked for")
 
 
 def _statistic(values: Figures, share: float) -> tuple[float, float]:

@@ -32,8 +32,8 @@ class Check:
     measured_ms: Floats
     extrapolated: Floats
 
-    def errors(self, overhead_ms: float = 0.0) -> Floats:
-        """Signed relative errors of the predictions."""
+    def errors(self, overhead_ms: float | Floats = 0.0) -> Floats:
+        """Signed relative errors of the predictions. `overhead_ms`: one for all, or each detector's own."""
         return (self.kernels_ms + overhead_ms) / self.measured_ms - 1
 
     def best_overhead_ms(self) -> float:
@@ -42,7 +42,7 @@ class Check:
         candidates = [0.0, *(float(gap) for gap in gaps if gap > 0)]
         return min(candidates, key=lambda overhead: float(np.abs(self.errors(overhead)).mean()))
 
-    def summary(self, overhead_ms: float) -> dict[str, Any]:
+    def summary(self, overhead_ms: float | Floats) -> dict[str, Any]:
         """Figures for a table's metadata; percentages of the measured latency."""
         size = np.abs(self.errors(overhead_ms))
         return {

@@ -127,14 +127,14 @@ def interleaved(
     return results
 
 
-def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) of every kernel of CPU models that hold a few kernels each.
+def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge, *, cold: bool = True) -> list[list[tuple[float, float]]]:
+    """(latency in ms, relative spread) of every kernel of models that hold a few kernels each.
 
-    A network that runs again and again finds its weights outside the fast caches (all others were read since), but a
-    tensor that it wrote just now inside them. So other memory is read before each run.
+    A network that runs again and again finds its weights outside a CPU's fast caches (all others were read since), but a
+    tensor that it wrote just now inside them. So other memory is read before each run where `cold` is said.
     """
-    cold = np.zeros(EVICTING_BYTES // 8)
-    return interleaved(probes, gauge, rounds=REPEATS // RUNS_PER_ROUND, patience_s=PATIENCE_S, cold=cold)
+    other = np.zeros(EVICTING_BYTES // 8) if cold else None
+    return interleaved(probes, gauge, rounds=REPEATS // RUNS_PER_ROUND, patience_s=PATIENCE_S, cold=other)
 
 
 def process_clock(threads: int) -> Callable[[], float]:

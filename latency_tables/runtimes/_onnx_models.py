@@ -35,13 +35,19 @@ class OnnxWriter:
         self, x: str, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> str:  # fmt: skip
-        weights, bias = self._weights.conv(in_channels, out_channels, kernel, depthwise)
-        inputs = [x, self._constant(f"{name}.weight", weights), self._constant(f"{name}.bias", bias)]
+        inputs = [x, *self._conv_constants(in_channels, out_channels, kernel, depthwise, name)]
         node = self._node(
             "Conv", inputs, name, kernel_shape=[kernel, kernel], strides=[stride, stride], pads=[kernel // 2] * 4,
             group=in_channels if depthwise else 1,
         )  # fmt: skip
         return self._activate(node, activation, name)
+
+    def _conv_constants(
+        self, in_channels: int, out_channels: int, kernel: int, depthwise: bool, name: str
+    ) -> tuple[str, str]:
+        """Names of a conv's weights and bias."""
+        weights, bias = self._weights.conv(in_channels, out_channels, kernel, depthwise)
+        return self._constant(f"{name}.weight", weights), self._constant(f"{name}.bias", bias)
 
     def add(self, first: str, second: str, activation: str | None, name: str) -> str:
         return self._activate(self._node("Add", [first, second], name), activation, name)

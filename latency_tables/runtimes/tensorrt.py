@@ -62,10 +62,7 @@ def measure(
     for group in groups:
         model, kinds = write_batch(group, OnnxWriter()).SerializeToString(), [kernel.kind for kernel in group]
         probes.append(_told(on_device.kernel_probe, model, kinds, threads, precision))
-    rounds = REPEATS // timing.RUNS_PER_ROUND
-    found: list[list[tuple[float, float]]] = _told(
-        timing.interleaved, probes, gauge, rounds=rounds, patience_s=timing.PATIENCE_S
-    )
+    found: list[list[tuple[float, float]]] = _told(timing.kernels_ms, probes, gauge, cold=False)
     return found
 
 

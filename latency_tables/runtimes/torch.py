@@ -88,8 +88,7 @@ def measure(
             runs = [[_Runner(module, precision) for module in group] for group in modules]
             return timing.kernels_ms([_Timed(group, threads, warm=True) for group in runs], gauge)
         probes = [_Timed([_chain(module, precision) for module in group], threads) for group in modules]
-        rounds = REPEATS // timing.RUNS_PER_ROUND
-        return timing.interleaved(probes, gauge, rounds=rounds, patience_s=timing.PATIENCE_S)
+        return timing.kernels_ms(probes, gauge, cold=False)
 
 
 def network_ms(

@@ -49,8 +49,25 @@ def run(
     store: Annotated[bool, typer.Option("--store", help="With --verify: write the figures into the table.")] = False,
     plot: Annotated[Path | None, typer.Option(help="With --verify: PNG of predicted over measured.")] = None,
     json: Annotated[bool, typer.Option("--json", help="With --verify: print JSON.")] = False,
+    kit: Annotated[
+        Path | None, typer.Option(metavar="ZIP", help="Do not profile: write a kit for a device without tinynas.")
+    ] = None,
+    collect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RESULTS", help="Do not profile: make the table of a kit's results.json, or of its folder."
+        ),
+    ] = None,
 ) -> None:
-    """Measure a latency table on this machine, or compare one with whole detectors (--verify)."""
+    """Measure a latency table on this machine, by a kit on another one (--kit, --collect), or compare one with whole
+    detectors (--verify)."""
+    if sum(choice is not None for choice in (verify, kit, collect)) > 1:
+        raise UserError("--verify, --kit and --collect are jobs of their own; say one of them")
+    if collect is not None:
+        from tinynas.commands._kit import collect_results
+
+        collect_results(collect, name, out, short_name or [])
+        return
     from tinynas.sampling import parse_image_sizes, parse_spaces
 
     chosen, sizes, classes = parse_spaces(spaces), parse_image_sizes(image_sizes), _counts(num_classes)
@@ -61,6 +78,15 @@ def run(
 
         job = Verification(verify, chosen, sizes, classes[-1], number, seed, fit_number if fit_overhead else 0)
         _verify(job, store, plot, json)
+        return
+    if kit is not None:
+        from tinynas.commands._kit import make
+        from tinynas.kit import MINUTES, KitRequest
+
+        make(kit, KitRequest(
+            runtime=runtime, spaces=chosen, image_sizes=image_sizes, num_classes=classes, precision=precision,
+            threads=threads, minutes=minutes or MINUTES, members=MEMBERS,
+        ))  # fmt: skip
         return
     if name is None:
         raise UserError("say --name CHIP to profile this machine, or --verify TABLE to check a table")

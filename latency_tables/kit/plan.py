@@ -22,6 +22,9 @@ from search_spaces.errors import UserError
 MOST_KERNELS = 2560
 """More than a device measures in five minutes: what is left when time is up matters least."""
 GOOD_ENOUGH = 0.002
+WINDOW = 600
+"""Kernels chosen together after the first round: more of them fit into models of one map each. Measured sooner or later is
+all that the order decides here, so rounds need not be as short as a profile's."""
 Estimate = Callable[[Kernel], float]
 
 
@@ -39,7 +42,10 @@ def planned(grids: Sequence[Cells], estimate: Estimate, most: int = MOST_KERNELS
         chosen = chosen[: most - len(rows)] if rows else chosen
         if not chosen:
             break
-        rounds.append(chosen)
+        if len(rounds) > 1 and len(rounds[-1]) < WINDOW:
+            rounds[-1] += chosen
+        else:
+            rounds.append(chosen)
         rows.update({row_key(kernel): Row(kernel, estimate(kernel)) for kernel in chosen})
     return rounds
 

@@ -72,7 +72,8 @@ class Job:
         self.looks: dict[int, int] = {}
         for group in self.content["groups"]:
             self.looks[group["group"]] = self.looks.get(group["group"], 0) + 1
-        self.seconds: list[float] = []
+        self.group_s: list[float] = []
+        self.detector_s: list[float] = []
         self.gauge = BaseGauge(
             device.reference(self.file(self.kit["reference"]), threads, self.precision),
             one_core=device.ON_CPU and threads == 1,
@@ -95,13 +96,13 @@ class Job:
 
     def _groups(self, groups: Sequence[int], part: float, again: bool = False) -> None:
         todo = [group for group in groups if again or group not in self.looks]
-        for place, group in enumerate(todo):
+        for group in todo:
             if self._elapsed() > part * self.limit_s:
                 return
             began = time.monotonic()
             self._group(group)
-            self.seconds.append(time.monotonic() - began)
-            self._tell(len(todo) - place - 1, again)
+            self.group_s.append(time.monotonic() - began)
+            self._tell(again)
 
     def _group(self, group: int) -> None:
         models = [self.kit["models"][index] for index in self.kit["groups"][group]]
@@ -152,7 +153,8 @@ class Job:
             for item, figures in zip(chosen, interleaved(probes, self.gauge, rounds=rounds, runs=RUNS)):
                 self.content["detectors"].append([item["name"], *figures[0]])
             self._keep()
-            self._tell(len(self.kit["groups"]) - len(self.looks), False)
+            self.detector_s.append((time.monotonic() - began) / len(chosen))
+            self._tell()
 
     def _spread(self, group: int) -> float:
         return max((row[-1] for row in self.content["kernels"] if row[-3] == group), default=0.0)
@@ -168,13 +170,18 @@ class Job:
         """How many of the kit's kernels have a figure."""
         return len({tuple(row[:9]) for row in self.content["kernels"]})
 
-    def _tell(self, groups_left: int, again: bool) -> None:
-        left = max(self.limit_s - self._elapsed(), 0.0)
-        if self.seconds:
-            left = min(left, groups_left * sum(self.seconds) / len(self.seconds))
+    def _left_s(self) -> float:
+        """Seconds until all is done or time is up, at the pace so far."""
+        groups = len(self.kit["groups"]) - len(self.looks)
+        detectors = len(self.kit["detectors"]) - len(self.content["detectors"])
+        pace = sum(self.group_s) / max(len(self.group_s), 1)
+        each = sum(self.detector_s) / max(len(self.detector_s), 1)
+        return min(max(self.limit_s - self._elapsed(), 0.0), groups * pace + detectors * each)
+
+    def _tell(self, again: bool = False) -> None:
         text = "{}{} of {} kernels, {} of {} whole detectors, {} of at most {}, about {} left".format(
             "second looks; " if again else "", self.measured(), self.kit["kernels"], len(self.content["detectors"]),
-            len(self.kit["detectors"]), _clock(self._elapsed()), _clock(self.limit_s), _clock(left),
+            len(self.kit["detectors"]), _clock(self._elapsed()), _clock(self.limit_s), _clock(self._left_s()),
         )  # fmt: skip
         print(f"\r{text}   " if sys.stderr.isatty() else text, end="" if sys.stderr.isatty() else "\n",
               file=sys.stderr, flush=True)  # fmt: skip

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from tinynas.kit import KitRequest
 
 
-def make(path: Path, request: KitRequest) -> None:
+def make(path: Path, name: str | None, request: KitRequest) -> None:
     """Write a kit and say how it is run."""
+    if name is not None:
+        raise UserError("--kit needs no name yet: --name goes with --collect, once the device has been measured")
     from tinynas.kit import make_kit
 
     made = make_kit(path, request)
@@ -41,8 +43,8 @@ def collect_results(results: Path, name: str | None, out: Path | None, short_nam
     error = metadata.error
     if error:
         print(
-            f"{error['detectors']} whole detectors of the kit: median error {error['median']} %, largest {error['largest']} %, "
-            f"Kendall tau {error['kendall_tau']}, overhead {metadata.overhead_ms:g} ms"
+            f"{error['detectors']} whole detectors of the kit: median error {error['median']} %, largest "
+            f"{error['largest']} %, Kendall tau {error['kendall_tau']}, overhead {metadata.overhead_ms:g} ms"
         )
     else:
         print("note: no whole detector was measured, so nothing says how good the table is")

@@ -83,7 +83,7 @@ def run(
         from tinynas.commands._kit import make
         from tinynas.kit import MINUTES, KitRequest
 
-        make(kit, KitRequest(
+        make(kit, name, KitRequest(
             runtime=runtime, spaces=chosen, image_sizes=image_sizes, num_classes=classes, precision=precision,
             threads=threads, minutes=minutes or MINUTES, members=MEMBERS,
         ))  # fmt: skip

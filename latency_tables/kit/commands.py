@@ -34,7 +34,9 @@ for model in {models}; do
   place=$((place + 1))
   [ -e "out/$model.txt" ] && continue
   spent=$(($(date +%s) - started))
-  if [ "$spent" -ge "$limit" ]; then echo "time is up before model $place of {number}; run the same command to go on"; break; fi
+  if [ "$spent" -ge "$limit" ]; then
+    echo "time is up before model $place of {number}; run the same command to go on"; break
+  fi
   echo "model $place of {number}, $spent of at most $limit s"
   rm -rf out/now; mkdir out/now
   case $model in

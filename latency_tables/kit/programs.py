@@ -134,6 +134,7 @@ def _note_versions(conditions: dict[str, Any], logs: Sequence[Path], runtime: st
             conditions["device"] = gpu.group(1).strip()
     if len(versions) > 1:
         raise UserError(
-            f"{logs[0].parent}: outputs of several versions ({', '.join(sorted(versions))}) are mixed; measure in a new folder"
+            f"{logs[0].parent}: outputs of several versions ({', '.join(sorted(versions))}) are mixed; measure "
+            "them in a new folder"
         )
     conditions["runtime_version"] = next(iter(versions), "unknown")

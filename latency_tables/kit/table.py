@@ -19,7 +19,7 @@ from latency_tables.partial import Key
 from latency_tables.predictor import predict
 from latency_tables.reach import Cells
 from latency_tables.registry import refuse_claimed
-from latency_tables.tables import Row, Table, format_rows, parse_rows, row_key, write_table
+from latency_tables.tables import Floats, Row, Table, format_rows, parse_rows, row_key, write_table
 from latency_tables.verify import Check
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
@@ -29,7 +29,7 @@ from search_spaces.plugins import load_plugin
 MOST_UNKNOWN = 0.2
 """Largest part of the latency that may lie in grids without one measured kernel."""
 FEWEST_CHECKED = 3
-"""Detectors from which a fixed overhead is fitted; with fewer there is none."""
+"""Detectors from which a fixed overhead may be fitted; with fewer there is none."""
 Rows = dict[Key, Row]
 
 
@@ -156,14 +156,23 @@ def _checked(
         tuple(graphs), np.array([item.total_ms for item in predicted]), np.array([measured[name] for name in graphs]),
         np.array([item.shares["extrapolated"] for item in predicted]),
     )  # fmt: skip
-    if len(graphs) < FEWEST_CHECKED:
-        overhead, used, origin = 0.0, np.zeros(len(graphs)), "none: too few detectors to fit it on"
-    else:
-        overhead, used = result.best_overhead_ms(), np.array([_without(result, i) for i in range(len(graphs))])
-        origin = "fitted on the kit's detectors; each one's error with what the others give"
+    overhead, each, origin = _overhead(result)
     drawn = "the kit's own, drawn uniformly, spread over image sizes; never fitted to but for the overhead"
-    error = {**result.summary(used), "drawn_from": drawn, "overhead": origin}
+    error = {**result.summary(each), "drawn_from": drawn, "overhead": origin}
     return {"overhead_ms": round(overhead, 4), "error": error}
+
+
+def _overhead(result: Check) -> tuple[float, Floats, str]:
+    """The fixed part of a network's latency, what each detector is checked with, and where it comes from.
+
+    A few detectors say little of it, and a fit to noise makes small networks worse: it is taken only where each detector is
+    predicted better with what the others give than without any.
+    """
+    number = len(result.names)
+    each = np.array([_without(result, index) for index in range(number)]) if number >= FEWEST_CHECKED else None
+    if each is None or np.abs(result.errors(each)).mean() >= np.abs(result.errors()).mean():
+        return 0.0, np.zeros(number), "none: the kit's detectors are predicted no better with one"
+    return result.best_overhead_ms(), each, "fitted on the kit's detectors; each one's error with what the others give"
 
 
 def _without(result: Check, index: int) -> float:

@@ -97,7 +97,7 @@ class Job:
     def _groups(self, groups: Sequence[int], part: float, again: bool = False) -> None:
         todo = [group for group in groups if again or group not in self.looks]
         for group in todo:
-            if self._elapsed() > part * self.limit_s:
+            if self.looks and self._elapsed() > part * self.limit_s:
                 return
             began = time.monotonic()
             self._group(group)

@@ -68,24 +68,64 @@ def _core() -> Any:
 
 
 class Counters:
-    """A model and the time of each target in each run: its node, and for a stem the reorder of its input."""
+    """A model and the time of each target in each run: its node, and for a stem the reorder of its input.
+
+    OpenVINO's counters are averages over all runs since the model was compiled, in whole microseconds: the first, slow
+    runs and every disturbed one stay in them. So each run's own time is worked out from how the averages go on.
+    """
 
     def __init__(self, model: Any, kinds: Sequence[str], threads: int, precision: str) -> None:
         compiled = compile_model(model, threads=threads, precision=precision, counters=True)
         self._request, self._kinds = compiled.create_infer_request(), kinds
-        self._found: list[list[float]] = []
+        self._averages: dict[tuple[int, str], list[int]] = {}
+        self._runs = 0
 
     def run(self) -> None:
         self._request.infer()
-        found = [0.0] * len(self._kinds)
+        self._runs += 1
         for node in self._request.get_profiling_info():
             target = openvino_target(node.node_name, node.node_type, self._kinds[0])
             if target is not None:
-                found[target] += 1000 * node.real_time.total_seconds()
-        self._found.append(found)
+                microseconds = round(1e6 * node.real_time.total_seconds())
+                self._averages.setdefault((target, node.node_name), []).append(microseconds)
 
     def figures_ms(self) -> Figures:
-        return np.maximum(np.array(self._found, dtype=np.float64), RESOLUTION_MS / 2)
+        found = np.zeros((self._runs, len(self._kinds)))
+        for (target, _), averages in self._averages.items():
+            found[:, target] += np.array(each_run(averages)) / 1000
+        return np.maximum(found, RESOLUTION_MS / 2)
+
+
+def each_run(averages: Sequence[int]) -> list[float]:
+    """What each run took, given the averages over the runs up to it, rounded down to whole numbers.
+
+    The sum of the first k runs is known to k - 1. Of all courses of the sums that fit, the taut one is taken: runs differ
+    only where the averages show that they do.
+    """
+    number = len(averages)
+    lower = [0.0] + [float((k + 1) * value) for k, value in enumerate(averages)]
+    upper = [low + max(k - 1, 0) for k, low in enumerate(lower)]
+    lower[-1] = upper[-1] = (lower[-1] + upper[-1]) / 2
+    slopes: list[float] = []
+    start, height = 0, 0.0
+    while start < number:
+        least, most, least_at, most_at = float("-inf"), float("inf"), number, number
+        bend = number, lower[number]
+        for place in range(start + 1, number + 1):
+            low, high = (lower[place] - height) / (place - start), (upper[place] - height) / (place - start)
+            if low > most:
+                bend = most_at, upper[most_at]
+                break
+            if high < least:
+                bend = least_at, lower[least_at]
+                break
+            if low >= least:
+                least, least_at = low, place
+            if high <= most:
+                most, most_at = high, place
+        slopes += [(bend[1] - height) / (bend[0] - start)] * (bend[0] - start)
+        start, height = bend
+    return slopes
 
 
 def openvino_target(name: str, node_type: str, first_kind: str) -> int | None:

@@ -6,13 +6,14 @@ Written from the documentation of the package; there was no NVIDIA GPU to run it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from latency_tables.on_device.cuda import Event, Stream, gpu_name, on_gpu, release
+from latency_tables.on_device.cuda import CudaError, Event, Stream, gpu_name, on_gpu, release
 
 if TYPE_CHECKING:
     from latency_tables.on_device.timing import Figures, Probe
@@ -126,8 +127,9 @@ class Engine:
             self.context.set_tensor_address(name, self._buffers[-1])
 
     def __del__(self) -> None:
-        for address in getattr(self, "_buffers", []):
-            release(address)
+        with suppress(CudaError):
+            for address in getattr(self, "_buffers", []):
+                release(address)
 
     def enqueue(self) -> None:
         """Start one run."""

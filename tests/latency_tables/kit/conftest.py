@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from latency_tables.kit import weights
 from search_spaces.space import load_space
 from tinynas.kit import KitRequest, make_kit
 
@@ -18,6 +20,15 @@ def small_request(runtime: str = "openvino", **changes: object) -> KitRequest:
         "runtime": runtime, "spaces": [load_space("mob")], "image_sizes": "64", "num_classes": [1, 80], "members": 2,
     }  # fmt: skip
     return KitRequest(**{**keys, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No tables of the user's own, and little weights: most of the time that a kit takes goes into compressing them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYNAS_TABLES", str(tmp_path_factory.mktemp("tables")))
+        patch.setattr(weights, "SECTION", 2**18)
+        yield
 
 
 @pytest.fixture(scope="session")

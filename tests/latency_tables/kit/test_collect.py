@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from latency_tables.kit.collected import collected
-from latency_tables.kit.table import Completed, completed_alone
+from latency_tables.kit.table import Completed, _overhead, completed_alone
 from latency_tables.on_device.results import read_results, write_results
 from latency_tables.tables import Row, read_table
+from latency_tables.verify import Check
 from search_spaces.errors import UserError
 from tests.latency_tables import fake_runtime
 from tests.latency_tables.kit import fake_device
@@ -195,8 +196,14 @@ def other_space(content: dict[str, Any]) -> None:
         (strange_detector, "is not of this kit; results of two kits are mixed"),
         (out_of_reach, "1 of its "),
         (other_space, "which says its networks otherwise"),
-        (lambda content: content["kit"].pop("precision"), "results of another version of tinynas ('precision' is missing)"),
-        (lambda content: content.pop("sessions"), "results of another version of tinynas, or damaged (KeyError: 'sessions')"),
+        (
+            lambda content: content["kit"].pop("precision"),
+            "results of another version of tinynas ('precision' is missing)",
+        ),
+        (
+            lambda content: content.pop("sessions"),
+            "results of another version of tinynas, or damaged (KeyError: 'sessions')",
+        ),
         (lambda content: content["kit"].pop("spaces"), "which says its networks otherwise"),
     ],
 )
@@ -248,7 +255,11 @@ def test_a_table_that_is_there_is_not_written_over(results: Path, capsys: pytest
     ],
 )
 def test_what_does_not_go_together(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["profile", *arguments]) == 2
@@ -278,5 +289,23 @@ def test_an_unreadable_folder_is_one_line(results: Path, capsys: pytest.CaptureF
 
 
 def test_user_errors_are_user_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="takes a results.json, or a whole kit folder"):
+    with pytest.raises(UserError, match=r"takes a results\.json, or a whole kit folder"):
         collected(tmp_path)
+
+
+def test_an_overhead_is_taken_only_where_it_helps() -> None:
+    measured = np.array([10.0, 20.0, 40.0, 80.0])
+
+    def check(kernels: list[float]) -> Check:
+        return Check(tuple("abcd"), np.array(kernels), measured, np.zeros(4))
+
+    overhead, each, origin = _overhead(check([8.0, 18.1, 37.9, 78.0]))
+    assert overhead == pytest.approx(2.0, abs=0.2)
+    assert each == pytest.approx(np.full(4, 2.0), abs=0.2)
+    assert "fitted on the kit's detectors" in origin
+    # too low in proportion: an overhead would only spoil the small ones
+    overhead, each, origin = _overhead(check([10.3, 18.0, 35.0, 71.0]))
+    assert overhead == 0
+    assert not each.any()
+    assert origin.startswith("none: ")
+    assert _overhead(Check(("a", "b"), np.array([1.0, 2.0]), np.array([2.0, 3.0]), np.zeros(2)))[0] == 0

@@ -64,7 +64,9 @@ def layers(model: dict[str, Any]) -> str:
     for index, values in enumerate(model["kernels"]):
         ms = fake_ms(Kernel(*values))
         found.append({"name": f"pre.in.target{index}", "timeMs": 9.0, "averageMs": 9.0, "percentage": 1.0})
-        found.append({"name": f"target{index} + target{index}.relu", "timeMs": 15 * ms, "averageMs": ms, "percentage": 1.0})
+        found.append(
+            {"name": f"target{index} + target{index}.relu", "timeMs": 15 * ms, "averageMs": ms, "percentage": 1.0}
+        )
     return json.dumps(found)
 
 
@@ -128,7 +130,10 @@ def test_some_outputs_are_enough(kit_folder: Path) -> None:
         (lambda out: (out / "d0.txt").write_text("[ INFO ] Build .... 2026.4.1\n"), "d0.txt: no median latency in it"),
         (lambda out: (out / "device.txt").write_text("host=a\n"), "device.txt: damaged"),
         (lambda out: (out / "device.txt").unlink(), "device.txt: cannot be read"),
-        (lambda out: (out / "d0.txt").write_text(LOG.replace("2026", "2025").format(ms=1.0)), "outputs of several versions"),
+        (
+            lambda out: (out / "d0.txt").write_text(LOG.replace("2026", "2025").format(ms=1.0)),
+            "outputs of several versions",
+        ),
     ],
 )
 def test_damaged_or_mixed_outputs_are_one_line(spoil: Any, message: str, kit_folder: Path) -> None:
@@ -158,7 +163,11 @@ exit 0
 
 def run_commands(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", str(folder / "commands.sh")], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        ["sh", str(folder / "commands.sh")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

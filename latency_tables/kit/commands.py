@@ -64,7 +64,7 @@ def command_script(runtime: str, precision: str, described: Mapping[str, Any]) -
     models = [file.removesuffix(".onnx") for file in [*order[:first], *detectors, *order[first:]]]
     if runtime == "openvino":
         options = {
-            "every": f'-m "models/$model.onnx" -d CPU -api sync -hint latency -nthreads "$threads" '
+            "every": f'-m "models/$model.onnx" -d CPU -api sync -hint none -nstreams 1 -nthreads "$threads" -ip f32 '
             f"-infer_precision {HINTS[precision]}",
             "kernels": f"-niter {KERNEL_RUNS} -pc -report_type average_counters -report_folder out/now",
             "networks": f"-niter {NETWORK_RUNS}",

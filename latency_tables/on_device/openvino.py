@@ -105,12 +105,10 @@ def each_run(averages: Sequence[int]) -> list[float]:
     number = len(averages)
     lower = [0.0] + [float((k + 1) * value) for k, value in enumerate(averages)]
     upper = [low + max(k - 1, 0) for k, low in enumerate(lower)]
-    lower[-1] = upper[-1] = (lower[-1] + upper[-1]) / 2
     slopes: list[float] = []
     start, height = 0, 0.0
     while start < number:
         least, most, least_at, most_at = float("-inf"), float("inf"), number, number
-        bend = number, lower[number]
         for place in range(start + 1, number + 1):
             low, high = (lower[place] - height) / (place - start), (upper[place] - height) / (place - start)
             if low > most:
@@ -123,6 +121,8 @@ def each_run(averages: Sequence[int]) -> list[float]:
                 least, least_at = low, place
             if high <= most:
                 most, most_at = high, place
+        else:  # straight to the end, at whatever pace fits best
+            bend = number, height + min(max(float(averages[-1]), least), most) * (number - start)
         slopes += [(bend[1] - height) / (bend[0] - start)] * (bend[0] - start)
         start, height = bend
     return slopes

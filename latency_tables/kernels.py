@@ -221,3 +221,19 @@ def _conv_kind(graph: Graph, op: Op) -> str:
     if source.path == IMAGE_PATH:
         return "stem"
     return "depthwise" if op.depthwise else "conv"
+
+
+def in_tail(
+    kind: str, inputs: npt.NDArray[np.float64], outputs: npt.NDArray[np.float64], block: int
+) -> npt.NDArray[np.bool_]:
+    """Which kernels leave their last block of channels part-filled (convs by out channels; nothing where block is 1)."""
+    if kind not in TAILED_KINDS:
+        return np.zeros(np.shape(inputs), dtype=np.bool_)
+    widths = outputs if kind in TWO_CHANNEL_KINDS else inputs
+    return np.asarray(widths % block > 0)
+
+
+def kernel_in_tail(kernel: Kernel, block: int) -> bool:
+    """`in_tail` of one kernel."""
+    inputs, outputs = (np.array([float(channels)]) for channels in (kernel.in_channels, kernel.out_channels))
+    return bool(in_tail(kernel.kind, inputs, outputs, block)[0])

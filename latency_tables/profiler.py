@@ -123,6 +123,28 @@ def _refuse_unreached(partial: Partial, grids: Sequence[Cells]) -> None:
         )
 
 
+def coarse(fits: Sequence[Fit]) -> list[Kernel]:
+    """What the first round has still to measure: a few cells spread over each grid."""
+    chosen = []
+    for item, share in zip(fits, latency_shares(fits)):
+        visited = int((item.cells.visits > 0).sum())
+        wanted = min(max(FIRST_CELLS, round(FIRST_SHARE * visited)), visited) - len(item.measured)
+        chosen += [item.cells.kernels[place] for _, place in item.pick(np.sign(share), wanted)]
+    return chosen
+
+
+def fine(fits: Sequence[Fit], known: int) -> list[Kernel]:
+    """The cells, over all grids, whose error matters most; `known`: how many are measured."""
+    number = max(SMALLEST_ROUND, round(ROUND_GROWTH * known))
+    offers = [
+        (gain, index, place)
+        for index, (item, share) in enumerate(zip(fits, latency_shares(fits)))
+        for gain, place in item.pick(share, number)
+    ]
+    best = sorted(offers, key=lambda offer: (-offer[0], offer[1:]))[:number]
+    return [fits[index].cells.kernels[place] for _, index, place in best]
+
+
 class _Rounds:
     """A profile under way."""
 
@@ -141,10 +163,10 @@ class _Rounds:
         while True:
             fits = self._fit()
             known = sum(len(item.measured) for item in fits)
-            chosen = self._coarse(fits)
+            chosen = coarse(fits)
             if not chosen:
                 self.error = expected_error(fits)
-                chosen = [] if self.error <= self.settings.target_error else self._fine(fits, known)
+                chosen = [] if self.error <= self.settings.target_error else fine(fits, known)
             self._report()
             if not chosen or not self._measure(chosen, 1 - SECOND_LOOKS):
                 break
@@ -156,26 +178,6 @@ class _Rounds:
         fits = [fit(grid, self.partial.rows, before) for grid, before in zip(self.grids, self.fits)]
         self.fits = list(fits)
         return fits
-
-    def _coarse(self, fits: Sequence[Fit]) -> list[Kernel]:
-        """What the first round has still to measure: a few cells spread over each grid."""
-        chosen = []
-        for item, share in zip(fits, latency_shares(fits)):
-            visited = int((item.cells.visits > 0).sum())
-            wanted = min(max(FIRST_CELLS, round(FIRST_SHARE * visited)), visited) - len(item.measured)
-            chosen += [item.cells.kernels[place] for _, place in item.pick(np.sign(share), wanted)]
-        return chosen
-
-    def _fine(self, fits: Sequence[Fit], known: int) -> list[Kernel]:
-        """The cells, over all grids, whose error matters most."""
-        number = max(SMALLEST_ROUND, round(ROUND_GROWTH * known))
-        offers = [
-            (gain, index, place)
-            for index, (item, share) in enumerate(zip(fits, latency_shares(fits)))
-            for gain, place in item.pick(share, number)
-        ]
-        best = sorted(offers, key=lambda offer: (-offer[0], offer[1:]))[:number]
-        return [fits[index].cells.kernels[place] for _, index, place in best]
 
     def _suspects(self, fits: Sequence[Fit]) -> list[Kernel]:
         """Kernels to look at once more: runs that spread widely, or much slower than their neighbours say."""

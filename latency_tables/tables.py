@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.holes import fill_holes
-from latency_tables.kernels import KINDS, TAILED_KINDS, TWO_CHANNEL_KINDS, Kernel
+from latency_tables.kernels import KINDS, TWO_CHANNEL_KINDS, Kernel, in_tail
 from latency_tables.metadata import TableMetadata, format_metadata, read_metadata
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import write_text
@@ -134,20 +134,6 @@ class Table:
             scale = self.metadata.scale.get(group.kind, 1.0)
             self._grids[group, tail] = _grid(chosen, group, self.source, scale) if len(chosen) else None
         return self._grids[group, tail]
-
-
-def in_tail(kind: str, inputs: Floats, outputs: Floats, block: int) -> npt.NDArray[np.bool_]:
-    """Which kernels leave their last block of channels part-filled (convs by out channels; nothing where block is 1)."""
-    if kind not in TAILED_KINDS:
-        return np.zeros(np.shape(inputs), dtype=np.bool_)
-    widths = outputs if kind in TWO_CHANNEL_KINDS else inputs
-    return np.asarray(widths % block > 0)
-
-
-def kernel_in_tail(kernel: Kernel, block: int) -> bool:
-    """`in_tail` of one kernel."""
-    inputs, outputs = (np.array([float(channels)]) for channels in (kernel.in_channels, kernel.out_channels))
-    return bool(in_tail(kernel.kind, inputs, outputs, block)[0])
 
 
 def read_table(path: str | Path) -> Table:

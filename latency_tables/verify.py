@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -45,8 +45,8 @@ class Check:
         total: Floats = self.classes_ms.sum(axis=1)
         return total
 
-    def errors(self, overhead_ms: float = 0.0) -> Floats:
-        """Signed relative errors of the predictions."""
+    def errors(self, overhead_ms: float | Floats = 0.0) -> Floats:
+        """Signed relative errors of the predictions. `overhead_ms`: one for all, or each detector's own."""
         return (self.kernels_ms + overhead_ms) / self.measured_ms - 1
 
     def best_fit(self) -> tuple[dict[str, float], float]:
@@ -65,7 +65,7 @@ class Check:
         _, overhead, factors = best if best[0] < fits[0][0] - WORTH_AN_OVERHEAD else fits[0]
         return {kind: float(factors[_class(kind)]) for kind in KINDS}, overhead
 
-    def summary(self, overhead_ms: float) -> dict[str, Any]:
+    def summary(self, overhead_ms: float | Floats) -> dict[str, Any]:
         """Figures for a table's metadata; percentages of the measured latency."""
         size = np.abs(self.errors(overhead_ms))
         return {
@@ -111,7 +111,7 @@ def check(
     metadata = table.metadata
     if metadata.batch != 1:
         raise UserError(f"table {table.id} is for batch {metadata.batch}; networks are measured at batch 1 only")
-    predicted = [predict(graph, table, max_extrapolated=1.0) for _, graph in graphs]
+    compared(table, dict(graphs), np.ones(len(graphs)))  # a kernel without data is said before anything is measured
     plugin = load_plugin("latency_tables.runtimes", metadata.runtime)
     measured: list[float] = []
     for start in range(0, len(graphs), TOGETHER):
@@ -119,10 +119,21 @@ def check(
         measured += _measured_ms(plugin, chosen, metadata, rounds)
         if progress is not None:
             progress(len(chosen))
+    return compared(table, dict(graphs), measured)
+
+
+def compared(table: Table, graphs: Mapping[str, Graph], measured_ms: Sequence[float] | Floats) -> Check:
+    """Detectors, by name, as the table prices them, beside what they were measured to take. Raises as `predict` does."""
+    predicted = [predict(graph, table, max_extrapolated=1.0) for graph in graphs.values()]
     return Check(
-        tuple(name for name, _ in graphs), np.array([_by_class(item) for item in predicted]),
-        np.array(measured), np.array([item.shares["extrapolated"] for item in predicted]),
+        tuple(graphs), np.array([_by_class(item) for item in predicted]), np.array(measured_ms, dtype=np.float64),
+        np.array([item.shares["extrapolated"] for item in predicted]),
     )  # fmt: skip
+
+
+def class_factors(factors: Mapping[str, float]) -> Floats:
+    """(C,) factors by kind of kernel as factors on CLASSES."""
+    return np.array([factors[kind] for kind in (*CLASSES[:-1], "add")])
 
 
 def _by_class(prediction: Prediction) -> Floats:

@@ -1,6 +1,7 @@
 """The layout's own rules: imports point one way, torch stays out of the search, no module is a drawer of odds and ends."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def test_imports_point_one_way(path):
     if package in TORCH_FREE:
         for node in tree.body:
             assert not any(name.split(".")[0] == "torch" for name in imported(node)), f"{path} imports torch"
+
+
+def test_what_runs_on_devices_needs_numpy_alone():
+    for path in (ROOT / "latency_tables" / "on_device").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
+            for name in imported(node):
+                runtime = name == path.stem  # imported inside functions
+                own = name.startswith("latency_tables.on_device.")
+                known = name.split(".")[0] in {*sys.stdlib_module_names, "numpy"}
+                assert own or known or runtime, f"{path}:{node.lineno} imports {name}"
 
 
 def test_no_module_is_a_drawer():

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.adaptation.source import SourceFigures, group_of
-from latency_tables.kernels import KINDS, Kernel
-from latency_tables.tables import Floats, kernel_in_tail
+from latency_tables.kernels import KINDS, Kernel, kernel_in_tail
+from latency_tables.tables import Floats
 
 NOISE = 0.02
 """Standard deviation of a measurement here, in log latency."""

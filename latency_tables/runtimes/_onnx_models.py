@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from latency_tables.runtimes._models import RandomWeights, priors
 
-OPSET, IR_VERSION = 18, 9
+OPSET, IR_VERSION = 17, 8
+"""What TensorRT 8.5 and other runtimes of 2022 read."""
 
 
 class OnnxWriter:
@@ -34,13 +35,19 @@ class OnnxWriter:
         self, x: str, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> str:  # fmt: skip
-        weights, bias = self._weights.conv(in_channels, out_channels, kernel, depthwise)
-        inputs = [x, self._constant(f"{name}.weight", weights), self._constant(f"{name}.bias", bias)]
+        inputs = [x, *self._conv_constants(in_channels, out_channels, kernel, depthwise, name)]
         node = self._node(
             "Conv", inputs, name, kernel_shape=[kernel, kernel], strides=[stride, stride], pads=[kernel // 2] * 4,
             group=in_channels if depthwise else 1,
         )  # fmt: skip
         return self._activate(node, activation, name)
+
+    def _conv_constants(
+        self, in_channels: int, out_channels: int, kernel: int, depthwise: bool, name: str
+    ) -> tuple[str, str]:
+        """Names of a conv's weights and bias."""
+        weights, bias = self._weights.conv(in_channels, out_channels, kernel, depthwise)
+        return self._constant(f"{name}.weight", weights), self._constant(f"{name}.bias", bias)
 
     def add(self, first: str, second: str, activation: str | None, name: str) -> str:
         return self._activate(self._node("Add", [first, second], name), activation, name)
@@ -91,7 +98,8 @@ class OnnxWriter:
             "Mul", [mean, self._constant(f"{name}.strides", anchors[None, :, 2:])], f"{name}.distance"
         )
         halves = [f"{name}.half{i}" for i in range(2)]
-        self._node("Split", [distance], f"{name}.halves", halves, axis=2, num_outputs=2)
+        parts = self._constant(f"{name}.parts", np.array([2, 2]))
+        self._node("Split", [distance, parts], f"{name}.halves", halves, axis=2)
         centres = self._constant(f"{name}.centres", anchors[None, :, :2])
         low = self._node("Sub", [centres, halves[0]], f"{name}.low")
         high = self._node("Add", [centres, halves[1]], f"{name}.high")

@@ -1,25 +1,20 @@
 """ONNX Runtime on a CPU (CPUExecutionProvider, fp32): kernels by the session's own profiling, networks end to end.
 
-Everything that moves latency is said: intra-op threads, one inter-op thread, sequential execution, all graph
-optimisations, waiting threads spin. onnxruntime and onnx are imported inside functions only.
+How sessions are made and read is in latency_tables.on_device.onnxruntime. onnxruntime and onnx are imported inside
+functions only.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from latency_tables.kernels import Kernel
-from latency_tables.runtimes import _timing
+from latency_tables.on_device import onnxruntime as on_device
+from latency_tables.on_device import timing
+from latency_tables.on_device.timing import REPEATS, STATISTIC, WARM_UP
+from latency_tables.runtimes import _requirements
 from latency_tables.runtimes._models import batches, write_batch, write_network
 from latency_tables.runtimes._onnx_models import OnnxWriter
-from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
 from search_spaces.graph import Graph
 
 __all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "device_kind", "measure",
@@ -32,7 +27,6 @@ METHOD = (
     "cold; runs of several models interleaved, those while a reference conv ran slow or another process had the core left "
     "out"
 )
-RESOLUTION_MS = 1e-3  # the profile counts whole microseconds: what reads 0 is taken as half of one
 
 
 def device_kind() -> str:
@@ -42,20 +36,18 @@ def device_kind() -> str:
 
 def version() -> str:
     """ONNX Runtime's version, `1.20.0`."""
-    _timing.require("onnxruntime")
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
+    _requirements.require("onnxruntime")
+    return on_device.version()
 
 
-class Gauge(_timing.BaseGauge):
+class Gauge(timing.BaseGauge):
     """Runs a reference conv on ONNX Runtime."""
 
     def __init__(self, threads: int, precision: str = "fp32") -> None:
-        _timing.require("onnxruntime")
-        _timing.choose_precision("onnxruntime", precision, list(PRECISIONS))
-        session = _Session(write_batch([_timing.REFERENCE], OnnxWriter()), threads)
-        super().__init__(session.run, one_core=threads == 1)
+        _requirements.require("onnxruntime")
+        _requirements.choose_precision("onnxruntime", precision, list(PRECISIONS))
+        model = write_batch([_requirements.REFERENCE], OnnxWriter()).SerializeToString()
+        super().__init__(on_device.reference(model, threads, precision), one_core=threads == 1)
 
 
 def measure(
@@ -64,77 +56,20 @@ def measure(
 ) -> list[list[tuple[float, float]]]:  # fmt: skip
     """(latency in ms, relative spread) per kernel of each batch. `quick`: with fewer runs."""
     gauge = gauge or Gauge(threads, precision)
-    with tempfile.TemporaryDirectory() as folder:
-        probes = [_Profile(group, threads, Path(folder, str(index))) for index, group in enumerate(groups)]
-        return _timing.kernels_ms(probes, gauge, quick=quick)
+    probes = [
+        on_device.kernel_probe(
+            write_batch(group, OnnxWriter()).SerializeToString(), [kernel.kind for kernel in group], threads, precision
+        )
+        for group in groups
+    ]
+    return timing.kernels_ms(probes, gauge, quick=quick)
 
 
 def network_ms(
     graphs: Sequence[Graph], *, threads: int, precision: str = "fp32", rounds: int = 12, runs: int = 3
 ) -> list[float]:
     """Latency of whole networks end to end."""
-    gauge, clock = Gauge(threads, precision), _timing.process_clock(threads)
-    probes = [
-        _timing.NetworkProbe(_Session(write_network(graph, OnnxWriter()), threads).run, clock) for graph in graphs
-    ]
-    return [figures[0][0] for figures in _timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
-
-
-class _Session:
-    """A model with a fixed random image as its input."""
-
-    def __init__(self, model: Any, threads: int, profile: Path | None = None) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        options.log_severity_level = 3
-        if profile is not None:
-            options.enable_profiling, options.profile_file_prefix = True, str(profile)
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        shape = self.session.get_inputs()[0].shape
-        self._feed = {"images": np.random.default_rng(0).random(shape, dtype=np.float32)}
-
-    def run(self) -> None:
-        self.session.run(None, self._feed)
-
-
-class _Profile:
-    """A batch's model under ONNX Runtime's profiler.
-
-    The profile names fused nodes after their first op (`target0`, `target0.relu:0_nchwc`), layout changes after nothing:
-    what is not a conv counts towards the target of a model of its own, but for the one behind the model's output.
-    """
-
-    def __init__(self, group: Sequence[Kernel], threads: int, profile: Path) -> None:
-        self._group = group
-        self._session = _Session(write_batch(group, OnnxWriter()), threads, profile)
-        self.run = self._session.run
-
-    def figures_ms(self) -> _timing.Figures:
-        path = Path(self._session.session.end_profiling())
-        runs: dict[str, list[int]] = defaultdict(list)
-        operators: dict[str, str] = {}
-        for event in json.loads(path.read_text()):
-            if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-                runs[event["name"]].append(event["dur"])
-                operators[event["name"]] = event["args"]["op_name"]
-        path.unlink()
-        last = next(reversed(runs))
-        found = np.zeros((len(self._group), len(runs[last])))
-        for name, durations in runs.items():
-            target = self._target(name, operators[name], name == last)
-            if target is not None:
-                found[target] += durations
-        return np.maximum(found.T / 1000, RESOLUTION_MS / 2)
-
-    def _target(self, name: str, operator: str, last: bool) -> int | None:
-        if name.startswith("target"):
-            return int(name[6:].replace("_", ".").replace(":", ".").split(".")[0])
-        alone = self._group[0].kind in ("detect", "reordered_concat")
-        return 0 if alone and not last and operator != "Conv" and not name.startswith("pre") else None
+    gauge = Gauge(threads, precision)
+    models = (write_network(graph, OnnxWriter()).SerializeToString() for graph in graphs)
+    probes = [on_device.network_probe(model, threads, precision) for model in models]
+    return [figures[0][0] for figures in timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]

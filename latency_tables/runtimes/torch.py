@@ -15,9 +15,10 @@ import numpy as np
 
 from latency_tables.host import host_processor
 from latency_tables.kernels import Kernel
-from latency_tables.runtimes import _timing
+from latency_tables.on_device import timing
+from latency_tables.on_device.timing import REPEATS, STATISTIC, WARM_UP
+from latency_tables.runtimes import _requirements
 from latency_tables.runtimes._models import write_network
-from latency_tables.runtimes._timing import REPEATS, STATISTIC, WARM_UP
 from latency_tables.runtimes._torch_models import TorchWriter, kernel_module
 from search_spaces.graph import Graph
 
@@ -36,7 +37,7 @@ LONG_ENOUGH_MS, MOST_RUNS = 2.0, 256
 
 def device_kind() -> str:
     """`gpu` where torch finds a CUDA device, else `cpu`."""
-    _timing.require("torch")
+    _requirements.require("torch")
     import torch
 
     return "gpu" if torch.cuda.is_available() else "cpu"
@@ -53,7 +54,7 @@ def device_name() -> str:
 
 def version() -> str:
     """torch's version, `2.6.0+cu124`."""
-    _timing.require("torch")
+    _requirements.require("torch")
     import torch
 
     return str(torch.__version__)
@@ -64,14 +65,14 @@ def batches(kernels: Sequence[Kernel], size: int = 16) -> list[list[Kernel]]:
     return [list(kernels[start : start + size]) for start in range(0, len(kernels), size)]
 
 
-class Gauge(_timing.BaseGauge):
+class Gauge(timing.BaseGauge):
     """Runs a reference conv on torch."""
 
     def __init__(self, threads: int, precision: str = "fp32") -> None:
-        _timing.require("torch")
-        _timing.choose_precision("torch", precision, list(PRECISIONS))
+        _requirements.require("torch")
+        _requirements.choose_precision("torch", precision, list(PRECISIONS))
         with _threads(threads):
-            runner = _Runner(kernel_module(_timing.REFERENCE), precision)
+            runner = _Runner(kernel_module(_requirements.REFERENCE), precision)
             self.device = runner.device
             super().__init__(runner.run, one_core=runner.device == "cpu" and threads == 1)
 
@@ -86,9 +87,9 @@ def measure(
         modules = [[kernel_module(kernel) for kernel in group] for group in groups]
         if gauge.device == "cpu":
             runs = [[_Runner(module, precision) for module in group] for group in modules]
-            return _timing.kernels_ms([_Timed(group, threads, warm=True) for group in runs], gauge, quick=quick)
+            return timing.kernels_ms([_Timed(group, threads, warm=True) for group in runs], gauge, quick=quick)
         probes = [_Timed([_chain(module, precision) for module in group], threads) for group in modules]
-        return _timing.interleaved(probes, gauge, **_timing.effort(quick))
+        return timing.kernels_ms(probes, gauge, cold=False, quick=quick)
 
 
 def network_ms(
@@ -98,7 +99,7 @@ def network_ms(
     gauge = Gauge(threads, precision)
     with _threads(threads):
         probes = [_Timed([_Runner(write_network(graph, TorchWriter()), precision)], threads) for graph in graphs]
-        return [figures[0][0] for figures in _timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
+        return [figures[0][0] for figures in timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
 
 
 @contextmanager
@@ -192,7 +193,7 @@ class _Timed:
 
     def __init__(self, runners: Sequence[_Runner], threads: int, warm: bool = False) -> None:
         self._runners, self._warm = runners, warm
-        self._clock = _timing.process_clock(threads)
+        self._clock = timing.process_clock(threads)
         self._found: list[list[float]] = []
 
     def run(self) -> None:
@@ -203,5 +204,5 @@ class _Timed:
             found.append(runner.run_ms(self._clock) / runner.times)
         self._found.append(found)
 
-    def figures_ms(self) -> _timing.Figures:
+    def figures_ms(self) -> timing.Figures:
         return np.array(self._found)

@@ -10,8 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from latency_tables import profiler, shards
+from latency_tables.on_device import timing
 from latency_tables.profiler import ProfileSettings, profile
-from latency_tables.runtimes import _timing
 from search_spaces.plugins import load_plugin, plugin_names
 from search_spaces.space import load_space
 from search_spaces.text import resolve_structure
@@ -45,7 +45,7 @@ def search(runtime: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         patch.setattr(profiler, "load_plugin", lambda package, name: device)
         path = profile("formula", name, tmp_path / "tables", graphs, ProfileSettings(target_error=1.0))
     shards._gauges.clear()
-    monkeypatch.setattr(_timing, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(timing, "PATIENCE_S", 0.5)
     monkeypatch.setattr(measure, "ROUNDS", 2)
 
     def run(*options: str) -> dict[str, float]:

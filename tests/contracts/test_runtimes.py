@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from latency_tables.kernels import KINDS, Kernel, fusion_rules
-from latency_tables.runtimes import _timing
+from latency_tables.on_device import timing
+from latency_tables.runtimes import _requirements
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin, plugin_names
@@ -44,7 +45,7 @@ BIGGER = [  # of each kind, a small one and one with several times the work
 @pytest.fixture(params=RUNTIMES)
 def plugin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Each runtime, with little patience for a disturbed machine."""
-    monkeypatch.setattr(_timing, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(timing, "PATIENCE_S", 0.5)
     return load_plugin("latency_tables.runtimes", request.param)
 
 
@@ -77,7 +78,7 @@ def test_has_rules_and_says_how_it_measures(plugin: ModuleType) -> None:
 
 def test_says_what_to_install(plugin: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     name = name_of(plugin)
-    monkeypatch.setattr(_timing, "find_spec", lambda module: None)
+    monkeypatch.setattr(_requirements, "find_spec", lambda module: None)
     graph = emit_detector(resolve_structure("Ns").with_image_size(64, 64))
     for use in (
         plugin.version, lambda: plugin.Gauge(1, "fp32"), lambda: plugin.measure([[CONV]], threads=1),

@@ -59,8 +59,25 @@ def run(
     store: Annotated[bool, typer.Option("--store", help="With --verify: write the figures into the table.")] = False,
     plot: Annotated[Path | None, typer.Option(help="With --verify: PNG of predicted over measured.")] = None,
     json: Annotated[bool, typer.Option("--json", help="With --verify: print JSON.")] = False,
+    kit: Annotated[
+        Path | None, typer.Option(metavar="ZIP", help="Do not profile: write a kit for a device without tinynas.")
+    ] = None,
+    collect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RESULTS", help="Do not profile: make the table of a kit's results.json, or of its folder."
+        ),
+    ] = None,
 ) -> None:
-    """Measure a latency table on this machine, adapt another's (--adapt), or check one on whole detectors (--verify)."""
+    """Measure a latency table on this machine, adapt another's (--adapt), measure a device without tinynas by a kit (--kit,
+    --collect), or check a table on whole detectors (--verify)."""
+    if sum(choice is not None for choice in (verify, kit, collect, adapt)) > 1:
+        raise UserError("--verify, --kit, --collect and --adapt are jobs of their own; say one of them")
+    if collect is not None:
+        from tinynas.commands._kit import collect_results
+
+        collect_results(collect, name, out, short_name or [])
+        return
     from tinynas.sampling import parse_image_sizes, parse_spaces
 
     chosen, sizes, classes = parse_spaces(spaces), parse_image_sizes(image_sizes), _counts(num_classes)
@@ -81,6 +98,15 @@ def run(
             sources, runtime or sources[0].metadata.runtime, precision, threads, chosen, sizes, classes, seconds=seconds,
             name=name, folder=out, resume=resume, short_names=short_name or [],
         )  # fmt: skip
+        return
+    if kit is not None:
+        from tinynas.commands._kit import make
+        from tinynas.kit import MINUTES, KitRequest
+
+        make(kit, name, KitRequest(
+            runtime=runtime or "openvino", spaces=chosen, image_sizes=image_sizes, num_classes=classes, precision=precision,
+            threads=threads, minutes=minutes or MINUTES, members=MEMBERS,
+        ))  # fmt: skip
         return
     if name is None:
         raise UserError("say --name CHIP to profile this machine, or --verify TABLE to check a table")

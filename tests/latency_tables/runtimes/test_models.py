@@ -81,9 +81,9 @@ def test_a_kernel_alone_has_its_shapes(kernel: Kernel) -> None:
 
 def executed(graph: Graph, folder: Path) -> Counter[str]:
     """Operators that ONNX Runtime runs, by its own profile."""
-    from latency_tables.runtimes.onnxruntime import _Session
+    from latency_tables.on_device.onnxruntime import Session
 
-    session = _Session(write_network(graph, OnnxWriter()), 1, folder / "profile")
+    session = Session(write_network(graph, OnnxWriter()).SerializeToString(), 1, str(folder / "profile"))
     session.run()
     events = json.loads(Path(session.session.end_profiling()).read_text())
     nodes = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]

@@ -6,8 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from latency_tables.runtimes import _timing
-from latency_tables.runtimes._timing import BaseGauge, NetworkProbe, interleaved
+from latency_tables.on_device import timing
+from latency_tables.on_device.timing import BaseGauge, NetworkProbe, interleaved
 
 
 class Machine(BaseGauge):
@@ -86,7 +86,7 @@ def test_a_run_beside_another_process_is_noticed(monkeypatch: pytest.MonkeyPatch
     gauge = BaseGauge(lambda: None, one_core=True)
     for own, expected in ((1.0, True), (0.9, False)):
         wall_clock, own_clock = iter([10.0, 11.0]), iter([5.0, 5.0 + own])
-        monkeypatch.setattr(_timing.time, "perf_counter", lambda clock=wall_clock: next(clock))
-        monkeypatch.setattr(_timing.time, "process_time", lambda clock=own_clock: next(clock))
+        monkeypatch.setattr(timing.time, "perf_counter", lambda clock=wall_clock: next(clock))
+        monkeypatch.setattr(timing.time, "process_time", lambda clock=own_clock: next(clock))
         assert gauge.alone(lambda: None) is expected
         monkeypatch.undo()

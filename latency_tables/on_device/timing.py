@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from bisect import insort
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from latency_tables.kernels import Kernel
-from search_spaces.errors import UserError
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Figures = npt.NDArray[np.float64]
 
 STATISTIC = (
     "mean of the faster half of the undisturbed runs, or of the fastest fifth of all runs where too few were undisturbed; "
@@ -26,9 +26,6 @@ QUICK_ROUNDS, QUICK_PATIENCE_S = 2, 1.5
 CALM = 1.08
 OWN_SHARE, CLOCKS_S = 1.02, 2e-5
 EVICTING_BYTES = 64 * 2**20
-REFERENCE = Kernel("conv", 64, 64, 40, 40, 3, 1, "relu")
-"""The kernel that a gauge runs again and again."""
-Figures = npt.NDArray[np.float64]
 
 
 class Probe(Protocol):
@@ -61,17 +58,20 @@ class BaseGauge:
     """Tells when the machine is disturbed: a fixed small model takes longer than it has been seen to take, or another
     process takes the core.
 
-    Virtual machines halve their speed for seconds at a time; what is measured then is measured again.
+    Virtual machines halve their speed for seconds at a time; what is measured then is measured again. `looks_ms`: what the
+    reference took each time that `calm` looked.
     """
 
     def __init__(self, run: Callable[[], object], *, one_core: bool) -> None:
         self._run, self._one_core = run, one_core
+        self.looks_ms: list[float] = []
         self._seen = sorted(self._reference_s() for _ in range(100))
 
     def calm(self) -> bool:
         """Whether the reference runs within 8 % of its good time now: what a tenth of all looks at it have been better
         than. (A single best time is a stroke of luck that few later ones come near.)"""
         now = self._reference_s()
+        self.looks_ms.append(1000 * now)
         insort(self._seen, now)
         return now <= CALM * self._seen[len(self._seen) // 10]
 
@@ -134,39 +134,24 @@ def interleaved(
     return results
 
 
-def kernels_ms(probes: Sequence[Probe], gauge: BaseGauge, *, quick: bool = False) -> list[list[tuple[float, float]]]:
-    """(latency in ms, relative spread) of every kernel of CPU models that hold a few kernels each. `quick`: fewer runs, and
+def kernels_ms(
+    probes: Sequence[Probe], gauge: BaseGauge, *, cold: bool = True, quick: bool = False
+) -> list[list[tuple[float, float]]]:
+    """(latency in ms, relative spread) of every kernel of models that hold a few kernels each. `quick`: fewer runs, and
     less patience with a disturbed machine, for who gains more by many kernels than by sure figures.
 
-    A network that runs again and again finds its weights outside the fast caches (all others were read since), but a
-    tensor that it wrote just now inside them. So other memory is read before each run.
+    A network that runs again and again finds its weights outside a CPU's fast caches (all others were read since), but a
+    tensor that it wrote just now inside them. So other memory is read before each run where `cold` is said.
     """
-    cold = np.ones(EVICTING_BYTES // 8)  # not zeros: reading memory that was never written reads one page
-    return interleaved(probes, gauge, cold=cold, **effort(quick))
-
-
-def effort(quick: bool) -> dict[str, Any]:
-    """`rounds` and `patience_s` of `interleaved`."""
-    if quick:
-        return {"rounds": QUICK_ROUNDS, "patience_s": QUICK_PATIENCE_S}
-    return {"rounds": REPEATS // RUNS_PER_ROUND, "patience_s": PATIENCE_S}
+    # not zeros: reading memory that was never written reads one page
+    other = np.ones(EVICTING_BYTES // 8) if cold else None
+    rounds, patience_s = (QUICK_ROUNDS, QUICK_PATIENCE_S) if quick else (REPEATS // RUNS_PER_ROUND, PATIENCE_S)
+    return interleaved(probes, gauge, rounds=rounds, patience_s=patience_s, cold=other)
 
 
 def process_clock(threads: int) -> Callable[[], float]:
     """On one thread the process's own time counts, so that other processes on the core are not in it."""
     return time.process_time if threads == 1 else time.perf_counter
-
-
-def require(runtime: str, module: str | None = None) -> None:
-    """Raises UserError when a runtime's package (by default of the runtime's name) is not installed."""
-    if find_spec(module or runtime) is None:
-        raise UserError(f"runtime {runtime} is not installed; pip install {module or runtime}")
-
-
-def choose_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
-    """Raises UserError for a precision that a runtime does not have here."""
-    if precision not in known:
-        raise UserError(f"runtime {runtime} measures {', '.join(known)} here; precision {precision!r} was asked for")
 
 
 def _statistic(values: Figures, share: float) -> tuple[float, float]:

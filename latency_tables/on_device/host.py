@@ -1,0 +1,64 @@
+"""Which machine this is, as results and tables name it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+
+def cpu_info() -> dict[str, str]:
+    """The first value of each key of /proc/cpuinfo; nothing on systems without it."""
+    info: dict[str, str] = {}
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                info.setdefault(key.strip(), value.strip())
+    except OSError:
+        return {}
+    return info
+
+
+def processor() -> str:
+    """The processor: the model name, with family and model number where the system tells."""
+    info = cpu_info()
+    if "model name" not in info:
+        return platform.processor() or platform.machine()
+    return "{} (family {}, model {})".format(info["model name"], info.get("cpu family", "?"), info.get("model", "?"))
+
+
+def board() -> str:
+    """What a board calls itself (`Raspberry Pi 5 Model B Rev 1.0`); empty on other machines."""
+    try:
+        with open("/proc/device-tree/model", encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0\n ")
+    except OSError:
+        return ""
+
+
+def clock() -> str:
+    """What the system tells of the first processor's clock and its governor; empty where it tells nothing."""
+    told = []
+    reported = cpu_info().get("cpu MHz", "")
+    if reported:
+        told.append(f"{float(reported):.0f} MHz as the system reports it")
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", encoding="utf-8") as file:
+            told.append(f"governor {file.read().strip()}")
+    except OSError:
+        pass
+    return ", ".join(told)
+
+
+def machine() -> dict[str, Any]:
+    """What tells one machine from another, and what is good to know of it."""
+    return {
+        "host": platform.node(),
+        "processor": processor(),
+        "board": board(),
+        "cores": os.cpu_count() or 1,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "clock": clock(),
+    }

@@ -1,0 +1,24 @@
+"""What must be there before a runtime can measure, and the kernel that its gauge runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from latency_tables.kernels import Kernel
+from search_spaces.errors import UserError
+
+REFERENCE = Kernel("conv", 64, 64, 40, 40, 3, 1, "relu")
+"""The kernel that a gauge runs again and again."""
+
+
+def require(runtime: str, module: str | None = None) -> None:
+    """Raises UserError when a runtime's package (by default of the runtime's name) is not installed."""
+    if find_spec(module or runtime) is None:
+        raise UserError(f"runtime {runtime} is not installed; pip install {module or runtime}")
+
+
+def choose_precision(runtime: str, precision: str, known: Sequence[str]) -> None:
+    """Raises UserError for a precision that a runtime does not have here."""
+    if precision not in known:
+        raise UserError(f"runtime {runtime} measures {', '.join(known)} here; precision {precision!r} was asked for")

@@ -103,6 +103,9 @@ class TrainConfig(_Model):
 
     preset: str = Field("published", description="the preset that these settings started from")
     epochs: int = Field(300, ge=1)
+    minutes: float | None = Field(
+        None, gt=0, description="wall-clock budget that epochs and evaluations were chosen for; `--time`"
+    )
     batch_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto)] = Field(
         256, description="images per optimiser step, over all processes and parts; auto: from free memory"
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from detector.training.durations import parse_minutes
 from detector.training.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
@@ -23,6 +24,12 @@ def run(
     data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--time", metavar="30m", help="Instead of --epochs: as many as fit into 30m, 1h30m ... of wall-clock time."
+        ),
+    ] = None,
     batch_size: Annotated[
         str | None,
         typer.Option(
@@ -53,8 +60,11 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
 ) -> None:
     """Train a structure on your data: best.pt, last.pt, metrics.csv, config.yaml and report.html in the run folder."""
+    if time is not None and epochs is not None:
+        raise UserError("--time and --epochs: the time says how many epochs; leave one of them out")
     direct = {
-        "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device,
+        "epochs": epochs, "minutes": None if time is None else parse_minutes(time),
+        "batch_size": batch_size, "seed": seed, "device": device,
         "image_size": None if image_size is None else list(parse_image_size(image_size)),
         "freeze": None if freeze is None else parse_freeze(freeze),
     }  # fmt: skip

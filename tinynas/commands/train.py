@@ -38,7 +38,8 @@ def run(
     ] = None,
     image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="published or small. Default: by the number of training images.")
+        str | None,
+        typer.Option(help="auto (from the data), small or published. Default: auto under 5000 images, else published."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML of settings, over the preset's.")] = None,
     set_: Annotated[
@@ -109,7 +110,7 @@ def _start(
     direct: dict[str, Any], weights: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     from detector.training.config import build_config
-    from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
+    from detector.training.presets import preset_values
     from search_spaces.text import resolve_structure
 
     chosen = resolve_structure(structure)
@@ -122,12 +123,36 @@ def _start(
     from detector.training.start import load_splits, new_run
 
     splits = load_splits(data, _say)
-    if preset is None:
-        preset = preset_for(len(splits.train))
-        why = f"{'under' if preset == 'small' else 'at least'} {SMALL_DATA_IMAGES}"
-        _say(f"preset {preset}, for {len(splits.train)} training images ({why}); --preset chooses another")
-    resolved = build_config(preset_values(preset, chosen), config, settings, direct=direct)
+    resolved = build_config(_preset(preset, chosen, splits, config, settings, direct), config, settings, direct=direct)
     _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)
+
+
+def _preset(
+    preset: str | None, structure: Any, splits: Any, config: Path | None, settings: list[str], direct: dict[str, Any]
+) -> dict[str, Any]:
+    """The values of the named preset, or of the one for the number of training images; what was chosen is said."""
+    from detector.data.mirror import advise
+    from detector.training.auto_preset import choose
+    from detector.training.config import build_config
+    from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
+
+    images, name = len(splits.train), preset
+    if name is None:
+        name = preset_for(images)
+        if name != "auto":
+            _say(
+                f"preset {name}, for {images} training images (at least {SMALL_DATA_IMAGES}); --preset chooses another"
+            )
+    asked = build_config(preset_values(name, structure), config, settings, direct=direct)
+    if name == "auto":
+        height, width = asked.image_size or structure.image_size
+        chosen = choose(structure, splits.train, (height, width))
+        _say("\n".join(chosen.lines))
+        return chosen.values
+    advice = advise(splits.train) if asked.augment.flip and not asked.augment.flip_pairs else None
+    if advice is not None and advice.setting:
+        _say(f"warning: pictures are mirrored as they are, but {advice.why}; --set {advice.setting!r} mends that")
+    return preset_values(name, structure)
 
 
 def _resume(folder: Path, data: Path | None, device: str | None) -> None:

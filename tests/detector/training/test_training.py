@@ -115,7 +115,7 @@ def test_command_line(
     os.symlink(sample, tmp_path / "data")
     assert main(["train", str(tiny_file), *quick]) == 0
     said = capsys.readouterr().out
-    assert "preset small" in said
+    assert "preset auto: 10 images" in said
     assert "classes: 3 from the data" in said
     assert main(["train", str(tiny_file), *quick]) == 2
     assert "--overwrite" in capsys.readouterr().err

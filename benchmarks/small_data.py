@@ -42,16 +42,18 @@ DRAW_SEED = 7
 RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "small": ("the preset small", ()),
     "auto": ("the preset auto", ()),
-    "low_rate": ("auto at the peak rate of small", ("optimizer.learning_rate_per_image=1.25e-4",)),
-    "high_rate": ("auto at twice its peak rate", ("optimizer.learning_rate_per_image=1.2e-3",)),
+    "rate_small": ("auto at the peak rate of small", ("optimizer.short_run_factor=1",)),
+    "rate_half": ("auto at half its peak rate", ("optimizer.short_run_factor=4",)),
+    "rate_double": ("auto at twice its peak rate", ("optimizer.short_run_factor=16",)),
     "atss": ("ATSS in place of AlignOTA", ("loss.assigner=atss",)),
+    "task_aligned": ("task-aligned assignment in place of AlignOTA", ("loss.assigner=task_aligned",)),
     "no_mosaic": ("no mosaic", ("augment.mosaic=0",)),
     "all_mosaic": ("every image a mosaic", ("augment.mosaic=1",)),
     "colour": (
         "hue, saturation and brightness drawn",
         ("augment.hue=0.015", "augment.saturation=0.5", "augment.brightness=0.3"),
     ),
-    "no_ema": ("raw weights in place of their moving average", ("ema.decay=0",)),
+    "no_quiet_epochs": ("strong augmentation and the cosine to the very end", ("schedule.no_aug_epochs=0",)),
     "more_decay": ("weight decay 0.05", ("optimizer.weight_decay=0.05",)),
 }
 """What a recipe is, and its settings over those of `auto`."""
@@ -115,7 +117,7 @@ def main() -> None:
 
 def jobs(name: str, structure: Structure, train: Annotations, options: argparse.Namespace) -> list[Job]:
     """The trainings of a network on one set, the first seed of every recipe first."""
-    auto = flat(choose(structure, train, (options.size, options.size)).values)
+    auto = flat(choose(structure, train).values)
     batch = 8
     per_epoch = -(-len(train) // min(batch, len(train)))
     epochs = max(1, round(options.steps / per_epoch))

@@ -37,7 +37,7 @@ def main() -> int:
         config = build_config(preset_values(name, structure), None, chosen.set)
         height, width = config.image_size or structure.image_size
         if name == "auto":
-            config = build_config(choose(structure, train, (height, width)).values, None, chosen.set)
+            config = build_config(choose(structure, train).values, None, chosen.set)
         if chosen.out.exists():
             raise UserError(f"{chosen.out}: already exists; choose another name")
         write_augmented_picture(

@@ -79,7 +79,7 @@ def test_every_recipe_is_a_training_of_as_many_steps(folder: Path) -> None:
     assert len(made) == 2 * len(small_data.RECIPES)
     assert [job.name for job in made[:2]] == ["net-small-seed0", "net-auto-seed0"]
     assert {job.epochs for job in made} == {20}  # two steps of eight an epoch
-    auto = build_config(choose(NS, train, (64, 64)).values).model_dump()
+    auto = build_config(choose(NS, train).values).model_dump()
     config = made[1].config().model_dump()
     for group in ("optimizer", "augment", "ema", "schedule", "loss", "batch_size"):
         assert config[group] == auto[group]

@@ -21,7 +21,7 @@ from detector.training.ema import Ema
 from detector.training.memory import FEWEST_IMAGES, auto_batch
 from detector.training.module import TrainingModule
 from detector.training.multi_scale import largest_size
-from detector.training.optimizer import build_optimizer, freeze
+from detector.training.optimizer import build_optimizer, freeze, peak_rate
 from detector.training.precision import WORTH_STEPS, quicker_precision
 from detector.training.process_settings import keep_freed_memory
 from detector.training.processes import Processes, autocast_type
@@ -155,10 +155,10 @@ def _stepper(
     return Stepper(
         module=module,
         network=network,
-        optimizer=build_optimizer(network, config.optimizer, batch_size),
+        optimizer=build_optimizer(network, config.optimizer, batch_size, schedule.total_steps),
         scaler=torch.amp.GradScaler(device.type, enabled=fp16),
         schedule=schedule,
-        peak_rate=config.optimizer.learning_rate_per_image * batch_size,
+        peak_rate=peak_rate(config.optimizer, batch_size, schedule.total_steps),
         ema=Ema(network, config.ema, schedule.total_steps),
         clip_norm=config.optimizer.clip_norm,
         max_bad_steps=config.max_bad_steps,

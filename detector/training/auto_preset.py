@@ -10,14 +10,18 @@ import numpy as np
 
 from detector.data.annotations import Annotations
 from detector.data.mirror import MirrorAdvice, advise
+from detector.training.config import TrainConfig
+from detector.training.optimizer import peak_rate
 from detector.training.presets import preset_values
 from search_spaces.structure import Structure
 
 STEPS = 2400
 """A run should have at least, as far as `MOST_EPOCHS` allow: on small sets, 100 epochs are too few updates."""
 EPOCHS, MOST_EPOCHS = 100, 300
-RATE_PER_IMAGE = 6e-4
-"""Five times that of `small`: the largest single gain on every set it was tried on (docs/training.md)."""
+SHORT_RUN_FACTOR = 8.0
+"""Of the rate of `small`, in runs of up to 2,000 steps: the largest single gain of all (docs/training.md)."""
+FEW_BOXES = 10
+"""A class with fewer is called rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,6 @@ class DataFacts:
     rare: tuple[str, ...]
 
 
-FEW_BOXES = 10
-
-
 def facts_of(train: Annotations) -> DataFacts:
     """The facts of a training split; ignored boxes are left out."""
     kept = ~train.ignore
@@ -54,31 +55,44 @@ def facts_of(train: Annotations) -> DataFacts:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`values`: settings as of a preset; `lines`: what was chosen and why, three lines for people."""
+    """`values`: settings as of a preset, and what they follow from."""
 
     values: dict[str, Any]
-    lines: tuple[str, str, str]
+    facts: DataFacts
+    mirror: MirrorAdvice
+
+    def lines(self, config: TrainConfig, image_size: tuple[int, int]) -> tuple[str, str, str]:
+        """What was seen, what was chosen and why: three lines for people.
+
+        config: the settings that are trained with, what overrules the choice included; image_size: height, width.
+        """
+        return _seen(self.facts, image_size), _schedule(self.facts, config), _mirrors(self.mirror, config)
 
 
-def choose(structure: Structure, train: Annotations, image_size: tuple[int, int]) -> Choice:
-    """Settings for a training split at `image_size` (height, width). Reads some pictures, to see what a mirror does."""
-    return choice_of(structure, facts_of(train), advise(train), image_size)
+def choose(structure: Structure, train: Annotations) -> Choice:
+    """Settings for a training split. Reads some pictures, to see what a mirror does."""
+    return choice_of(structure, facts_of(train), advise(train))
 
 
-def choice_of(structure: Structure, facts: DataFacts, mirror: MirrorAdvice, image_size: tuple[int, int]) -> Choice:
+def choice_of(structure: Structure, facts: DataFacts, mirror: MirrorAdvice) -> Choice:
     """Settings that follow from the facts."""
     base = preset_values("small", structure)
-    batch = int(base["batch_size"])
-    steps = -(-facts.images // min(batch, facts.images))
-    epochs = min(max(EPOCHS, math.ceil(STEPS / steps)), MOST_EPOCHS)
+    steps = _steps(facts, int(base["batch_size"]))
     augment: dict[str, Any] = {**base["augment"]}
     if mirror.off:
         augment["flip"] = 0.0
     elif mirror.pairs:
         augment["flip_pairs"] = mirror.pairs
-    optimizer = {**base["optimizer"], "learning_rate_per_image": RATE_PER_IMAGE}
-    values = {**base, "preset": "auto", "epochs": epochs, "optimizer": optimizer, "augment": augment}
-    return Choice(values, (_seen(facts, image_size), _taken(steps, epochs, batch), _mirrored(mirror)))
+    values = {
+        **base, "preset": "auto", "epochs": min(max(EPOCHS, math.ceil(STEPS / steps)), MOST_EPOCHS),
+        "optimizer": {**base["optimizer"], "short_run_factor": SHORT_RUN_FACTOR}, "augment": augment,
+    }  # fmt: skip
+    return Choice(values, facts, mirror)
+
+
+def _steps(facts: DataFacts, batch: int) -> int:
+    """Of an epoch."""
+    return -(-facts.images // min(batch, facts.images))
 
 
 def _seen(facts: DataFacts, image_size: tuple[int, int]) -> str:
@@ -92,19 +106,29 @@ def _seen(facts: DataFacts, image_size: tuple[int, int]) -> str:
     )
 
 
-def _taken(steps: int, epochs: int, batch: int) -> str:
-    why = f"{steps} steps each: so few need more passes" if epochs > EPOCHS else f"{steps} steps each"
-    return (
-        f"  {epochs} epochs ({why}), AdamW with a peak rate of {RATE_PER_IMAGE * batch:.2g} at batch {batch}, which short "
-        "trainings need; mosaic on half of the images"
-    )
-
-
-def _mirrored(mirror: MirrorAdvice) -> str:
-    if mirror.off:
-        done = f"no mirrored pictures: {mirror.why}"
-    elif mirror.pairs:
-        done = f"half of the pictures mirrored, with labels swapped: {mirror.why}"
+def _schedule(facts: DataFacts, config: TrainConfig) -> str:
+    if config.minutes is not None:
+        length = f"as many epochs as fit into {config.minutes:g} minutes"
+        rate = "a peak rate that is higher in short runs"
+    elif config.batch_size is None:
+        length, rate = f"{config.epochs} epochs", "a peak rate that follows the batch"
     else:
-        done = "half of the pictures mirrored, as no class looks like another one's mirror image"
+        steps = config.epochs * _steps(facts, config.batch_size)
+        length = f"{config.epochs} epochs ({steps} steps)"
+        rate = f"a peak rate of {peak_rate(config.optimizer, config.batch_size, steps):.2g}, higher in short runs"
+    mosaic = "no image" if not config.augment.mosaic else f"{100 * config.augment.mosaic:.0f} % of the images"
+    return f"  {length}, {config.optimizer.name} with {rate}; mosaic on {mosaic}, {config.loss.assigner}"
+
+
+def _mirrors(mirror: MirrorAdvice, config: TrainConfig) -> str:
+    if not config.augment.flip:
+        done = "no mirrored pictures" + (f": {mirror.why}" if mirror.off else "")
+    else:
+        share = f"{100 * config.augment.flip:.0f} % of the pictures mirrored"
+        if config.augment.flip_pairs:
+            done = f"{share}, with labels swapped" + (f": {mirror.why}" if mirror.pairs else "")
+        elif mirror.setting:
+            done = f"{share} as told, although {mirror.why}"
+        else:
+            done = f"{share}, as no class looks like another one's mirror image"
     return f"  {done}; --set, --config and --preset small or published overrule"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,13 @@ from detector.training.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector.training.config import TrainConfig
+    from detector.training.run import Splits
+    from search_spaces.structure import Structure
 
 ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations"
 
@@ -123,36 +130,35 @@ def _start(
     from detector.training.start import load_splits, new_run
 
     splits = load_splits(data, _say)
-    resolved = build_config(_preset(preset, chosen, splits, config, settings, direct), config, settings, direct=direct)
+    resolved = _settings(preset, chosen, splits, lambda values: build_config(values, config, settings, direct=direct))
     _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)
 
 
-def _preset(
-    preset: str | None, structure: Any, splits: Any, config: Path | None, settings: list[str], direct: dict[str, Any]
-) -> dict[str, Any]:
-    """The values of the named preset, or of the one for the number of training images; what was chosen is said."""
+def _settings(
+    preset: str | None, structure: Structure, splits: Splits, over: Callable[[dict[str, Any]], TrainConfig]
+) -> TrainConfig:
+    """The settings to train with: those of the named preset, or of the one for the number of images, with what goes
+    `over` it. Says what was chosen, and what mirrored pictures would teach wrongly."""
     from detector.data.mirror import advise
     from detector.training.auto_preset import choose
-    from detector.training.config import build_config
     from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
 
-    images, name = len(splits.train), preset
-    if name is None:
-        name = preset_for(images)
-        if name != "auto":
-            _say(
-                f"preset {name}, for {images} training images (at least {SMALL_DATA_IMAGES}); --preset chooses another"
-            )
-    asked = build_config(preset_values(name, structure), config, settings, direct=direct)
+    images = len(splits.train)
+    name = preset or preset_for(images)
     if name == "auto":
-        height, width = asked.image_size or structure.image_size
-        chosen = choose(structure, splits.train, (height, width))
-        _say("\n".join(chosen.lines))
-        return chosen.values
-    advice = advise(splits.train) if asked.augment.flip and not asked.augment.flip_pairs else None
-    if advice is not None and advice.setting:
-        _say(f"warning: pictures are mirrored as they are, but {advice.why}; --set {advice.setting!r} mends that")
-    return preset_values(name, structure)
+        choice = choose(structure, splits.train)
+        config = over(choice.values)
+        height, width = config.image_size or structure.image_size
+        _say("\n".join(choice.lines(config, (height, width))))
+        return config
+    if preset is None:
+        _say(f"preset {name}, for {images} training images (at least {SMALL_DATA_IMAGES}); --preset chooses another")
+    config = over(preset_values(name, structure))
+    if config.augment.flip and not config.augment.flip_pairs:
+        advice = advise(splits.train)
+        if advice.setting:
+            _say(f"warning: pictures are mirrored as they are, but {advice.why}; --set {advice.setting!r} mends that")
+    return config
 
 
 def _resume(folder: Path, data: Path | None, device: str | None) -> None:

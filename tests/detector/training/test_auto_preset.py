@@ -11,7 +11,16 @@ import pytest
 
 from detector.data.formats import load_split
 from detector.data.mirror import MirrorAdvice
-from detector.training.auto_preset import EPOCHS, MOST_EPOCHS, STEPS, DataFacts, choice_of, choose, facts_of
+from detector.training.auto_preset import (
+    EPOCHS,
+    MOST_EPOCHS,
+    SHORT_RUN_FACTOR,
+    STEPS,
+    DataFacts,
+    choice_of,
+    choose,
+    facts_of,
+)  # fmt: skip
 from detector.training.config import build_config
 from detector.training.presets import preset_values
 from search_spaces.structure import Structure
@@ -29,30 +38,45 @@ def facts(images: int) -> DataFacts:
     ("images", "epochs"), [(1, MOST_EPOCHS), (50, MOST_EPOCHS), (150, 127), (601, 100), (4000, 100)]
 )
 def test_few_images_get_more_passes(tiny: Structure, images: int, epochs: int) -> None:
-    chosen = choice_of(tiny, facts(images), PLAIN, (64, 64))
+    chosen = choice_of(tiny, facts(images), PLAIN)
     assert chosen.values["epochs"] == epochs
     steps = epochs * -(-images // 8)
     assert steps >= STEPS or epochs in (MOST_EPOCHS, EPOCHS)
-    assert f"{epochs} epochs" in chosen.lines[1]
+    assert f"{epochs} epochs ({steps} steps)" in chosen.lines(build_config(chosen.values), (64, 64))[1]
 
 
 def test_only_what_the_lines_name_differs_from_small(tiny: Structure) -> None:
-    auto = build_config(choice_of(tiny, facts(601), PLAIN, (64, 64)).values).model_dump()
+    auto = build_config(choice_of(tiny, facts(601), PLAIN).values).model_dump()
     small = build_config(preset_values("small", tiny)).model_dump()
     assert {key for key in small if small[key] != auto[key]} == {"preset", "optimizer"}
-    rates = (auto["optimizer"].pop("learning_rate_per_image"), small["optimizer"].pop("learning_rate_per_image"))
+    rates = (auto["optimizer"].pop("short_run_factor"), small["optimizer"].pop("short_run_factor"))
     assert auto["optimizer"] == small["optimizer"]
-    assert rates[0] > rates[1]
+    assert rates == (SHORT_RUN_FACTOR, 1)
 
 
 def test_mirrors_follow_the_advice(tiny: Structure) -> None:
-    pairs = choice_of(tiny, facts(50), MirrorAdvice({"a left": "a right"}, False, "by name"), (64, 64))
-    off = choice_of(tiny, facts(50), MirrorAdvice({}, True, "digits"), (64, 64))
+    pairs = choice_of(tiny, facts(50), MirrorAdvice({"a left": "a right"}, False, "by name"))
+    off = choice_of(tiny, facts(50), MirrorAdvice({}, True, "digits"))
     assert build_config(pairs.values).augment.flip_pairs == {"a left": "a right"}
     assert build_config(pairs.values).augment.flip == 0.5
     assert build_config(off.values).augment.flip == 0
-    assert "by name" in pairs.lines[2]
-    assert "digits" in off.lines[2]
+    for chosen, words in (
+        (pairs, "50 % of the pictures mirrored, with labels swapped: by name"),
+        (off, "no mirrored pictures: digits"),
+    ):
+        assert words in chosen.lines(build_config(chosen.values), (64, 64))[2]
+        told = build_config(chosen.values, None, ["augment.flip=0.3", "augment.flip_pairs={}", "epochs=7"])
+        assert "7 epochs (49 steps)" in chosen.lines(told, (64, 64))[1]
+
+
+def test_lines_are_about_what_is_trained(tiny: Structure) -> None:
+    chosen = choice_of(tiny, facts(160), PLAIN)
+    short, long, timed = (
+        build_config(chosen.values, None, [setting]) for setting in ("epochs=100", "epochs=1000", "minutes=30")
+    )
+    assert "100 epochs (2000 steps), adamw with a peak rate of 0.008" in chosen.lines(short, (64, 64))[1]
+    assert "1000 epochs (20000 steps), adamw with a peak rate of 0.001" in chosen.lines(long, (64, 64))[1]
+    assert "as many epochs as fit into 30 minutes" in chosen.lines(timed, (64, 64))[1]
 
 
 def write(folder: Path, boxes: list[list[tuple[Box, str]]], size: int = 64) -> Path:
@@ -106,7 +130,7 @@ def test_odd_data_train(
     lines = said.out.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("preset auto: "))
     assert f"{len(boxes)} images" in lines[first]
-    assert lines[first + 1].startswith("  300 epochs")
+    assert lines[first + 1].startswith("  2 epochs")
     assert "overrule" in lines[first + 2]
     assert (tmp_path / "run" / "best.pt").is_file()
     assert "nan" not in lines[first]
@@ -126,4 +150,4 @@ def test_another_preset_is_told_of_a_mirror(
 
 def test_the_choice_reads_the_pictures(tiny: Structure, tmp_path: Path) -> None:
     train, _ = load_split(write(tmp_path, [[(SAME, "left"), ((40, 30, 20, 20), "right")]]), "train")
-    assert choose(tiny, train, (64, 64)).values["augment"]["flip_pairs"] == {"left": "right"}
+    assert choose(tiny, train).values["augment"]["flip_pairs"] == {"left": "right"}

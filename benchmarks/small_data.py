@@ -5,9 +5,11 @@
 
 FOLDER holds data sets, one a folder. `signs:150` is `signs` with 150 of its training images, `signs@stop` its class
 `stop` alone (pictures that have it, all splits), `signs:150@stop` both; what is left out is drawn with a fixed seed and
-written beside the results, the pictures as links. Recipes: `auto` and `small` are the presets; the others change one
-thing of `auto` (RECIPES). All trainings have about as many steps. AP and AP50 on `val` are those of the last epoch, on
-`test` those of the evaluation that was best on `val`, and every evaluation with the seconds of training until then.
+written beside the results, the pictures as links. --together makes one split of `val` and `test`.
+
+Recipes: `auto` and `small` are the presets; the others change one thing of `auto` (RECIPES). All trainings have about as
+many steps. AP and AP50 on `val` are those of the last epoch, on `test` those of the evaluation that was best on `val`,
+and every evaluation stands with the seconds of training until then.
 Every run can be stopped; called again, the program goes on where it was. Prints JSON, also in small_data.json, with the
 picture small_data.png.
 """
@@ -16,28 +18,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _sets import parse_set, prepared
 from _trainings import Job, add_options, finish, rows_of, run_jobs, run_program, summary
 
 from detector.data.annotations import Annotations
-from detector.data.formats import detect, get, load_split
+from detector.data.formats import load_split
 from detector.training.auto_preset import choose
-from search_spaces.errors import UserError, nearest
+from search_spaces.errors import UserError
 from search_spaces.files import replacing
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
 
 BASELINE = "small"
 EVALUATIONS = 6
-DRAW_SEED = 7
 
 RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "small": ("the preset small", ()),
@@ -59,29 +57,6 @@ RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
 """What a recipe is, and its settings over those of `auto`."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetSpec:
-    """A data set as named on the command line: `name[:images][@class]`."""
-
-    text: str
-    name: str
-    images: int | None
-    class_name: str | None
-
-    @property
-    def folder(self) -> str:
-        """A name for files."""
-        return re.sub(r"[^\w.-]", "_", self.text)
-
-
-def parse_set(text: str) -> SetSpec:
-    """Raises UserError for a text that is no set."""
-    match = re.fullmatch(r"([^:@]+)(?::(\d+))?(?:@(.+))?", text)
-    if match is None or match[2] == "0":
-        raise UserError(f"--sets {text!r}: expected NAME, NAME:IMAGES, NAME@CLASS or NAME:IMAGES@CLASS")
-    return SetSpec(text, match[1], None if match[2] is None else int(match[2]), match[3])
-
-
 def main() -> None:
     options = _options()
     names = _network_names(options.structures)
@@ -89,7 +64,8 @@ def main() -> None:
     failed: dict[str, str] = {}
     specs = [parse_set(text) for text in options.sets]
     for spec in specs:
-        data = prepared(spec, options.data, options.out / "data")
+        parts = options.out / ("data-together" if options.together else "data")
+        data = prepared(spec, options.data, parts, together=options.together)
         train, _ = load_split(data, "train")
         networks = {name: _network(text, options.size) for name, text in zip(names, options.structures)}
         wanted = [job for name, structure in networks.items() for job in jobs(name, structure, train, options)]
@@ -107,8 +83,8 @@ def main() -> None:
         }  # fmt: skip
     recipes = {name: {"about": RECIPES[name][0], "settings": RECIPES[name][1]} for name in options.recipes}
     result = {
-        "data": str(options.data), "size": options.size, "steps": options.steps, "settings": options.set,
-        "recipes": recipes, "sets": found, "failed": failed,
+        "data": str(options.data), "together": options.together, "size": options.size, "steps": options.steps,
+        "settings": options.set, "recipes": recipes, "sets": found, "failed": failed,
     }  # fmt: skip
     if any(entry["runs"] for entry in found.values()):
         draw(found, options.recipes, options.out / "small_data.png")
@@ -143,60 +119,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
         else:
             found.append(f"{prefix}{key}={json.dumps(value, ensure_ascii=False)}")
     return tuple(found)
-
-
-def prepared(spec: SetSpec, root: Path, out: Path) -> Path:
-    """The set's folder: the data set itself, or a part of it in COCO's format under `out`, made once."""
-    source = root / spec.name
-    if spec.images is None and spec.class_name is None:
-        detect(source)
-        return source
-    folder = out / spec.folder
-    if (folder / "complete").is_file():
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    rng = np.random.default_rng(DRAW_SEED)
-    names: Sequence[str] | None = None
-    for split in get(detect(source)).splits(source):
-        annotations, _ = load_split(source, split, names)
-        names = names or annotations.class_names
-        if spec.class_name is not None:
-            annotations = only_class(annotations, spec.class_name)
-        if spec.images is not None and split == "train":
-            if spec.images > len(annotations):
-                raise UserError(f"--sets {spec.text}: there are {len(annotations)} training images")
-            annotations = annotations.subset(sorted(rng.permutation(len(annotations))[: spec.images].tolist()))
-        _write(folder, split, annotations)
-    (folder / "complete").touch()
-    return folder
-
-
-def only_class(annotations: Annotations, name: str) -> Annotations:
-    """The pictures that have boxes of a class, with those alone. Raises UserError for an unknown class."""
-    if name not in annotations.class_names:
-        raise UserError(f"no class {name!r}; {nearest(name, annotations.class_names)}")
-    label = annotations.class_names.index(name)
-    keep = annotations.labels == label
-    per_image = np.bincount(annotations.image_index()[keep], minlength=len(annotations))
-    alone = replace(
-        annotations, class_names=(name,), category_ids=annotations.category_ids[label : label + 1],
-        offsets=np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
-        boxes_xyxy=annotations.boxes_xyxy[keep], labels=np.zeros(int(keep.sum()), dtype=np.int32),
-        ignore=annotations.ignore[keep], areas=annotations.areas[keep],
-    )  # fmt: skip
-    return alone.subset(np.flatnonzero(per_image).tolist())
-
-
-def _write(folder: Path, split: str, annotations: Annotations) -> None:
-    coco = get("coco")
-    pictures = coco.image_folder(folder, split)
-    pictures.mkdir(parents=True)
-    for path in annotations.image_paths:
-        try:
-            os.symlink(path.resolve(), pictures / path.name)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, pictures / path.name)
-    coco.write(folder, split, annotations)
 
 
 def _of(runs: Mapping[str, Mapping[str, Any]], network: str) -> dict[str, Mapping[str, Any]]:
@@ -251,6 +173,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", required=True, help="NAME[:IMAGES][@CLASS] under FOLDER")
     parser.add_argument("--structures", nargs="+", default=["Ns"], help="structure files, or published names")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["small", "auto"])
+    parser.add_argument("--together", action="store_true", help="evaluate on val and test as one split")
     parser.add_argument("--steps", type=int, default=1500, help="of every training, about")
     return parser.parse_args()
 

@@ -19,6 +19,7 @@ from search_spaces.text import resolve_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import _sets
 import small_data
 
 NS = resolve_structure("Ns")
@@ -39,20 +40,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 def test_sets_as_they_are_named(text: str, expected: tuple[object, ...]) -> None:
-    spec = small_data.parse_set(text)
+    spec = _sets.parse_set(text)
     assert (spec.name, spec.images, spec.class_name) == expected
 
 
 @pytest.mark.parametrize("text", ["", ":5", "signs:0", "signs:x"])
 def test_what_is_no_set(text: str) -> None:
     with pytest.raises(UserError, match="--sets"):
-        small_data.parse_set(text)
+        _sets.parse_set(text)
 
 
 def test_a_part_of_a_set(folder: Path, tmp_path: Path) -> None:
-    whole = small_data.prepared(small_data.parse_set("shapes"), folder, tmp_path)
+    whole = _sets.prepared(_sets.parse_set("shapes"), folder, tmp_path)
     assert whole == folder / "shapes"
-    part = small_data.prepared(small_data.parse_set("shapes:6@disc"), folder, tmp_path)
+    part = _sets.prepared(_sets.parse_set("shapes:6@disc"), folder, tmp_path)
     train, val = (load_split(part, split)[0] for split in ("train", "val"))
     source, _ = load_split(whole, "train")
     disc = source.class_names.index("disc")
@@ -62,14 +63,26 @@ def test_a_part_of_a_set(folder: Path, tmp_path: Path) -> None:
         assert path.name in with_discs
         there = source.boxes_of([p.name for p in source.image_paths].index(path.name))
         np.testing.assert_array_equal(train.boxes_of(index).boxes_xyxy, there.boxes_xyxy[there.labels == disc])
-    again = small_data.prepared(small_data.parse_set("shapes:6@disc"), folder, tmp_path)
+    again = _sets.prepared(_sets.parse_set("shapes:6@disc"), folder, tmp_path)
     assert [path.name for path in load_split(again, "train")[0].image_paths] == [p.name for p in train.image_paths]
+
+
+def test_val_and_test_as_one_split(folder: Path, tmp_path: Path) -> None:
+    val, _ = load_split(folder / "shapes", "val")
+    both = _sets.joined(val, val)
+    assert (len(both), len(set(both.image_ids.tolist()))) == (2 * len(val), 2 * len(val))
+    for index in range(len(val)):
+        for place in (index, index + len(val)):
+            np.testing.assert_array_equal(both.boxes_of(place).boxes_xyxy, val.boxes_of(index).boxes_xyxy)
+            assert both.image_paths[place] == val.image_paths[index]
+    made = _sets.prepared(_sets.parse_set("shapes"), folder, tmp_path, together=True)
+    assert len(load_split(made, "val")[0]) == len(val)  # the sample has no test split
 
 
 @pytest.mark.parametrize("text", ["shapes:99", "shapes@dog"])
 def test_parts_that_are_not_there(text: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        small_data.prepared(small_data.parse_set(text), folder, tmp_path)
+        _sets.prepared(_sets.parse_set(text), folder, tmp_path)
 
 
 def test_every_recipe_is_a_training_of_as_many_steps(folder: Path) -> None:

@@ -31,6 +31,8 @@ SLACK = 0.04
 """Share of the budget that is left for a machine that slows down."""
 MOST_EPOCHS, MOST_STEPS = 300, 20_000
 """A run ends by the first of these that lets it: more gained nothing in any training of this project."""
+FEW_STEPS = 600
+"""A run with fewer hardly learns: it is said, with the image size at which about as many fit."""
 WARM_STEPS, TIMED_STEPS = 2, 4
 
 
@@ -102,10 +104,27 @@ def fitted(
         f"time {config.minutes:g} min: {chosen.epochs} epochs of {steps} steps at {cost.step:.2g} s, an evaluation of "
         f"{cost.evaluation:.2g} s every {chosen.every_epochs}: about {chosen.seconds / 60:.3g} min with the report"
     )
+    smaller = smaller_side(chosen.epochs * steps, max(structure.image_size))
+    if smaller is not None:
+        say(
+            f"  {chosen.epochs * steps} steps are few: give more time, or train a structure for about {smaller} px "
+            f"(--image-size {smaller}), where some {FEW_STEPS} fit"
+        )
     evaluation = config.eval.model_copy(update={"every_epochs": chosen.every_epochs})
     # Batch and precision are not chosen again: the steps were timed with these.
     kept = {name: getattr(trial.config, name) for name in ("batch_size", "accumulate", "amp")}
     return config.model_copy(update={"epochs": chosen.epochs, "eval": evaluation, **kept})
+
+
+def smaller_side(steps: int, side: int) -> int | None:
+    """The longer side, px, at which about `FEW_STEPS` fit where `steps` do at `side`; None where those are enough.
+
+    A step's time goes with the area; a network cannot do much with under 96 px.
+    """
+    if steps >= FEW_STEPS:
+        return None
+    smaller = 32 * max(3, int(side * (steps / FEW_STEPS) ** 0.5 / 32))
+    return smaller if smaller < side else None
 
 
 def measure(run: Run) -> Cost:

@@ -9,7 +9,7 @@ import torch
 
 from detector.training import time_budget
 from detector.training.durations import parse_minutes
-from detector.training.time_budget import MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan
+from detector.training.time_budget import FEW_STEPS, MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan, smaller_side
 from search_spaces.errors import UserError
 from tinynas.cli import main
 
@@ -49,6 +49,14 @@ def test_too_short_a_time_says_what_fits() -> None:
     assert plan(5, 100, cost).epochs == 1
 
 
+@pytest.mark.parametrize(
+    ("steps", "side", "expected"),
+    [(FEW_STEPS, 640, None), (150, 640, 320), (1, 640, 96), (599, 640, 608), (10, 96, None), (300, 320, 224)],
+)
+def test_few_steps_call_for_a_smaller_size(steps: int, side: int, expected: int | None) -> None:
+    assert smaller_side(steps, side) == expected
+
+
 def test_epochs_and_time_exclude_each_other(
     sample: Path, tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +74,9 @@ def test_a_run_by_time_is_one_of_its_epochs(
     monkeypatch.setattr(time_budget, "RESERVE_SECONDS", 0.0)
     common = [str(tiny_file), "--data", str(sample), "--device", "cpu", "--batch-size", "5", "--set", "amp=off"]
     assert main(["train", *common, "--out", str(tmp_path / "t"), "--time", "10s"]) == 0
-    assert "time 0.166667 min: 3 epochs of 2 steps" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "time 0.166667 min: 3 epochs of 2 steps" in said
+    assert "6 steps are few" not in said  # 64 px: there is no smaller size to name
     counted_epochs = ["--epochs", "3", "--set", "eval.every_epochs=3"]
     assert main(["train", *common, "--out", str(tmp_path / "e"), *counted_epochs]) == 0
     timed, counted = (torch.load(tmp_path / run / "last.pt", weights_only=True)["weights"] for run in ("t", "e"))

@@ -138,7 +138,7 @@ def test_command_line(
     [
         (["train", "Nss"], "did you mean"),
         (["train"], "train what?"),
-        (["train", "Ns", "--preset", "tiny"], "known: published, small, auto"),
+        (["train", "Ns", "--preset", "tiny"], "known: auto, published, small"),
         (["train", "Ns", "--set", "epoch=1"], "epochs"),
         (["train", "Ns", "--image-size", "100"], "multiple of 32"),
         (["train", "Ns", "--batch-size", "0"], "batch_size = '0': input should be greater than or equal to 1"),

@@ -69,12 +69,15 @@ class Choice:
         return _seen(self.facts, image_size), _schedule(self.facts, config), _mirrors(self.mirror, config)
 
 
-def choose(structure: Structure, train: Annotations) -> Choice:
-    """Settings for a training split. Reads some pictures, to see what a mirror does."""
-    return choice_of(structure, facts_of(train), advise(train))
+def choose(structure: Structure, train: Annotations, *, from_weights: bool = False) -> Choice:
+    """Settings for a training split. Reads some pictures, to see what a mirror does.
+
+    from_weights: the run starts from a checkpoint, which a high rate would undo.
+    """
+    return choice_of(structure, facts_of(train), advise(train), from_weights=from_weights)
 
 
-def choice_of(structure: Structure, facts: DataFacts, mirror: MirrorAdvice) -> Choice:
+def choice_of(structure: Structure, facts: DataFacts, mirror: MirrorAdvice, *, from_weights: bool = False) -> Choice:
     """Settings that follow from the facts."""
     base = preset_values("small", structure)
     steps = _steps(facts, int(base["batch_size"]))
@@ -83,9 +86,10 @@ def choice_of(structure: Structure, facts: DataFacts, mirror: MirrorAdvice) -> C
         augment["flip"] = 0.0
     elif mirror.pairs:
         augment["flip_pairs"] = mirror.pairs
+    factor = 1.0 if from_weights else SHORT_RUN_FACTOR
     values = {
         **base, "preset": "auto", "epochs": min(max(EPOCHS, math.ceil(STEPS / steps)), MOST_EPOCHS),
-        "optimizer": {**base["optimizer"], "short_run_factor": SHORT_RUN_FACTOR}, "augment": augment,
+        "optimizer": {**base["optimizer"], "short_run_factor": factor}, "augment": augment,
     }  # fmt: skip
     return Choice(values, facts, mirror)
 
@@ -109,15 +113,20 @@ def _seen(facts: DataFacts, image_size: tuple[int, int]) -> str:
 def _schedule(facts: DataFacts, config: TrainConfig) -> str:
     if config.minutes is not None:
         length = f"as many epochs as fit into {config.minutes:g} minutes"
-        rate = "a peak rate that is higher in short runs"
+        rate = f"a peak rate {_height(config)}"
     elif config.batch_size is None:
         length, rate = f"{config.epochs} epochs", "a peak rate that follows the batch"
     else:
         steps = config.epochs * _steps(facts, config.batch_size)
         length = f"{config.epochs} epochs ({steps} steps)"
-        rate = f"a peak rate of {peak_rate(config.optimizer, config.batch_size, steps):.2g}, higher in short runs"
+        peak = peak_rate(config.optimizer, config.batch_size, steps)
+        rate = f"a peak rate of {peak:.2g}, {_height(config)}"
     mosaic = "no image" if not config.augment.mosaic else f"{100 * config.augment.mosaic:.0f} % of the images"
     return f"  {length}, {config.optimizer.name} with {rate}; mosaic on {mosaic}, {config.loss.assigner}"
+
+
+def _height(config: TrainConfig) -> str:
+    return "higher in short runs" if config.optimizer.short_run_factor > 1 else "whatever the length of the run"
 
 
 def _mirrors(mirror: MirrorAdvice, config: TrainConfig) -> str:

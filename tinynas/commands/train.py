@@ -130,13 +130,17 @@ def _start(
     from detector.training.start import load_splits, new_run
 
     splits = load_splits(data, _say)
-    resolved = _settings(preset, chosen, splits, lambda values: build_config(values, config, settings, direct=direct))
+    resolved = _settings(
+        preset, chosen, splits, lambda values: build_config(values, config, settings, direct=direct),
+        from_weights=weights is not None,
+    )  # fmt: skip
     _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)
 
 
 def _settings(
-    preset: str | None, structure: Structure, splits: Splits, over: Callable[[dict[str, Any]], TrainConfig]
-) -> TrainConfig:
+    preset: str | None, structure: Structure, splits: Splits, over: Callable[[dict[str, Any]], TrainConfig],
+    *, from_weights: bool,
+) -> TrainConfig:  # fmt: skip
     """The settings to train with: those of the named preset, or of the one for the number of images, with what goes
     `over` it. Says what was chosen, and what mirrored pictures would teach wrongly."""
     from detector.data.mirror import advise
@@ -146,7 +150,7 @@ def _settings(
     images = len(splits.train)
     name = preset or preset_for(images)
     if name == "auto":
-        choice = choose(structure, splits.train)
+        choice = choose(structure, splits.train, from_weights=from_weights)
         config = over(choice.values)
         height, width = config.image_size or structure.image_size
         _say("\n".join(choice.lines(config, (height, width))))

@@ -79,6 +79,13 @@ def test_lines_are_about_what_is_trained(tiny: Structure) -> None:
     assert "as many epochs as fit into 30 minutes" in chosen.lines(timed, (64, 64))[1]
 
 
+def test_a_checkpoint_to_start_from_is_not_undone(tiny: Structure) -> None:
+    chosen = choice_of(tiny, facts(160), PLAIN, from_weights=True)
+    config = build_config(chosen.values)
+    assert config.optimizer == build_config(preset_values("small", tiny)).optimizer
+    assert "a peak rate of 0.001, whatever the length" in chosen.lines(config, (64, 64))[1]
+
+
 def write(folder: Path, boxes: list[list[tuple[Box, str]]], size: int = 64) -> Path:
     """A COCO data set, the same in both splits: boxes (x, y, width, height) and classes of each picture."""
     rng = np.random.default_rng(0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.training.augmented_picture import write_augmented_picture
+from detector.training.auto_preset import choose
 from detector.training.config import build_config
 from detector.training.presets import preset_for, preset_values
 from search_spaces.errors import UserError
@@ -26,15 +27,17 @@ def main() -> int:
     parser.add_argument("structure", help="structure file or shipped name: gives image size and preset")
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--preset", help="published or small; default: by the number of images")
+    parser.add_argument("--preset", help="auto, small or published; default: by the number of images")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in tinynas train")
     chosen = parser.parse_args()
     try:
         structure = resolve_structure(chosen.structure)
         train, _ = load_split(chosen.data, "train")
-        base = preset_values(chosen.preset or preset_for(len(train)), structure)
-        config = build_config(base, None, chosen.set)
+        name = chosen.preset or preset_for(len(train))
+        config = build_config(preset_values(name, structure), None, chosen.set)
         height, width = config.image_size or structure.image_size
+        if name == "auto":
+            config = build_config(choose(structure, train).values, None, chosen.set)
         if chosen.out.exists():
             raise UserError(f"{chosen.out}: already exists; choose another name")
         write_augmented_picture(

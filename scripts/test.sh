@@ -10,7 +10,7 @@ mypy
 # Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
 # either. What they did to each other in one is docs/decisions/0003-one-openvino-core.md.
 run() { python -m pytest --timeout 300 "$@"; }
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/export
 run tests/detector/data

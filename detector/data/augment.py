@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Self
 
 import cv2
@@ -14,6 +14,7 @@ from detector.data.geometry import Picture, affine_matrix, clip_boxes, keep_visi
 from detector.data.image import Image, resize_stretch
 from detector.data.sada.box_level import augment_boxes
 from detector.data.sada.policy import parse_policy
+from search_spaces.errors import UserError, nearest
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Source = Callable[[int], Picture]
@@ -34,7 +35,10 @@ class AugmentConfig(BaseModel):
     shear_degrees: float = Field(2.0, ge=0.0, le=45.0, description="largest shear, degrees")
     mixup: Probability = Field(0.15, description="probability of averaging with a second image")
     mixup_scale: tuple[float, float] = Field((0.5, 1.5), description="range of the second image's zoom")
-    flip: Probability = Field(0.5, description="probability of a left-right mirror")
+    flip: Probability = Field(0.5, description="probability of a left-right mirror; 0: nothing is ever mirrored")
+    flip_pairs: dict[str, str] = Field(
+        default_factory=dict, description="classes that a left-right mirror turns into each other, each named once"
+    )
     sada: Probability = Field(
         0.0, description="box-level augmentation: its probabilities grow to this share of the published ones"
     )
@@ -52,7 +56,23 @@ class AugmentConfig(BaseModel):
         for name, (low, high) in (("scale", self.scale), ("mixup_scale", self.mixup_scale)):
             if not 0 < low <= high:
                 raise ValueError(f"{name} is ({low}, {high}); expected 0 < low <= high")
+        named = [*self.flip_pairs, *self.flip_pairs.values()]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"flip_pairs names {twice!r} twice; expected every class in one pair, once")
         return self
+
+
+def mirrored_labels(class_names: Sequence[str], pairs: Mapping[str, str]) -> npt.NDArray[np.int32]:
+    """The class (C,) that each class becomes in a left-right mirror. Raises UserError for a name that is no class."""
+    labels = np.arange(len(class_names), dtype=np.int32)
+    for pair in pairs.items():
+        for name in pair:
+            if name not in class_names:
+                raise UserError(f"augment.flip_pairs: no class {name!r} in the data; {nearest(name, class_names)}")
+        left, right = (class_names.index(name) for name in pair)
+        labels[left], labels[right] = right, left
+    return labels
 
 
 def augment(
@@ -64,11 +84,13 @@ def augment(
     *,
     strong: bool = True,
     progress: float = 1.0,
+    mirrored: npt.NDArray[np.int32] | None = None,
 ) -> Picture:
     """Picture `index`, augmented, at the size that `source` gives.
 
     partners: indices that mosaic and mixup draw from. strong=False leaves out mosaic, affine, mixup and SADA (the
     recipe's last epochs). progress: 0..1, share of the epochs before those that is done; SADA grows with it.
+    mirrored: as from `mirrored_labels`; None: every class is its own mirror image.
     """
     picture = source(index)
     size_hw = (picture.image.shape[0], picture.image.shape[1])
@@ -76,19 +98,22 @@ def augment(
         picture = _mosaic(picture, source, partners, config, rng) if rng.random() < config.mosaic else picture
         picture = _affine(picture, size_hw, config, rng)
         if rng.random() < config.mixup and len(partners):
-            picture = _mixup(picture, source(int(rng.choice(partners))), config, rng)
+            picture = _mixup(picture, source(int(rng.choice(partners))), config, rng, mirrored)
+    left_right = bool(rng.random() < config.flip)
     picture = orient(
         picture,
-        left_right=bool(rng.random() < config.flip),
+        left_right=left_right,
         up_down=bool(rng.random() < config.vertical_flip),
         quarter_turns=int(rng.integers(4)) if config.quarter_turns else 0,
     )
+    picture = _relabelled(picture, mirrored) if left_right else picture
     image, boxes = resize_stretch(picture.image, picture.boxes_xyxy, size_hw)
     picture = Picture(image, boxes, picture.labels, picture.ignore)
     if strong and config.sada:
         picture = augment_boxes(
             picture, SADA_POLICY, config.sada * progress, rng,
             fill=config.fill, min_side_px=config.min_side_px, min_visible=config.min_visible,
+            mirror=config.flip > 0 and not config.flip_pairs,
         )  # fmt: skip
     return picture._replace(image=_jitter(picture.image, config, rng))
 
@@ -135,7 +160,14 @@ def _affine(picture: Picture, size_hw: tuple[int, int], config: AugmentConfig, r
     return keep_visible(moved, whole, config.min_side_px, config.min_visible)
 
 
-def _mixup(picture: Picture, other: Picture, config: AugmentConfig, rng: np.random.Generator) -> Picture:
+def _relabelled(picture: Picture, mirrored: npt.NDArray[np.int32] | None) -> Picture:
+    return picture if mirrored is None else picture._replace(labels=mirrored[picture.labels])
+
+
+def _mixup(
+    picture: Picture, other: Picture, config: AugmentConfig, rng: np.random.Generator,
+    mirrored: npt.NDArray[np.int32] | None,
+) -> Picture:  # fmt: skip
     """The average of two pictures (h, w); the second zoomed, mirrored with probability 1/2, and moved at random."""
     size_hw = (picture.image.shape[0], picture.image.shape[1])
     scale = rng.uniform(*config.mixup_scale)
@@ -147,7 +179,8 @@ def _mixup(picture: Picture, other: Picture, config: AugmentConfig, rng: np.rand
     image = warp(other.image, matrix, size_hw, config.fill)
     moved = Picture(image, clip_boxes(whole, size_hw), other.labels, other.ignore)
     moved = keep_visible(moved, whole, config.min_side_px, config.min_visible)
-    moved = orient(moved, left_right=bool(rng.random() < 0.5), up_down=False, quarter_turns=0)
+    if rng.random() < 0.5 and config.flip > 0:
+        moved = _relabelled(orient(moved, left_right=True, up_down=False, quarter_turns=0), mirrored)
     return Picture(
         np.asarray(cv2.addWeighted(picture.image, 0.5, moved.image, 0.5, 0), dtype=np.uint8),
         np.concatenate([picture.boxes_xyxy, moved.boxes_xyxy]),

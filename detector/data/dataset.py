@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detector.data.annotations import Annotations
-from detector.data.augment import AugmentConfig, augment
+from detector.data.augment import AugmentConfig, augment, mirrored_labels
 from detector.data.cache import PictureSource
 from detector.data.image_facts import examine
 from search_spaces.errors import UserError
@@ -55,7 +55,7 @@ class DetectionDataset(Dataset[Sample]):
 
     Draws depend on (seed, epoch, index) alone: neither the number of workers nor a resumed run changes them.
     cache_bytes: memory for decoded pictures; used when all of them fit. Raises UserError for a side that is not a
-    multiple of 32.
+    multiple of 32, and for a class of `augment.flip_pairs` that is none.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class DetectionDataset(Dataset[Sample]):
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.seed = seed
         self._augment = augment
+        pairs = {} if augment is None else augment.flip_pairs
+        self._mirrored = mirrored_labels(annotations.class_names, pairs) if pairs else None
         self._source = PictureSource(annotations, self.image_size, cache_bytes)
         self._partners = np.flatnonzero(np.diff(annotations.offsets)).astype(np.int64)
         # Shared memory: workers that outlive an epoch read the current one here.
@@ -109,6 +111,7 @@ class DetectionDataset(Dataset[Sample]):
             picture = augment(
                 index, self._source, self._partners, self._augment, rng,
                 strong=bool(self._state[1]), progress=float(self._progress[index]),
+                mirrored=self._mirrored,
             )  # fmt: skip
         height, width = (int(side) for side in self.annotations.sizes_hw[index])
         return Sample(

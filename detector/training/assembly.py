@@ -18,16 +18,18 @@ from detector.training.bad_steps import BadSteps
 from detector.training.config import TrainConfig
 from detector.training.depthwise import speed_up_depthwise
 from detector.training.ema import Ema
-from detector.training.memory import auto_batch
+from detector.training.memory import FEWEST_IMAGES, auto_batch
 from detector.training.module import TrainingModule
 from detector.training.multi_scale import largest_size
-from detector.training.optimizer import build_optimizer, freeze
+from detector.training.optimizer import build_optimizer, freeze, peak_rate
+from detector.training.precision import WORTH_STEPS, quicker_precision
 from detector.training.process_settings import keep_freed_memory
 from detector.training.processes import Processes, autocast_type
 from detector.training.run import Run, Say, Splits, beside_bars
 from detector.training.run_log import RunLog
 from detector.training.schedule import build_schedule
 from detector.training.step import Stepper
+from detector.training.strided_pointwise import avoid_strided_pointwise
 from search_spaces.errors import UserError
 
 
@@ -41,6 +43,7 @@ def assemble(
     device, world = processes.device, processes.world_size
     say = beside_bars(say)
     network = _placed(network, config, processes, say)
+    config = _with_precision(config, network, len(splits.train), processes, say)
     dtype = autocast_type(config.amp, device)
     module = TrainingModule(network, DetectionCriterion(config.loss), dtype=dtype, channels_last=config.channels_last)
     config = _with_batch_size(config, module, len(splits.train), processes, say)
@@ -76,6 +79,21 @@ def assemble(
         config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, val_share, stepper,
         blank, RunLog(folder, tensorboard=config.tensorboard), say,
     )  # fmt: skip
+
+
+def _with_precision(config: TrainConfig, network: Network, images: int, processes: Processes, say: Say) -> TrainConfig:
+    """The settings with `amp: auto` of a CPU that has bf16 units resolved to the quicker of bf16 and fp32."""
+    device, world = processes.device, processes.world_size
+    if config.amp != "auto" or device.type != "cpu" or autocast_type("auto", device) is None or config.compile:
+        return config
+    batch = min(config.batch_size or FEWEST_IMAGES, images)
+    if config.epochs * (images // max(batch, 1)) < WORTH_STEPS or world > 1:
+        return config
+    at_once = -(-batch // config.accumulate)
+    chosen, why = quicker_precision(network, config, largest_size(network.structure.image_size, config), at_once)
+    if why:
+        say(f"amp auto: {'bf16' if chosen == 'bf16' else 'fp32'} ({why})")
+    return config.model_copy(update={"amp": chosen})
 
 
 def _with_batch_size(
@@ -137,10 +155,10 @@ def _stepper(
     return Stepper(
         module=module,
         network=network,
-        optimizer=build_optimizer(network, config.optimizer, batch_size),
+        optimizer=build_optimizer(network, config.optimizer, batch_size, schedule.total_steps),
         scaler=torch.amp.GradScaler(device.type, enabled=fp16),
         schedule=schedule,
-        peak_rate=config.optimizer.learning_rate_per_image * batch_size,
+        peak_rate=peak_rate(config.optimizer, batch_size, schedule.total_steps),
         ema=Ema(network, config.ema, schedule.total_steps),
         clip_norm=config.optimizer.clip_norm,
         max_bad_steps=config.max_bad_steps,
@@ -155,6 +173,7 @@ def _placed(network: Network, config: TrainConfig, processes: Processes, say: Sa
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cpu":
         speed_up_depthwise(network)
+        avoid_strided_pointwise(network)
         keep_freed_memory()
         if processes.world_size > 1:
             say("BatchNorm: statistics of each process's own images (torch's SyncBatchNorm refuses CPU tensors)")

@@ -62,6 +62,9 @@ class OptimizerConfig(_Model):
     momentum: Share = Field(0.9, description="SGD's (Nesterov); AdamW's first beta")
     weight_decay: float = Field(5e-4, ge=0, description="of conv weights alone, never of norms and biases")
     clip_norm: float | None = Field(None, gt=0, description="largest gradient norm; none: gradients are not clipped")
+    short_run_factor: float = Field(
+        1.0, ge=1, description="the peak rate is this times higher in runs of up to 2,000 steps, less so up to 20,000"
+    )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="the rate of each layer (stem, stages, neck) is this times the next one's; 1: off"
     )
@@ -103,6 +106,9 @@ class TrainConfig(_Model):
 
     preset: str = Field("published", description="the preset that these settings started from")
     epochs: int = Field(300, ge=1)
+    minutes: float | None = Field(
+        None, gt=0, description="wall-clock budget that epochs and evaluations were chosen for; `--time`"
+    )
     batch_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto)] = Field(
         256, description="images per optimiser step, over all processes and parts; auto: from free memory"
     )

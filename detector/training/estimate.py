@@ -41,7 +41,7 @@ class Pace:
 def tell_estimate(run: Run, pace: Pace) -> None:
     """Say once how long the rest of the run takes, and set `run.save_every`. Every process calls it at the same step."""
     pace.told = True
-    seconds = _of_first_process(pace.step_seconds, run)
+    seconds = of_first_process(pace.step_seconds, run)
     if run.config.checkpoint_minutes is not None:
         run.save_every = max(1, round(60 * run.config.checkpoint_minutes / max(seconds, 1e-9)))
     steps = len(run.train_loader)
@@ -70,7 +70,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _of_first_process(value: float, run: Run) -> float:
+def of_first_process(value: float, run: Run) -> float:
+    """The first process's value, in every process of the run."""
     if run.processes.world_size == 1:
         return value
     shared = torch.tensor(value, device=run.processes.device)

@@ -142,24 +142,24 @@ def _cpu_bytes(module: nn.Module, image_size: tuple[int, int]) -> float:
 
     images = 2
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _step(module, images, image_size, backward=False)
+        probe_step(module, images, image_size, backward=False)
     return 1.5 * sum(kept.values()) / images
 
 
 def _gpu_bytes(module: nn.Module, image_size: tuple[int, int]) -> float:
     """Per image: the difference of the peaks of steps with 4 and with 2 images, gradients at hand in both."""
-    _step(module, 2, image_size)
+    probe_step(module, 2, image_size)
     peaks = []
     for images in (2, 4):
         torch.cuda.reset_peak_memory_stats()
-        _step(module, images, image_size)
+        probe_step(module, images, image_size)
         peaks.append(torch.cuda.max_memory_allocated())
     return max((peaks[1] - peaks[0]) / 2, 1.0)
 
 
 def _runs(module: nn.Module, images: int, image_size: tuple[int, int]) -> bool:
     try:
-        _step(module, images, image_size)
+        probe_step(module, images, image_size)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -170,7 +170,7 @@ def _runs(module: nn.Module, images: int, image_size: tuple[int, int]) -> bool:
     return True
 
 
-def _step(module: nn.Module, images: int, image_size: tuple[int, int], *, backward: bool = True) -> None:
+def probe_step(module: nn.Module, images: int, image_size: tuple[int, int], *, backward: bool = True) -> None:
     """A step on made-up images with `PROBE_BOXES` boxes each; the global random state is not drawn from."""
     height, width = image_size
     device = next(module.parameters()).device

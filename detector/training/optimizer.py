@@ -5,6 +5,7 @@ Conv weights decay, norms, biases and the head's scales do not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +15,7 @@ from detector.training.config import OptimizerConfig
 from search_spaces.errors import UserError
 
 BACKBONE = "backbone"
+SHORT_RUN_STEPS, LONG_RUN_STEPS = 2_000, 20_000
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, object]]:
@@ -42,12 +44,28 @@ def layer_names(network: nn.Module) -> list[str]:
     return names
 
 
-def build_optimizer(module: nn.Module, config: OptimizerConfig, batch_size: int) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW at the peak rate for `batch_size` images per step over all processes."""
+def peak_rate(config: OptimizerConfig, batch_size: int, total_steps: int) -> float:
+    """The peak rate for `batch_size` images per step over all processes.
+
+    `short_run_factor` multiplies it in runs of at most 2,000 steps; its logarithm falls to 0 at 20,000 steps, in
+    proportion to the logarithm of their number.
+    """
+    decades = math.log(LONG_RUN_STEPS / SHORT_RUN_STEPS)
+    share = min(max(math.log(LONG_RUN_STEPS / max(total_steps, 1)) / decades, 0.0), 1.0)
+    factor: float = config.short_run_factor**share
+    return config.learning_rate_per_image * batch_size * factor
+
+
+def build_optimizer(
+    module: nn.Module, config: OptimizerConfig, batch_size: int, total_steps: int = LONG_RUN_STEPS
+) -> torch.optim.Optimizer:
+    """SGD (Nesterov) or AdamW at the peak rate for `batch_size` images per step over all processes, `total_steps` in all."""
     groups = parameter_groups(module, config.weight_decay, config.layer_decay)
-    rate = config.learning_rate_per_image * batch_size
+    rate = peak_rate(config, batch_size, total_steps)
     if config.name == "adamw":
-        made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), foreach=True)
+        # One pass over each tensor on a CPU, where the step would take longer than a tenth of a small network's.
+        fused = {"fused": True} if next(module.parameters()).device.type == "cpu" else {"foreach": True}
+        made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), **fused)
     else:
         nesterov = config.momentum > 0
         made = torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=nesterov, foreach=True)

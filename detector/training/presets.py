@@ -1,4 +1,7 @@
-"""Presets: training settings as data. `published` depends on the model's family and size; `small` is for little data."""
+"""Presets: training settings as data. `published` depends on the model's family and size; `small` is for little data.
+
+`auto`, which depends on the data, is made of `small` in `auto_preset`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure, shipped_names
 
 SMALL_DATA_IMAGES = 5000
-"""Below this number of training images `small` is taken unless a preset is named."""
+"""Below this number of training images `auto` is taken unless a preset is named."""
 
 _FAMILIES: dict[str, dict[str, Any]] = {
     "mob": {"optimizer": {"name": "adamw", "learning_rate_per_image": 4e-3 / 256, "weight_decay": 1e-2}},
@@ -44,12 +47,15 @@ _SMALL: dict[str, Any] = {
     },
     "eval": {"every_epochs": 5},
 }
-NAMES = ("published", "small")
+NAMES = ("published", "small", "auto")
 
 
 def preset_values(name: str, structure: Structure) -> dict[str, Any]:
-    """The settings of a preset for a structure. Raises UserError for an unknown name."""
-    if name == "small":
+    """The settings of a preset for a structure; of `auto` those that hold whatever the data are.
+
+    Raises UserError for an unknown name.
+    """
+    if name in ("small", "auto"):
         return {"preset": name, **_SMALL}
     if name == "published":
         augment = {"sada": 1.0, **_AUGMENT_BY_SIZE.get(nearest_published(structure) or "", {})}
@@ -77,7 +83,7 @@ def _log_params(structure: Structure) -> float:
 
 def preset_for(num_images: int) -> str:
     """The preset that fits a number of training images."""
-    return "small" if num_images < SMALL_DATA_IMAGES else "published"
+    return "auto" if num_images < SMALL_DATA_IMAGES else "published"
 
 
 def postprocess_defaults(structure: Structure) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from detector.training.processes import join_processes
 from detector.training.run import Run, Say, Splits
 from detector.training.run_log import TENSORBOARD_FOLDER, RunLog
 from detector.training.state import restore
+from detector.training.time_budget import fitted
 from detector.transfer import TransferReport, transfer_checkpoint
 from detector.transfer.nearest import nearest_checkpoint
 from search_spaces.errors import UserError
@@ -78,6 +79,8 @@ def new_run(
             "the head's class convs change, nothing else does")  # fmt: skip
     height, width = config.image_size or structure.image_size
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
+    if config.minutes is not None:
+        config = fitted(config, structure, splits, folder, processes, say)
     torch.manual_seed(config.seed)
     network = Network(structure)
     taken = None

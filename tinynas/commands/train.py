@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detector.training.durations import parse_minutes
 from detector.training.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from detector.training.config import TrainConfig
+    from detector.training.run import Splits
+    from search_spaces.structure import Structure
 
 ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations"
 
@@ -23,6 +31,12 @@ def run(
     data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--time", metavar="30m", help="Instead of --epochs: as many as fit into 30m, 1h30m ... of wall-clock time."
+        ),
+    ] = None,
     batch_size: Annotated[
         str | None,
         typer.Option(
@@ -31,7 +45,8 @@ def run(
     ] = None,
     image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="published or small. Default: by the number of training images.")
+        str | None,
+        typer.Option(help="auto (from the data), small or published. Default: auto under 5000 images, else published."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML of settings, over the preset's.")] = None,
     set_: Annotated[
@@ -53,8 +68,11 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
 ) -> None:
     """Train a structure on your data: best.pt, last.pt, metrics.csv, config.yaml and report.html in the run folder."""
+    if time is not None and epochs is not None:
+        raise UserError("--time and --epochs: the time says how many epochs; leave one of them out")
     direct = {
-        "epochs": epochs, "batch_size": batch_size, "seed": seed, "device": device,
+        "epochs": epochs, "minutes": None if time is None else parse_minutes(time),
+        "batch_size": batch_size, "seed": seed, "device": device,
         "image_size": None if image_size is None else list(parse_image_size(image_size)),
         "freeze": None if freeze is None else parse_freeze(freeze),
     }  # fmt: skip
@@ -99,7 +117,7 @@ def _start(
     direct: dict[str, Any], weights: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     from detector.training.config import build_config
-    from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
+    from detector.training.presets import preset_values
     from search_spaces.text import resolve_structure
 
     chosen = resolve_structure(structure)
@@ -112,12 +130,39 @@ def _start(
     from detector.training.start import load_splits, new_run
 
     splits = load_splits(data, _say)
-    if preset is None:
-        preset = preset_for(len(splits.train))
-        why = f"{'under' if preset == 'small' else 'at least'} {SMALL_DATA_IMAGES}"
-        _say(f"preset {preset}, for {len(splits.train)} training images ({why}); --preset chooses another")
-    resolved = build_config(preset_values(preset, chosen), config, settings, direct=direct)
+    resolved = _settings(
+        preset, chosen, splits, lambda values: build_config(values, config, settings, direct=direct),
+        from_weights=weights is not None,
+    )  # fmt: skip
     _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)
+
+
+def _settings(
+    preset: str | None, structure: Structure, splits: Splits, over: Callable[[dict[str, Any]], TrainConfig],
+    *, from_weights: bool,
+) -> TrainConfig:  # fmt: skip
+    """The settings to train with: those of the named preset, or of the one for the number of images, with what goes
+    `over` it. Says what was chosen, and what mirrored pictures would teach wrongly."""
+    from detector.data.mirror import advise
+    from detector.training.auto_preset import choose
+    from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
+
+    images = len(splits.train)
+    name = preset or preset_for(images)
+    if name == "auto":
+        choice = choose(structure, splits.train, from_weights=from_weights)
+        config = over(choice.values)
+        height, width = config.image_size or structure.image_size
+        _say("\n".join(choice.lines(config, (height, width))))
+        return config
+    if preset is None:
+        _say(f"preset {name}, for {images} training images (at least {SMALL_DATA_IMAGES}); --preset chooses another")
+    config = over(preset_values(name, structure))
+    if config.augment.flip and not config.augment.flip_pairs:
+        advice = advise(splits.train)
+        if advice.setting:
+            _say(f"warning: pictures are mirrored as they are, but {advice.why}; --set {advice.setting!r} mends that")
+    return config
 
 
 def _resume(folder: Path, data: Path | None, device: str | None) -> None:

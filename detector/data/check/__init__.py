@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.annotations import clip, has_area
-from detector.data.check import boxes, classes, images
+from detector.data.check import boxes, classes, images, mirror
 from detector.data.check.findings import NOTES, Finding
 from detector.data.formats import detect, get, read_split
 from detector.data.raw_split import RawSplit
@@ -71,6 +71,7 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
     summaries = {name: _summary(split) for name, split in splits.items()}
     findings += _for_training(data, get(layout).splits(data), splits, summaries)
     findings += classes.compare(splits)
+    findings += mirror.check(splits)
     for name, split in splits.items():
         findings += boxes.check(name, split)
     bad = {finding.image for finding in findings if finding.kind == "unreadable-image" and finding.image}

@@ -28,11 +28,20 @@ KINDS = {
     "label-without-image": "label files without an image",
     "unlisted-image": "images that no split lists",
     "class-without-boxes": "classes that a split has no box of",
+    "mirrored-class": "classes that mirrored pictures would teach wrongly",
     "missing-split": "splits that training needs and that are not there",
 }
 """Every kind of finding, the gravest first, and what it is."""
 NOTES = frozenset(
-    {"no-boxes", "no-label-file", "label-without-image", "unlisted-image", "class-without-boxes", "missing-split"}
+    {
+        "no-boxes",
+        "no-label-file",
+        "label-without-image",
+        "unlisted-image",
+        "class-without-boxes",
+        "mirrored-class",
+        "missing-split",
+    }
 )
 """Kinds that may be meant so: background images, spare files, rare classes, data to evaluate on only."""
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}

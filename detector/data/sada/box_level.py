@@ -26,12 +26,13 @@ def augment_boxes(
     fill: int = 114,
     min_side_px: float = 2.0,
     min_visible: float = 0.1,
+    mirror: bool = True,
 ) -> Picture:
     """`picture` with one random sub-policy: its colour step, then its geometric step; the input is left as it was.
 
     progress: 0..1, the share of the training before the no-mosaic phase that is done; probabilities are scaled by it.
     A translation adds a box, as far as it stays in the image (the last two settings as in `keep_visible`). Crowd and
-    ignored boxes are never chosen.
+    ignored boxes are never chosen. mirror=False: boxes are not mirrored where the policy says so.
     """
     colour, geometric = policy.sub_policies[int(rng.integers(len(policy.sub_policies)))]
     if rng.random() < colour.probability * progress:
@@ -40,7 +41,8 @@ def augment_boxes(
     if rng.random() < geometric.probability * progress:
         chosen = _choose(picture, policy, rng)
         move = move_of(geometric.op, geometric.level, negative=bool(rng.random() < 0.5))
-        picture = move_boxes(picture, chosen, move, fill=fill, min_side_px=min_side_px, min_visible=min_visible)
+        if mirror or not move.mirror:
+            picture = move_boxes(picture, chosen, move, fill=fill, min_side_px=min_side_px, min_visible=min_visible)
     return picture
 
 

@@ -159,7 +159,7 @@ def test_sada_grows_with_every_iteration(tmp_path: Path, monkeypatch: pytest.Mon
     annotations, _ = load_split(tmp_path / "data", "train")
     seen: list[float] = []
 
-    def augment(index: int, source: Source, *_: object, progress: float, strong: bool) -> Picture:
+    def augment(index: int, source: Source, *_: object, progress: float, **__: object) -> Picture:
         seen.append(progress)
         return source(index)
 

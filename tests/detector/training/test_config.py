@@ -73,6 +73,6 @@ def test_published_rates() -> None:
     assert res.optimizer.learning_rate_per_image * 256 == pytest.approx(0.04)
     assert mob.optimizer.learning_rate_per_image * 256 == pytest.approx(4e-3)
     assert (res.optimizer.name, mob.optimizer.name) == ("sgd", "adamw")
-    assert (preset_for(205), preset_for(100_000)) == ("small", "published")
+    assert (preset_for(205), preset_for(100_000)) == ("auto", "published")
     with pytest.raises(UserError, match="small"):
         preset_values("smal", resolve_structure("S"))

@@ -10,7 +10,7 @@ from torch import nn
 from detector.network import Network
 from detector.training.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from detector.training.ema import Ema, decay_at
-from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen
+from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen, peak_rate
 from detector.training.schedule import build_schedule, no_aug_epochs
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -77,3 +77,10 @@ def test_frozen_modules_do_not_learn(tiny: Structure) -> None:
     assert len(norms_of_frozen(network)) > 5
     with pytest.raises(UserError, match="expected backbone, neck, head"):
         freeze(network, ["bakbone"])
+
+
+@pytest.mark.parametrize(("steps", "times"), [(1, 8), (600, 8), (2000, 8), (6325, 8**0.5), (20_000, 1), (10**6, 1)])
+def test_short_runs_have_a_higher_rate(steps: int, times: float) -> None:
+    config = OptimizerConfig(name="adamw", learning_rate_per_image=1e-3, short_run_factor=8)
+    assert peak_rate(config, 4, steps) == pytest.approx(4e-3 * times, rel=1e-3)
+    assert peak_rate(OptimizerConfig(), 64, steps) == OptimizerConfig().learning_rate_per_image * 64

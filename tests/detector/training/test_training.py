@@ -115,7 +115,7 @@ def test_command_line(
     os.symlink(sample, tmp_path / "data")
     assert main(["train", str(tiny_file), *quick]) == 0
     said = capsys.readouterr().out
-    assert "preset small" in said
+    assert "preset auto: 10 images" in said
     assert "classes: 3 from the data" in said
     assert main(["train", str(tiny_file), *quick]) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_command_line(
     [
         (["train", "Nss"], "did you mean"),
         (["train"], "train what?"),
-        (["train", "Ns", "--preset", "tiny"], "known: published, small"),
+        (["train", "Ns", "--preset", "tiny"], "known: auto, published, small"),
         (["train", "Ns", "--set", "epoch=1"], "epochs"),
         (["train", "Ns", "--image-size", "100"], "multiple of 32"),
         (["train", "Ns", "--batch-size", "0"], "batch_size = '0': input should be greater than or equal to 1"),

@@ -1,0 +1,24 @@
+"""Times as people write them. Imports no torch: the command line reads them before anything else."""
+
+from __future__ import annotations
+
+import re
+
+from search_spaces.errors import UserError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_minutes(text: str) -> float:
+    """Minutes of `30m`, `1h`, `1h30m`, `90s` or a bare number (minutes). Raises UserError."""
+    plain = text.strip().lower().replace(" ", "")
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", plain)
+    if re.fullmatch(r"\d+(\.\d+)?", plain):
+        minutes = float(plain)
+    elif parts and "".join(number + unit for number, unit in parts) == plain:
+        minutes = sum(float(number) * _UNITS[unit] for number, unit in parts) / 60
+    else:
+        raise UserError(f"--time {text!r}: expected minutes or a time with units, for example 30m, 1h, 1h30m or 90s")
+    if not 0 < minutes < float("inf"):
+        raise UserError(f"--time {text!r}: expected more than no time")
+    return minutes

@@ -64,8 +64,7 @@ def look_at(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     if header.stored_hw is None or header.shown_hw is None or min(header.stored_hw) < 1:
         stored = _decode(data, path)
         header = replace(header, stored_hw=(stored.shape[0], stored.shape[1]))
-    assert header.stored_hw is not None and header.shown_hw is not None
-    return header.shown_hw, header.stored_hw, header.bits
+    return header.shown_hw or (0, 0), header.stored_hw or (0, 0), header.bits
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -170,14 +169,14 @@ def _decode(data: Image, path: Path) -> Image:
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        image = None
+        decoded = None
     finally:
         cv2.utils.logging.setLogLevel(before)
-    if image is None:
+    if decoded is None:
         raise UserError(f"{path}: not a readable image{_other_kind(data)}; expected JPEG, PNG, BMP, WebP or TIFF")
-    image = np.asarray(image, dtype=np.uint8)
+    image: Image = np.asarray(decoded, dtype=np.uint8)
     header = read_header(data.tobytes())
     if header.kind == "tiff":
         # OpenCV turns TIFF files whatever it is told.

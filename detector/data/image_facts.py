@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.image import look_at, read_with_damage, wrong_size
+from detector.data.image import fills_the_range, look_at, read_with_damage, wrong_size
 from detector.data.likeness import look_of
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
@@ -27,6 +27,10 @@ MIN_REMEMBERED = 2000
 _VERSION = 3
 _CHUNK = 32
 _EDGE_BYTES = 4096
+DARK = (
+    "16-bit samples that stay below 4096 (12 bits in 16): read by their upper byte, it is nearly black; stretch it to 16 "
+    "bits, or to 8"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class ImageFact:
     """(height, width) as shown and as stored before the EXIF rotation; `reason`: why it cannot be used, "" if it can.
 
     digest: hash of the file's bytes in hex, look: of what it shows, damage: what the decoder says of damaged data; "" where
-    the pixels were not decoded. bits: per sample.
+    the pixels were not decoded. bits: per sample; dark: 16 bits of which the highest four are unused, once decoded.
     """
 
     size_hw: tuple[int, int]
@@ -44,6 +48,7 @@ class ImageFact:
     damage: str = ""
     look: str = ""
     bits: int = 8
+    dark: bool = False
 
     def mismatch(self, annotated_hw: tuple[int, int]) -> str:
         """Why annotations of that size cannot be used with this file, "" when they can."""
@@ -113,7 +118,8 @@ def _decode(path: Path) -> ImageFact:
     except UserError as error:
         return ImageFact((0, 0), (0, 0), str(error).removeprefix(f"{path}: "))
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return replace(fact, digest=digest, damage=damage, look=look_of(image))
+    dark = fact.bits == 16 and not fills_the_range(path)
+    return replace(fact, digest=digest, damage=damage, look=look_of(image), dark=dark)
 
 
 def _fingerprint(path: Path) -> str:
@@ -181,8 +187,8 @@ class _Memory:
                     names=np.array(list(self._known)),
                     fingerprints=np.array([fingerprint for fingerprint, _ in rows]),
                     sizes=np.array(
-                        [(*fact.size_hw, *fact.stored_hw, fact.bits) for _, fact in rows], np.int64
-                    ).reshape(-1, 5),
+                        [(*fact.size_hw, *fact.stored_hw, fact.bits, fact.dark) for _, fact in rows], np.int64
+                    ).reshape(-1, 6),
                     digests=np.array([fact.digest for _, fact in rows]),
                     looks=np.array([fact.look for _, fact in rows]),
                 )
@@ -207,6 +213,8 @@ class _Memory:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
         for name, fingerprint, sizes, digest, look in zip(*columns):
-            height, width, stored_height, stored_width, bits = sizes
-            fact = ImageFact((height, width), (stored_height, stored_width), "", digest, look=look, bits=bits)
+            height, width, stored_height, stored_width, bits, dark = sizes
+            fact = ImageFact(
+                (height, width), (stored_height, stored_width), "", digest, look=look, bits=bits, dark=bool(dark)
+            )
             self._known[name] = (fingerprint, fact)

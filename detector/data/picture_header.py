@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 Size: TypeAlias = tuple[int, int]
 _ORIENTATION, _WIDTH, _HEIGHT, _BITS = 0x0112, 0x0100, 0x0101, 0x0102
@@ -94,14 +95,14 @@ def _jpeg(raw: bytes) -> Header:
     return Header("jpeg", size, orientation, bits, whole)
 
 
-def _scan_markers(raw: bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _scan_markers(raw: bytes) -> npt.NDArray[np.int64]:
     """Where markers stand that may end a scan, ascending."""
     data = np.frombuffer(raw, dtype=np.uint8)
     places = np.flatnonzero(data[:-1] == 0xFF)
     following = data[places + 1]
     # reserved ones (below C0) in a scan are damage, which the decoder tells of
     ends = (following >= 0xC0) & (following != 0xFF) & ((following & 0xF8) != 0xD0)
-    return places[ends].astype(np.int64)
+    return np.asarray(places[ends], dtype=np.int64)
 
 
 def _png(raw: bytes) -> Header:

@@ -31,8 +31,13 @@ def selection_of(checkpoint: Checkpoint) -> Selection:
     return Selection(
         score_threshold=score if chosen.score_threshold is None else chosen.score_threshold,
         iou_threshold=iou if chosen.iou_threshold is None else chosen.iou_threshold,
-        max_detections=chosen.max_detections,
+        max_detections=max(chosen.max_detections, chosen.counted_detections),
     )
+
+
+def counted_of(checkpoint: Checkpoint) -> int:
+    """How many detections of an image and class the training's metrics count."""
+    return EvalConfig.model_construct(**checkpoint.config.get("eval", {})).counted_detections
 
 
 @torch.no_grad()

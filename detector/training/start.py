@@ -11,6 +11,7 @@ from detector.checkpoint import load_checkpoint
 from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
+from detector.evaluation import crowding_note
 from detector.network import Network
 from detector.training import bad_steps
 from detector.training.assembly import assemble
@@ -47,6 +48,8 @@ def load_splits(data: Path, say: Say) -> Splits:
     _refuse_without_boxes(val, f"{data}: the validation split", "no epoch can be called the best")
     for split in (train, val):
         check_images(split)
+    if note := crowding_note(val):
+        say(f"note: {note}")
     return Splits(str(data), train, val)
 
 

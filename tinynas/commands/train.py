@@ -22,6 +22,12 @@ def run(
     ] = None,
     data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    split: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of an unsplit data set to validate on; as tinynas data split does."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
     batch_size: Annotated[
         str | None,
@@ -62,6 +68,7 @@ def run(
     if resume is not None:
         only_new = {
             "structure": structure,
+            "split": split,
             "out": out,
             "preset": preset,
             "config": config,
@@ -73,7 +80,10 @@ def run(
     elif structure is None:
         raise UserError("train what? name a structure file or a shipped structure: tinynas train S --data DIR")
     else:
-        _start(structure, find_data(data), out, preset, config, set_ or [], direct, weights, overwrite)
+        found = find_data(data)
+        if split is not None:
+            _split(found, split)
+        _start(structure, found, out, preset, config, set_ or [], direct, weights, overwrite)
 
 
 def find_data(data: Path | None) -> Path:
@@ -86,6 +96,26 @@ def find_data(data: Path | None) -> Path:
     raise UserError(
         f"no data: pass --data ({ACCEPTED_DATA}), or have ./data.yaml or ./data here; "
         "sample data to try with: tinynas sample-data data"
+    )
+
+
+def _split(data: Path, share: float) -> None:
+    """Lists for a data set without a validation split; those that are there already are kept, and that is said."""
+    from detector.data.formats import available_splits
+    from detector.data.split_lists import read_lists
+    from detector.data.splitting import split_data
+
+    lists = read_lists(data)
+    if lists is not None:
+        print(f"split: follows the lists in {lists.folder}, which were there already")
+        return
+    if "val" in (there := available_splits(data)):
+        raise UserError(f"{data}: has the splits {', '.join(there)} already; leave out --split")
+    made = split_data(data, share)
+    for note in made.notes:
+        print(f"note: {note}")
+    print(
+        f"split: {', '.join(f'{name} {count}' for name, count in made.pictures.items())} pictures; wrote {made.folder}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Image files: unreadable, of another size, twice in a split, in two splits, in no split."""
+"""Image files: unreadable, of another size, twice in a split, in two splits, alike in two splits, in no split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from detector.data.check.findings import Finding
 from detector.data.image import IMAGE_SUFFIXES
-from detector.data.image_facts import ImageFact, examine
+from detector.data.image_facts import DARK, ImageFact, examine
+from detector.data.likeness import alike
 from detector.data.raw_split import RawSplit
 
 
@@ -16,7 +17,7 @@ def check(splits: Mapping[str, RawSplit], workers: int, bad: Set[Path]) -> list[
     paths = list(dict.fromkeys(path for split in splits.values() for path in split.image_paths))
     facts = dict(zip(paths, examine(paths, decode=True, workers=workers)))
     findings = [finding for name, split in splits.items() for finding in _unusable(name, split, facts)]
-    return [*findings, *_same(splits, facts), *_left_over(splits, bad)]
+    return [*findings, *_same(splits, facts), *_alike(splits, facts), *_left_over(splits, bad)]
 
 
 def _unusable(name: str, split: RawSplit, facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
@@ -28,6 +29,8 @@ def _unusable(name: str, split: RawSplit, facts: Mapping[Path, ImageFact]) -> It
         if facts[path].damage:
             reason = f"damaged ({facts[path].damage}); training sees what could be decoded; restore the file or drop it"
             yield Finding("damaged-image", name, str(path), reason, path)
+        if facts[path].dark:
+            yield Finding("dark-samples", name, str(path), DARK, path)
 
 
 def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
@@ -46,6 +49,19 @@ def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> It
                 reason = f"the same image as {other}; remove one of them"
                 yield Finding("duplicate-image", name, str(path), reason, path, other=other)
         yield from _listed_twice(name, split)
+
+
+def _alike(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
+    """Pictures of different bytes in two splits that look alike; each once, against the first it resembles."""
+    owners = [(name, path) for name, split in splits.items() for path in dict.fromkeys(split.image_paths)]
+    told: set[Path] = set()
+    for first, second in alike([facts[path].look for _, path in owners]):
+        (owner, other), (name, path) = owners[first], owners[second]
+        if owner == name or path in told or facts[path].digest == facts[other].digest:
+            continue
+        told.add(path)
+        reason = f"looks like {other} in {owner} (a frame of the same video, or saved again?): keep both in one split"
+        yield Finding("near-leak", name, str(path), reason, path, other=other)
 
 
 def _listed_twice(name: str, split: RawSplit) -> Iterator[Finding]:

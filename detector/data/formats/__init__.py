@@ -15,7 +15,19 @@ from detector.data.split_names import SPLITS, UNSPLIT
 from search_spaces.errors import UserError, nearest
 from search_spaces.plugins import plugin_names
 
-__all__ = ["SPLITS", "UNSPLIT", "available_splits", "detect", "get", "load_split", "names", "read_split", "writable"]
+__all__ = [
+    "SPLITS",
+    "UNSPLIT",
+    "available_splits",
+    "detect",
+    "get",
+    "left_out",
+    "load_split",
+    "names",
+    "read_split",
+    "writable",
+    "writable_names",
+]
 
 LAYOUTS = (
     "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or XML files beside the images), "
@@ -60,11 +72,16 @@ def get(name: str) -> Format:
     return cast(Format, importlib.import_module(f"{__name__}.{name}"))
 
 
+def writable_names() -> list[str]:
+    """The names of the formats that a data set can be written in, sorted."""
+    return [name for name in names() if hasattr(get(name), "write")]
+
+
 def writable(name: str) -> WritableFormat:
     """The format called `name`, to write in; UserError when there is none, or it is read only."""
     chosen = get(name)
     if not hasattr(chosen, "write"):
-        can = ", ".join(other for other in names() if hasattr(get(other), "write"))
+        can = ", ".join(writable_names())
         raise UserError(f"the format {name!r} is read, but not written; expected one of {can}")
     return cast(WritableFormat, chosen)
 

@@ -112,18 +112,17 @@ class Boxes:
             box = self._box(entry)
             area = entry.get("area")
             record = entry.get("id")
+            place = len(self.columns.record)
             # An annotation without a whole number as id is known by its place among those that could be read.
-            plain = record.__class__ is int and record in INT64
+            number_of_record = record if isinstance(record, int) and record in INT64 else place
             self.columns.add(
                 self._codes.of(entry["image_id"]), self._codes.of(entry["category_id"]),
-                record if plain else len(self.columns.record), box,
+                number_of_record, box,
                 ignore=flag(entry.get("iscrowd")), area=math.nan if area in (None, "") else number(area),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError):
             found = ", ".join(f"{key} {shown(entry.get(key))}"[:60] for key in ("image_id", "category_id", "bbox"))
-            reason = (
-                f"malformed ({found}); expected ids, and four numbers in bbox [x, y, width, height] or a mask to take them from"
-            )
+            reason = f"malformed ({found}); expected ids, and four numbers in bbox [x, y, width, height], or a mask"
             self._tell("bad-record", f"{self._path}: annotation {shown(entry.get('id'))}", reason)
 
     def _box(self, entry: dict[str, Any]) -> Sides:
@@ -136,7 +135,9 @@ class Boxes:
         if not isinstance(given, list) or len(given) != 4:
             raise ValueError("no box")
         x, y, width, height = given
-        if not (x.__class__ in _PLAIN and y.__class__ in _PLAIN and width.__class__ in _PLAIN and height.__class__ in _PLAIN):
+        if not (
+            x.__class__ in _PLAIN and y.__class__ in _PLAIN and width.__class__ in _PLAIN and height.__class__ in _PLAIN
+        ):
             x, y, width, height = map(number, given)
         box = x, y, x + width, y + height
         attributes = entry.get("attributes")

@@ -130,9 +130,11 @@ def find_picture(entry: Entry, finder: Finder, tell: Tell) -> Path | None:
         where = entry.name or f"{entry.stem}.jpg"
         several = finder.several(entry.name)
         if len(several) > 1:
-            reason = f"several files could be meant: {listed([str(p) for p in several], 3)}; give its folder in {entry.file.name}"
+            names = listed([str(p) for p in several], 3)
+            reason = f"several files could be meant: {names}; give its folder in {entry.file.name}"
         else:
-            reason = f"missing image, named in {entry.file.name}; add it, or remove {entry.stem or 'its entry'} from the split"
+            what = entry.stem or "its entry"
+            reason = f"missing image, named in {entry.file.name}; add it, or remove {what} from the split"
         tell("missing-image", str(entry.file.parent / where), reason)
     return path
 
@@ -178,7 +180,11 @@ def _label(item: Object, entry: Entry, names: list[str], closed: bool, tell: Tel
         return None
     if item.label not in names:
         if closed:
-            tell("unknown-class", where, f"class {item.label!r} is not in the list of classes; {nearest(item.label, names)}")
+            tell(
+                "unknown-class",
+                where,
+                f"class {item.label!r} is not in the list of classes; {nearest(item.label, names)}",
+            )
             return None
         names.append(item.label)
     return names.index(item.label)

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from detector.data.file_tree import Finder
 from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES
-from detector.data.split_names import UNSPLIT, files_in, folder_called, folders_in, in_order, split_folders, split_within
+from detector.data.split_names import (
+    UNSPLIT,
+    files_in,
+    folder_called,
+    folders_in,
+    in_order,
+    split_folders,
+    split_within,
+)
 
 ANNOTATIONS = ("annotations", "annotation", "labels", "label", "json", "jsons")
 _PICTURES = ("images", "image", "jpegimages", "imgs", "img", "data")

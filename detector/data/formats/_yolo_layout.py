@@ -75,10 +75,14 @@ def class_names(layout: Layout) -> list[str]:
     if isinstance(names, dict):
         by_index = {_index(key): name for key, name in names.items()}
         if set(by_index) != set(range(len(names))):
-            raise UserError(f"{root}: 'names' has the keys {shown(sorted(map(str, names)))}; expected 0..{len(names) - 1}")
+            raise UserError(
+                f"{root}: 'names' has the keys {shown(sorted(map(str, names)))}; expected 0..{len(names) - 1}"
+            )
         names = [by_index[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise UserError(f"{root}: 'names' is {shown(names)}; expected a list of class names, or a dict from index to name")
+        raise UserError(
+            f"{root}: 'names' is {shown(names)}; expected a list of class names, or a dict from index to name"
+        )
     cleaned = [clean_name(name) for name in names]
     if "" in cleaned:
         place = cleaned.index("")
@@ -147,7 +151,8 @@ def _from_yaml(root: Path, path: Path) -> Layout:
                 raise UserError(f"{path}: {key} is {shown(entry)}; expected a folder, a .txt list, or a list of these")
             if any(ord(character) < 32 for character in entry):
                 raise UserError(
-                    f"{path}: {key} is {shown(entry)}: backslashes in double quotes are escapes in YAML; write / or single quotes"
+                    f"{path}: {key} is {shown(entry)}: backslashes in double quotes are escapes in YAML; "
+                    "write / or single quotes"
                 )
         sources[split] = tuple(entries)
     if not sources:
@@ -200,7 +205,9 @@ def _from_folders(root: Path) -> dict[str, tuple[str | Path, ...]]:
 def _has_labels_beside(folder: Path) -> bool:
     """Whether a picture in it has a label file beside it."""
     labels = {path.stem for path in files_in(folder, ".txt") if _is_label(path)}
-    return any(path.stem in labels for suffix in IMAGE_SUFFIXES for path in files_in(folder, suffix)) if labels else False
+    return (
+        any(path.stem in labels for suffix in IMAGE_SUFFIXES for path in files_in(folder, suffix)) if labels else False
+    )
 
 
 def _has(folder: Path, test: Callable[[Path], bool]) -> bool:
@@ -231,7 +238,10 @@ def _index(key: Any) -> Any:
 
 def _listed_names(layout: Layout) -> list[str]:
     """The lines of a list of classes in the data set's folder or in a split's, or the categories of notes.json."""
-    homes = [layout.folder, *(path.parent if path.is_file() else path for split in layout.sources for path in layout.paths(split))]
+    homes = [
+        layout.folder,
+        *(path.parent if path.is_file() else path for split in layout.sources for path in layout.paths(split)),
+    ]
     homes += [labels for home in homes[:1] if (labels := folder_called(home, *_LABELS))]
     given = layout.config.get("names")
     choices = [resolve(layout.folder, given)] if isinstance(given, str) else []
@@ -244,9 +254,7 @@ def _listed_names(layout: Layout) -> list[str]:
     notes = layout.folder / "notes.json"
     if notes.is_file():
         return _names_of_notes(notes)
-    raise UserError(
-        f"{layout.root}: no class names; expected 'names' in data.yaml, or a classes.txt with one per line"
-    )
+    raise UserError(f"{layout.root}: no class names; expected 'names' in data.yaml, or a classes.txt with one per line")
 
 
 def _names_of_notes(path: Path) -> list[str]:
@@ -254,5 +262,7 @@ def _names_of_notes(path: Path) -> list[str]:
     entries = content.get("categories") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{path}: no 'categories'; expected a list with id and name, or add a classes.txt")
-    names: Sequence[Any] = [entry.get("name") for entry in sorted(entries, key=lambda entry: str(entry.get("id")).zfill(9))]
+    names: Sequence[Any] = [
+        entry.get("name") for entry in sorted(entries, key=lambda entry: str(entry.get("id")).zfill(9))
+    ]
     return [str(name) for name in names]

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations, shortest
 from detector.data.file_tree import Finder
 from detector.data.formats import _coco_files
-from detector.data.formats._coco_records import Boxes, Codes, Images
 from detector.data.formats._coco_files import annotation_files
+from detector.data.formats._coco_records import Boxes, Codes, Images
 from detector.data.formats._json_stream import read_object
 from detector.data.image import IMAGE_SUFFIXES
 from detector.data.image_facts import examine
@@ -121,9 +121,7 @@ def write(root: Path, split: str, annotations: Annotations) -> None:
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def _categories(
-    document: dict[str, Any], path: Path, codes: Codes
-) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def _categories(document: dict[str, Any], path: Path, codes: Codes) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """Codes of the ids, and names; ascending where the ids are numbers."""
     entries = document.get("categories")
     if not isinstance(entries, list):
@@ -205,7 +203,9 @@ def _pictures(root: Path, path: Path, split: str, names: Sequence[str], tell: Te
         several = finder.several(names[i])
         reason = f"missing image, named in {path.name}; add it or remove its entry"
         if len(several) > 1:
-            reason = f"several files could be meant: {listed([str(p) for p in several], 3)}; give its folder in {path.name}"
+            reason = (
+                f"several files could be meant: {listed([str(p) for p in several], 3)}; give its folder in {path.name}"
+            )
         tell("missing-image", str(paths[i]), reason)
     return paths, missing
 

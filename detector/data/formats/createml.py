@@ -46,7 +46,7 @@ def _entries(path: Path, tell: Tell) -> list[Entry]:
         if not isinstance(name, str):
             tell("bad-record", f"{path}: picture {place + 1}", f"is {shown(picture)}; expected image and annotations")
             continue
-        boxes = next((picture[key] for key in ("annotations", "annotation") if key in picture), [])
+        boxes: Any = next((picture[key] for key in ("annotations", "annotation") if key in picture), [])
         objects = []
         for number_of_box, item in enumerate(boxes if isinstance(boxes, list) else [boxes], start=1):
             try:

@@ -91,7 +91,9 @@ def _entries(path: Path, tell: Tell) -> list[Entry]:
                 size = _size(cells)
             except (IndexError, ValueError) as error:
                 reason = "has too few cells" if isinstance(error, IndexError) else str(error)
-                tell("bad-record", f"{path}:{line}", f"{reason}; expected a picture, a class and four numbers of pixels")
+                tell(
+                    "bad-record", f"{path}:{line}", f"{reason}; expected a picture, a class and four numbers of pixels"
+                )
                 continue
             sizes.setdefault(cells["name"], size)
             objects.setdefault(cells["name"], []).append(Object(line, clean_name(cells["label"]), box))  # type: ignore[arg-type]

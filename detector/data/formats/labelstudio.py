@@ -75,7 +75,11 @@ def _entry(path: Path, place: int, task: Any, tell: Tell, notes: Notes) -> Entry
             made = _object(number_of_region, region, notes)
             size = side(region.get("original_height")), side(region.get("original_width"))
         except (ValueError, AttributeError, TypeError):
-            tell("bad-record", f"{where}: region {number_of_region}", f"is {shown(region)}; expected x, y, width, height and labels")
+            tell(
+                "bad-record",
+                f"{where}: region {number_of_region}",
+                f"is {shown(region)}; expected x, y, width, height and labels",
+            )
             continue
         if made is not None:
             objects.append(made)
@@ -88,7 +92,9 @@ def _picture_name(task: Any) -> str | None:
     if not isinstance(data, dict):
         return None
     texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
-    chosen = next((text for text in texts if re.search(r"\.(jpe?g|png|bmp|webp|tiff?|jfif)\b", text, re.IGNORECASE)), None)
+    chosen = next(
+        (text for text in texts if re.search(r"\.(jpe?g|png|bmp|webp|tiff?|jfif)\b", text, re.IGNORECASE)), None
+    )
     return None if chosen is None else unquote(chosen).partition("?d=")[2] or unquote(chosen).partition("?")[0]
 
 
@@ -105,7 +111,9 @@ def _regions(task: dict[str, Any], notes: Notes) -> Iterator[Any]:
         return
     for value in task.values():
         if isinstance(value, list):
-            yield from (region for region in value if isinstance(region, dict) and "width" in region or "points" in region)
+            yield from (
+                region for region in value if (isinstance(region, dict) and "width" in region) or "points" in region
+            )
 
 
 def _object(place: int, region: Any, notes: Notes) -> Object | None:

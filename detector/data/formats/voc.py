@@ -132,7 +132,9 @@ def _files(root: Path, split: str) -> list[tuple[str, Path]]:
         raise UserError(f"{listing}: no images; expected one image name per line")
     annotations = _annotations(root) or root / "Annotations"
     finder = Finder(annotations, [annotations], {".xml"})
-    return [(stem, finder.find(f"{stem}.xml") or annotations / f"{stem}.xml") for stem in _stems(lines, annotations, finder)]
+    return [
+        (stem, finder.find(f"{stem}.xml") or annotations / f"{stem}.xml") for stem in _stems(lines, annotations, finder)
+    ]
 
 
 def _stems(lines: list[str], annotations: Path, finder: Finder) -> list[str]:
@@ -149,7 +151,9 @@ def _stems(lines: list[str], annotations: Path, finder: Finder) -> list[str]:
 
 def _pictures(root: Path, split: str) -> Finder:
     """Looks in the split's folders first, then in those that are called after pictures, then anywhere."""
-    homes = [folder for name in ("jpegimages", "images", "image", "imgs", "img") if (folder := folder_called(root, name))]
+    homes = [
+        folder for name in ("jpegimages", "images", "image", "imgs", "img") if (folder := folder_called(root, name))
+    ]
     inner = [folder for home in (*homes, root) if (folder := split_folders(home).get(split))]
     return Finder(root, [*inner, *homes, root], IMAGE_SUFFIXES)
 

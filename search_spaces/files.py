@@ -44,10 +44,12 @@ def read_text(path: Path, expected: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 to a temporary name beside `path`, then rename. Raises UserError when that fails."""
+    """Write UTF-8 to a temporary name beside `path`, then rename; what UTF-8 cannot hold (parts of file names) is written
+    as JSON escapes it. Raises UserError when that fails.
+    """
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"

@@ -86,12 +86,13 @@ def _number(value: Any) -> Any:
 def _print_table(assessment: Assessment, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     def shown(value: float) -> str:
         return "-" if math.isnan(value) else f"{value:.4f}"
 
     console = Console()
-    table = Table("metric", "value", title=title)
+    table = Table("metric", "value", title=Text(title))
     counted = assessment.evaluation.max_detections
     for name, value in assessment.evaluation.metrics.numbers().items():
         table.add_row(f"ar_{counted}" if name == "ar_100" else name, shown(value))
@@ -100,5 +101,7 @@ def _print_table(assessment: Assessment, title: str) -> None:
     columns = ("class", "images", "boxes", "AP", "AP50", "precision", "recall", "score from")
     per_class = Table(*columns, caption="precision and recall: at the score where F1 is best, IoU 0.5")
     for row in assessment.classes:
-        per_class.add_row(row.name, str(row.images), str(row.boxes), *(shown(getattr(row, name)) for name in names))
+        per_class.add_row(
+            Text(row.name), str(row.images), str(row.boxes), *(shown(getattr(row, name)) for name in names)
+        )
     console.print(per_class)

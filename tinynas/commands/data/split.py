@@ -29,16 +29,17 @@ def run(
     """Write lists (no copies) that all commands follow: stratified by class, look-alikes and sources kept together."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from detector.data.splitting import split_data
 
     processes = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
     made = split_data(data, val, test, group_by=group_by, seed=seed, workers=processes, overwrite=overwrite)
-    table = Table("", *made.pictures, title=f"{data}: {made.groups} groups", title_justify="left")
+    table = Table("", *made.pictures, title=Text(f"{data}: {made.groups} groups"), title_justify="left")
     table.add_row("images", *map(str, made.pictures.values()))
     table.add_section()
     for label, name in enumerate(made.class_names):
-        table.add_row(name, *(str(counts[label]) for counts in made.boxes.values()))
+        table.add_row(Text(name), *(str(counts[label]) for counts in made.boxes.values()))
     Console().print(table)
     for note in made.notes:
         print(f"note: {note}")

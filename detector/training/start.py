@@ -11,6 +11,7 @@ from detector.checkpoint import load_checkpoint
 from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
+from detector.data.vanishing import tell_of_vanishing
 from detector.evaluation import crowding_note
 from detector.network import Network
 from detector.training import bad_steps
@@ -81,6 +82,7 @@ def new_run(
             "the head's class convs change, nothing else does")  # fmt: skip
     height, width = config.image_size or structure.image_size
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
+    tell_of_vanishing(splits.train, structure.image_size, config.augment.min_side_px, say)
     torch.manual_seed(config.seed)
     network = Network(structure)
     taken = None

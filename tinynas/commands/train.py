@@ -13,7 +13,11 @@ from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
 
-ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations"
+_MORE_EPOCHS = (
+    "a run's learning rate falls over its own epochs: for more, start another run from its weights (tinynas train "
+    "RUN/structure.txt --weights RUN/best.pt --epochs N --out NEW)"
+)
+ACCEPTED_DATA = "a folder or YAML with annotations, VOC, COCO, YOLO or a labelling tool's"
 
 
 def run(
@@ -139,9 +143,12 @@ def _start(
     _check_folder(folder, overwrite)
     build_config({}, config, settings, direct=direct)
 
+    from detector.lettering import lettering
     from detector.training.start import load_splits, new_run
 
     splits = load_splits(data, _say)
+    for line in lettering(splits.train.class_names).legend:
+        _say(f"in pictures, {line}")
     if preset is None:
         preset = preset_for(len(splits.train))
         why = f"{'under' if preset == 'small' else 'at least'} {SMALL_DATA_IMAGES}"
@@ -167,7 +174,7 @@ def _fit(start: Any, folder: Path) -> None:
     try:
         run = start()
         if run.epoch >= run.config.epochs:
-            _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
+            _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with; {_MORE_EPOCHS}")
             if run.processes.is_main and not (folder / "report.html").is_file():
                 report_run(run)
         else:
@@ -208,5 +215,5 @@ def _refuse_with_resume(options: dict[str, Any]) -> None:
     if given:
         raise UserError(
             f"--resume goes on with the run's own settings; leave out {', '.join(given)} "
-            "(only --data and --device may be given)"
+            "(only --data and --device may be given)" + (f"; {_MORE_EPOCHS}" if "epochs" in given else "")
         )

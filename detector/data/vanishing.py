@@ -31,8 +31,8 @@ def tell_of_vanishing(
     remedy = "raise --image-size, or cut the pictures into tiles: tinynas data slice"
     if share == 1:
         raise UserError(
-            f"--image-size {height}x{width}: all {len(shortest)} boxes have a side under {min_side_px:g} px in pictures of that "
-            f"size (in the median {np.median(shortest):.2g} px), so nothing can be learnt; {remedy}"
+            f"--image-size {height}x{width}: all {len(shortest)} boxes have a side under {min_side_px:g} px in pictures of "
+            f"that size (in the median {np.median(shortest):.2g} px), so nothing can be learnt; {remedy}"
         )
     if share > MANY:
         say(

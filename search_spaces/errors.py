@@ -9,8 +9,12 @@ from collections.abc import Iterable, Sequence
 class UserError(Exception):
     """A wrong input: one line that says what, where, what was expected and the remedy.
 
-    The command line prints the line and exits with code 2, without a traceback.
+    The command line prints the line and exits with code 2, without a traceback. What the message quotes (other
+    libraries' messages, names of files) cannot break the line.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from detector.data.scalars import clean_name, number, shown, side
 from search_spaces.errors import UserError
 
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
-_UPLOAD_MARK = re.compile(r"^[0-9a-f]{8}-")
+_UPLOAD_MARK = re.compile(r"(^|[\\/])[0-9a-f]{8}-(?=[^\\/]+$)")
 
 
 def matches(root: Path) -> bool:
@@ -42,7 +42,7 @@ def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
             entry = _entry(path, place, task, tell, notes)
             if entry is None:
                 continue
-            plain = _UPLOAD_MARK.sub("", entry.name)
+            plain = _UPLOAD_MARK.sub(r"\1", entry.name)
             if plain != entry.name and finder.find(entry.name) is None and finder.find(plain) is not None:
                 entry = Entry(path, plain, entry.objects, "", entry.size_hw)
             entries.append(entry)

@@ -33,7 +33,9 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
 
 
 def test_hidden_files_are_nobodys_pictures(tmp_path: Path) -> None:
-    touched(tmp_path, "a.jpg", "._a.jpg", ".hidden/b.jpg", "__MACOSX/c.jpg", "Thumbs.db", ".DS_Store", "in/@eaDir/a.jpg")
+    touched(
+        tmp_path, "a.jpg", "._a.jpg", ".hidden/b.jpg", "__MACOSX/c.jpg", "Thumbs.db", ".DS_Store", "in/@eaDir/a.jpg"
+    )
     assert names_below(tmp_path) == ["a.jpg"]
     # a set in a hidden folder is a set all the same
     assert names_below(tmp_path / ".hidden") == ["b.jpg"]

@@ -13,7 +13,17 @@ from detector.data.scalars import clean_name, flag, identity, number, shown, sid
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(7, 7), (7.0, 7), ("7", 7), ("-7", -7), ("007", "007"), ("a_7", "a_7"), (2**70, 2**70), (str(2**70), 2**70), ("7.0", "7.0")],
+    [
+        (7, 7),
+        (7.0, 7),
+        ("7", 7),
+        ("-7", -7),
+        ("007", "007"),
+        ("a_7", "a_7"),
+        (2**70, 2**70),
+        (str(2**70), 2**70),
+        ("7.0", "7.0"),
+    ],
 )
 def test_ids(value: Any, expected: Any) -> None:
     assert identity(value) == expected
@@ -21,7 +31,7 @@ def test_ids(value: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, True, [1], {}, 7.5, float("nan"), float("inf")])
 def test_what_is_no_id(value: Any) -> None:
-    with pytest.raises(ValueError, match="no id|no number|no whole"):
+    with pytest.raises(ValueError, match=r"no id|no number|no whole"):
         identity(value)
 
 
@@ -32,7 +42,15 @@ def test_flags(value: Any, expected: bool) -> None:
 
 
 def test_what_is_no_flag_number_or_size() -> None:
-    for call, value in ((flag, "hard"), (flag, [1]), (number, "x"), (number, None), (number, True), (whole, "1.5"), (side, "tall")):
+    for call, value in (
+        (flag, "hard"),
+        (flag, [1]),
+        (number, "x"),
+        (number, None),
+        (number, True),
+        (whole, "1.5"),
+        (side, "tall"),
+    ):
         with pytest.raises(ValueError, match=r"is (no|neither)"):
             call(value)
     assert math.isnan(number("nan"))
@@ -61,7 +79,13 @@ def test_values_in_messages_are_short() -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [(0, 0, 2**100, (0, 0, 1, 1)), (0, 2**70, 0, (0, 0, 1, 1)), (0, 0, 0, (0, 0, 1, "x")), (0, 0, 0, (0, 0, 1, 10**400))]
+    "row",
+    [
+        (0, 0, 2**100, (0, 0, 1, 1)),
+        (0, 2**70, 0, (0, 0, 1, 1)),
+        (0, 0, 0, (0, 0, 1, "x")),
+        (0, 0, 0, (0, 0, 1, 10**400)),
+    ],
 )
 def test_a_row_that_fails_leaves_nothing(row: Any) -> None:
     columns = BoxColumns()

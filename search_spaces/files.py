@@ -33,7 +33,11 @@ def read_text(path: Path, expected: str) -> str:
     """
     try:
         data = path.read_bytes()
-        return data.decode(text_encoding(data[:4])).replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode(text_encoding(data[:4])).replace("\r\n", "\n").replace("\r", "\n")
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            raise UserError(f"{path}:{line}: cannot be read as text (a zero byte); expected {expected} in UTF-8")
+        return text
     except UnicodeDecodeError as error:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         raise UserError(

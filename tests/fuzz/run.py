@@ -55,7 +55,7 @@ def faults(name: str, first: int, last: int) -> Iterator[Fault]:
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
-                what = "".join(traceback.format_exception(error))
+                what = "".join(traceback.format_exception(error, limit=-8))[-2000:]
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 shutil.rmtree(spoilt, ignore_errors=True)

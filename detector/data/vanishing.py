@@ -35,6 +35,5 @@ def tell_of_vanishing(
             f"that size (in the median {np.median(shortest):.2g} px), so nothing can be learnt; {remedy}"
         )
     if share > MANY:
-        say(
-            f"note: {share:.0%} of the boxes have a side under {min_side_px:g} px at {height}x{width} and are not learnt; {remedy}"
-        )
+        small = f"a side under {min_side_px:g} px at {height}x{width}"
+        say(f"note: {share:.0%} of the boxes have {small} and are not learnt; {remedy}")

@@ -13,9 +13,11 @@ Rng = np.random.Generator
 Mutation = Callable[[bytes, Rng], bytes]
 
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**70, -(2**70), 1e308, -1e308, float("nan"), float("inf"), 0.5, "", "0", "1", "x",
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**70, -(2**70), 1e308, -1e308, float("nan"), float("inf"), 0.5,
+    "", "0", "1", "x",
     "nan", "1e5", "true", "../../../etc/passwd", "C:\\a\\b.png", "\\\\server\\a.png", "a" * 10_000, "\0", "\n", "\ud83d",
-    "猫", "[red]", "{file}", "{}", "%s", [], {}, [[]], [None], {"a": {}}, [1, 2, 3, 4, 5], "0x10", "１２", "-0", "12:30", "no",
+    "猫", "[red]", "{file}", "{}", "%s", [], {}, [[]], [None], {"a": {}}, [1, 2, 3, 4, 5], "0x10", "１２",
+    "-0", "12:30", "no",
 )  # fmt: skip
 ODD_TEXTS = tuple(str(value) for value in ODD_VALUES if not isinstance(value, (list, dict)))
 
@@ -138,7 +140,8 @@ def json_field(content: bytes, rng: Rng) -> bytes:
 
 def json_bomb(content: bytes, rng: Rng) -> bytes:
     """Nested beyond any depth, or endless digits."""
-    bombs = [b"[" * 200_000, b'{"images":' * 50_000, b'{"images": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}", b"1" * 100_000,
+    bombs = [b"[" * 200_000, b'{"images":' * 50_000, b'{"images": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}",
+             b"1" * 100_000,
              b'{"annotations": [{"id": ' + b"9" * 20_000 + b"}]}", b'"' + b"\\u0000" * 10_000]  # fmt: skip
     return bombs[int(rng.integers(len(bombs)))]
 

@@ -55,7 +55,8 @@ def faults(name: str, first: int, last: int) -> Iterator[Fault]:
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
-                what = "".join(traceback.format_exception(error, limit=-8))[-2000:]
+                lines = "".join(traceback.format_exception(error, limit=-8)).splitlines()
+                what = "\n".join(line[:300] for line in lines)
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 shutil.rmtree(spoilt, ignore_errors=True)

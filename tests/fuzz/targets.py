@@ -49,7 +49,8 @@ def coco(root: Path) -> None:
             picture(root / "images" / split / f"{split}{i}.png", 10 * k + i)
         rows = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 5, 10, 12], "area": 120, "iscrowd": 0},
                 {"id": 2, "image_id": 2, "category_id": 2, "segmentation": [[1, 1, 9, 1, 9, 9]], "iscrowd": 1},
-                {"id": 3, "image_id": 2, "category_id": 2, "segmentation": {"size": [32, 48], "counts": "04<4L4M0"}}]  # fmt: skip
+                {"id": 3, "image_id": 2, "category_id": 2,
+                 "segmentation": {"size": [32, 48], "counts": "04<4L4M0"}}]  # fmt: skip
         images = [{"id": i + 1, "width": WIDTH, "height": HEIGHT, "file_name": f"{split}{i}.png"} for i in range(2)]
         categories = [{"id": i + 1, "name": name} for i, name in enumerate(NAMES)]
         text(
@@ -61,7 +62,9 @@ def coco(root: Path) -> None:
 def voc_xml(name: str, label: str) -> str:
     box = "<bndbox><xmin>4</xmin><ymin>5</ymin><xmax>20</xmax><ymax>17</ymax></bndbox>"
     size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height><depth>3</depth></size>"
-    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotation><filename>{name}</filename>{size}\n<object><name>{label}</name><difficult>0</difficult>{box}</object></annotation>'
+    item = f"<object><name>{label}</name><difficult>0</difficult>{box}</object>"
+    head = '<?xml version="1.0" encoding="utf-8"?>'
+    return f"{head}\n<annotation><filename>{name}</filename>{size}\n{item}</annotation>"
 
 
 def voc(root: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from detector.data.file_tree import is_file
 from detector.data.formats._json_kind import json_kind
 from detector.data.split_names import (
     SYNONYMS,
@@ -79,7 +80,7 @@ def picture_folders(root: Path, path: Path, split: str) -> list[Path]:
 def main_folder(root: Path, path: Path, file_names: Sequence[str], folders: Sequence[Path]) -> Path | None:
     """The first folder that has one of the first hundred pictures under its name as it stands."""
     for name in file_names[:100]:
-        folder = next((choice for choice in folders if (choice / name).is_file()), None)
+        folder = next((choice for choice in folders if is_file(choice / name)), None)
         if folder is not None:
             return folder
     return None

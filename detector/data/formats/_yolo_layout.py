@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Layout:
 
     def is_there(self, split: str) -> bool:
         """Whether any of them is there."""
-        return any(path.exists() for path in self.paths(split))
+        return any(os.path.exists(path) for path in self.paths(split))
 
 
 def find_layout(root: Path) -> Layout | None:
@@ -98,14 +99,7 @@ def resolve(folder: Path, entry: str) -> Path:
     tried = [folder / entry.removeprefix("../"), folder / entry]
     parts = parts_of(entry)
     tried += [folder.joinpath(*parts[start:]) for start in range(len(parts))]
-    return next((path for path in tried if _exists(path)), folder / entry)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
+    return next((path for path in tried if os.path.exists(path)), folder / entry)
 
 
 def _describes_data(path: Path) -> bool:
@@ -168,7 +162,7 @@ def _base(path: Path, stated: str) -> Path:
     """The folder that `path` in data.yaml means: from the file's folder, from here or from a `datasets` folder here;
     the file's own folder when none of these is there (the data set was moved)."""
     choices = [path.parent / stated, Path(stated), Path("datasets") / stated]
-    return next((choice for choice in choices if choice.is_dir()), path.parent) if stated else path.parent
+    return next((choice for choice in choices if os.path.isdir(choice)), path.parent) if stated else path.parent
 
 
 def _from_darknet(root: Path, path: Path) -> Layout:
@@ -176,7 +170,7 @@ def _from_darknet(root: Path, path: Path) -> Layout:
     lines = (line.partition("=") for line in read_text(path, "lines 'key = value'").splitlines())
     values = {key.strip(): value.strip() for key, equals, value in lines if equals and value.strip()}
     entries = {split: value for key, value in values.items() if (split := split_of(key)) is not None}
-    sources = {split: (value,) for split, value in entries.items() if _exists(resolve(root, value))}
+    sources = {split: (value,) for split, value in entries.items() if os.path.exists(resolve(root, value))}
     config = {"names": values["names"]} if "names" in values else {}
     return Layout(root, root, sources or _from_folders(root), config)  # type: ignore[arg-type]
 
@@ -248,7 +242,7 @@ def _listed_names(layout: Layout) -> list[str]:
     choices += [folder / name for folder in dict.fromkeys(homes) for name in CLASS_LISTS]
     choices += files_in(layout.folder, ".names")
     for path in choices:
-        if path.is_file():
+        if os.path.isfile(path):
             names = [clean_name(line) for line in read_text(path, "one class name per line").splitlines()]
             return [name for name in names if name]
     notes = layout.folder / "notes.json"

@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from detector.data.annotations import Annotations, shortest
-from detector.data.file_tree import Finder, files_below
+from detector.data.file_tree import Finder, files_below, is_file
 from detector.data.formats._entries import ROTATED, Entry, Notes, Object, collect, turned
 from detector.data.formats._xml import BadXml, parse_xml
 from detector.data.image import IMAGE_SUFFIXES
@@ -144,7 +144,7 @@ def _stems(lines: list[str], annotations: Path, finder: Finder) -> list[str]:
         named = Path(line.replace("\\", "/"))
         without = str(named.with_suffix("")) if named.suffix.lower() in IMAGE_SUFFIXES else line
         choices = [without, line, line.split()[0]]
-        direct = next((stem for stem in choices if (annotations / f"{stem}.xml").is_file()), None)
+        direct = next((stem for stem in choices if is_file(annotations / f"{stem}.xml")), None)
         stems.append(direct or next((stem for stem in choices if finder.find(f"{stem}.xml")), line.split()[0]))
     return stems
 
@@ -190,8 +190,11 @@ def _entry(xml: Path, stem: str, tell: Tell, notes: Notes) -> Entry | None:
         return None
     objects = []
     for place, item in enumerate(node.iter("object"), start=1):
+        name = clean_name(item.findtext("name"))
         try:
-            objects.append(Object(place, clean_name(item.findtext("name")), _box(item, notes), _is_difficult(item)))
+            if not name:
+                raise ValueError("an object has no name; expected a class name")
+            objects.append(Object(place, name, _box(item, notes), _is_difficult(item)))
         except ValueError as error:
             tell("bad-record", f"{xml}: object {place}", str(error))
     return Entry(xml, (node.findtext("filename") or "").strip(), objects, Path(stem).name, size)

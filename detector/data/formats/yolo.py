@@ -9,6 +9,7 @@ folders with a list of classes do. A line with more than five numbers is a polyg
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -126,13 +127,13 @@ def _layout(root: Path) -> Layout:
 
 
 def _pictures(source: Path, folder: Path, tell: Tell) -> list[Path]:
-    if source.is_dir():
+    if os.path.isdir(source):
         labels_of = _Labels()
         for other in files_below(source, OTHER_PICTURES):
             if labels_of(other).is_file():
                 tell("unreadable-image", str(other), f"labelled, but not of a type that is read; expected {READABLE}")
         return files_below(source, IMAGE_SUFFIXES)
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise UserError(f"{source}: no such folder or list of images; correct the split's entry in data.yaml")
     if source.suffix.lower() in IMAGE_SUFFIXES:
         raise UserError(f"{source}: is one image; expected a folder of images or a .txt list of them")

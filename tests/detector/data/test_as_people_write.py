@@ -256,8 +256,12 @@ def test_sizes_tell_whether_annotations_were_made_before_the_turn(tmp_path: Path
     assert image[y0:y1, x0:x1, 0].mean() > 200 > 120 > image[y0:y1, x0:x1, 1].mean()
 
 
-CODES = {"gb2312": "猫", "gbk": "貓", "gb18030": "猫€", "big5": "貓", "shift_jis": "ネコ", "euc-jp": "ネコ", "iso-2022-jp": "ネコ", "euc-kr": "고양이",
-         "windows-1251": "кошка", "koi8-r": "кошка", "iso-8859-7": "γάτα", "windows-1252": "café", "utf-8": "猫", "utf-16": "猫", "macintosh": "café"}  # fmt: skip
+CODES = {"gb2312": "猫", "gbk": "貓", "gb18030": "猫€", "big5": "貓", "shift_jis": "ネコ",
+         "euc-jp": "ネコ", "iso-2022-jp": "ネコ",
+         "euc-kr": "고양이",
+         "windows-1251": "кошка", "koi8-r": "кошка",
+         "iso-8859-7": "γάτα", "windows-1252": "café",
+         "utf-8": "猫", "utf-16": "猫", "macintosh": "café"}  # fmt: skip
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -64,7 +64,8 @@ def test_sizes(value: Any, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("cat\n", "cat"), ("\ufeffcat", "cat"), (" a\t b\x07 ", "a b"), ("cafe\u0301", "caf\u00e9"), (5, "5"), (5.0, "5"), (None, ""),
+    [("cat\n", "cat"), ("\ufeffcat", "cat"), (" a\t b\x07 ", "a b"), ("cafe\u0301", "caf\u00e9"),
+     (5, "5"), (5.0, "5"), (None, ""),
      ([], ""), (True, ""), ("\ud800x", "x"), ("a\u2028b", "a b"), ("猫", "猫"), ("x" * 5000, "x" * 1000)],
 )  # fmt: skip
 def test_names(value: Any, expected: str) -> None:

@@ -88,7 +88,8 @@ def test_cvat_shapes_and_subsets(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         picture(tmp_path / "images" / name)
     turned = '<box label="cat" xtl="30" ytl="20" xbr="50" ybr="30" rotation="90"/>'
-    others = '<polygon label="dog" points="1,2;9,3;5,8"/><ellipse label="dog" cx="20" cy="20" rx="5" ry="3"/><points points="1,1"/>'
+    others = '<polygon label="dog" points="1,2;9,3;5,8"/><points points="1,1"/>'
+    others += '<ellipse label="dog" cx="20" cy="20" rx="5" ry="3"/>'
     images = (f'<image name="a.png" subset="Train" width="80" height="60">{turned}{others}</image>'
               '<image name="b.png" subset="Validation" width="80" height="60"/>')  # fmt: skip
     text(tmp_path / "annotations.xml", f"<annotations>{images}</annotations>")

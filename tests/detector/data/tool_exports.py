@@ -1,4 +1,4 @@
-"""Small data sets as annotation tools export them by default: the same four pictures with one box each, cat and dog in turn."""
+"""Small data sets as annotation tools export them by default: the same four pictures, one box each, cat and dog in turn."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def voc_xml(name: str) -> str:
 def coco(files: Sequence[str], prefix: str = "", first: int = 1) -> dict[str, Any]:
     return {
         "info": {"description": ""},
-        "images": [{"id": i, "width": WIDTH, "height": HEIGHT, "file_name": f"{prefix}{name}"} for i, name in enumerate(files)],
+        "images": [
+            {"id": i, "width": WIDTH, "height": HEIGHT, "file_name": f"{prefix}{name}"} for i, name in enumerate(files)
+        ],
         "categories": [{"id": first + i, "name": name} for i, name in enumerate(NAMES)],
         "annotations": [
             {"id": i, "image_id": i, "category_id": first + NAMES.index(label_of(name)), "bbox": [X0, Y0, X1 - X0, Y1 - Y0],
@@ -255,7 +257,8 @@ EXPORTS: dict[str, tuple[str, tuple[str, ...], Callable[[Path], None]]] = {
     "Roboflow COCO": ("coco", ("train", "val", "test"),
                       lambda root: _roboflow(root, lambda *_: None, "_annotations.coco.json", coco)),
     "Roboflow VOC": ("voc", ("train", "val", "test"),
-                     lambda root: _roboflow(root, lambda folder, name: text(folder / f"{name[:-4]}.xml", voc_xml(name)), "", list)),
+                     lambda root: _roboflow(root, lambda folder, name: text(folder / f"{name[:-4]}.xml", voc_xml(name)),
+                                            "", list)),
     "Roboflow Darknet": ("yolo", ("train", "val", "test"),
                          lambda root: _roboflow(root, lambda folder, name: text(folder / f"{name[:-4]}.txt", yolo_line(name)),
                                                 "_darknet.labels", lambda _: "cat\ndog\n")),

@@ -69,7 +69,8 @@ def readable(text: str) -> str | None:
     if _font_file(line) is not None:
         return line or "?"
     main = _files()[0]
-    parts = [letter if _has(main, letter) else _reading(letter) for letter in unicodedata.normalize("NFKC", line)]
+    letters = (letter for letter in unicodedata.normalize("NFKC", line) if unicodedata.category(letter) != "Cf")
+    parts = [letter if _has(main, letter) else _reading(letter) for letter in letters]
     if any(part is None for part in parts):
         return None
     return " ".join("".join(part or "" for part in parts).split()) or None

@@ -54,8 +54,10 @@ def font_with(path: Path, letters: str) -> Path:
 @pytest.mark.usefixtures("no_fonts")
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("cat", "cat"), ("кошка", "кошка"), ("γάτα", "γάτα"), ("ネコ", "neko"), ("고양이", "goyangi"), ("ｶﾒﾗ", "kamera"), ("猫", None),
-     ("車 blue", None), ("🦊", "[fox face]"), ("x" * 200, "x" * 45 + "..."), ("", "?"), ("a\nb\x00", "a b"), ("👨‍👩‍👧", "[man][woman][girl]")],
+    [("cat", "cat"), ("кошка", "кошка"), ("γάτα", "γάτα"), ("ネコ", "neko"), ("고양이", "goyangi"),
+     ("ｶﾒﾗ", "kamera"), ("猫", None),
+     ("車 blue", None), ("🦊", "[fox face]"), ("x" * 200, "x" * 45 + "..."), ("", "?"),
+     ("a\nb\x00", "a b"), ("👨‍👩‍👧", "[man][woman][girl]")],
 )  # fmt: skip
 def test_without_other_fonts(name: str, text: str | None) -> None:
     assert readable(name) == text
@@ -79,7 +81,25 @@ def test_a_font_that_has_the_letters_is_taken(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("no_fonts")
-@pytest.mark.parametrize("name", ["cat\n", "猫", "🐱", "$x_{", "a\ud800b", "\u202e\u0007", "كلب", "ไทย", "🇩🇪", "\U0010fffd", "x" * 5000, "", "[red]", "हिन्दी"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cat\n",
+        "猫",
+        "🐱",
+        "$x_{",
+        "a\ud800b",
+        "\u202e\u0007",
+        "كلب",
+        "ไทย",
+        "🇩🇪",
+        "\U0010fffd",
+        "x" * 5000,
+        "",
+        "[red]",
+        "हिन्दी",
+    ],
+)
 def test_no_name_ends_a_drawing(name: str) -> None:
     boxes = np.array([[10, 30, 60, 60]], np.float32)
     drawn = draw_detections(np.zeros((80, 100, 3), np.uint8), boxes, np.array([0]), [name], np.array([0.5], np.float32))

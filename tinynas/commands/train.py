@@ -17,7 +17,7 @@ _MORE_EPOCHS = (
     "a run's learning rate falls over its own epochs: for more, start another run from its weights (tinynas train "
     "RUN/structure.txt --weights RUN/best.pt --epochs N --out NEW)"
 )
-ACCEPTED_DATA = "a folder or YAML with annotations, VOC, COCO, YOLO or a labelling tool's"
+ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations, or a labelling tool's export"
 
 
 def run(

@@ -199,7 +199,7 @@ def test_merging_matches_classes_by_name(tmp_path: Path) -> None:
     assert [found.class_names[label] for label in found.labels] == ["cat", "dog", "cat", "dog", "dog", "bird"]
     assert len({path.name for path in found.image_paths}) == 6
     assert found.image_ids.tolist() == [1, 2, 3, 4, 5, 6]
-    assert "the names of 6 pictures: others in the same folder had them, a number was added" in done.lost
+    assert "the names of 7 pictures: others in the same folder had them, a number was added" in done.lost
     assert available_splits(tmp_path / "out") == ["train", "val", "test"]
 
 

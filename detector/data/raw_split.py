@@ -90,14 +90,19 @@ class BoxColumns:
     ) -> None:  # fmt: skip
         """One box, xyxy in pixels; `area` nan: the box's own. Raises TypeError or OverflowError for what does not fit, and
         then adds nothing."""
-        whole = array("q", (image, label, record))
-        sides, extent, ignored = array("f", box), array("f", (area,)), array("b", (ignore,))
-        self.image.append(whole[0])
-        self.label.append(whole[1])
-        self.record.append(whole[2])
-        self._sides += sides
-        self._ignore += ignored
-        self._areas += extent
+        try:
+            self.image.append(image)
+            self.label.append(label)
+            self.record.append(record)
+            self._sides.extend(box)
+            self._ignore.append(ignore)
+            self._areas.append(area)
+        except (TypeError, OverflowError):
+            count = len(self._areas)
+            for column in (self.image, self.label, self.record, self._ignore):
+                del column[count:]
+            del self._sides[4 * count :]
+            raise
 
     def boxes(self) -> tuple[RawBoxes, npt.NDArray[np.int64]]:
         """What was collected, as views, and the records (M,)."""

@@ -55,7 +55,7 @@ def identity(value: Any) -> Id:
 
 def flag(value: Any) -> bool:
     """Yes or no, also as a number or a text. Raises ValueError for what is neither."""
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, (bool, int)):
         return bool(value)
     if isinstance(value, str):
         text = value.strip().lower()
@@ -70,6 +70,8 @@ def side(value: Any) -> int:
 
     Raises ValueError for a text or structure that is no number.
     """
+    if value.__class__ is int and 0 < value < 1 << 31:
+        return int(value)
     if value is None or value == "":
         return 0
     found = number(value)

@@ -31,8 +31,10 @@ class Codes:
 
     def of(self, value: Any) -> int:
         """The number of an id, also of 12.0 and "12". Raises ValueError for what is no id."""
-        key = value if value.__class__ is int else identity(value)
-        if isinstance(key, int) and key in INT64 and key not in _SPARE:
+        if value.__class__ is int and _SPARE.stop <= value < INT64.stop:
+            return int(value)
+        key = identity(value)
+        if isinstance(key, int) and _SPARE.stop <= key < INT64.stop:
             return key
         return self._spare.setdefault(key, _FIRST_SPARE + len(self._spare))
 

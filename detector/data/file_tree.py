@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 _NOBODYS = frozenset({"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "$recycle.bin"})
 """What systems put beside files: nobody's pictures or annotations, as everything that starts with a dot."""
@@ -56,7 +57,8 @@ def _walk(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path
         try:
             if entry.is_dir():
                 below.append(folder / entry.name)
-            elif entry.is_file():
+            elif entry.is_file() or entry.is_symlink():
+                # a link that leads nowhere is named by whoever opens it
                 yield folder / entry.name
         except OSError:
             continue
@@ -66,8 +68,10 @@ def _walk(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The parts of a path as any system writes it, without drive, root, `.` and `..`."""
+    """The parts of a path as any system writes it, or of an address, without drive, root, `.` and `..`."""
     text = name.replace("\\", "/")
+    if "://" in text:
+        text = unquote(text.partition("://")[2].partition("?")[0])
     if len(text) > 1 and text[1] == ":" and text[0].isalpha():
         text = text[2:]
     return tuple(part for part in PurePosixPath(text.lstrip("/")).parts if part not in (".", ".."))

@@ -85,7 +85,7 @@ def _jpeg(raw: bytes) -> Header:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and size is None:
             bits, height, width = struct.unpack_from(">BHH", raw, body)
             size = (height, width)
-        elif marker == 0xE1 and raw[body : body + 6] == b"Exif\0\0":
+        elif marker == 0xE1 and orientation == 1 and raw[body : body + 6] == b"Exif\0\0":
             orientation = _orientation(raw[body + 6 : at])
         elif marker == 0xDA:
             place = int(np.searchsorted(markers, at))

@@ -12,19 +12,19 @@ SPLITS = ("train", "val", "test")
 UNSPLIT = "all"
 """The split of a data set that has none."""
 SYNONYMS = {
-    "train": ("train", "training", "trainset"),
-    "val": ("val", "valid", "validation", "dev", "valset"),
-    "test": ("test", "testing", "testset"),
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
     UNSPLIT: ("default", "all"),
 }
 _BY_NAME = {synonym: split for split, synonyms in SYNONYMS.items() for synonym in synonyms}
 _WORDS = re.compile(rf"(?<![a-z])({'|'.join(sorted(_BY_NAME, key=len, reverse=True))})(?![a-z])")
-_YEAR = re.compile(r"(?:19|20)\d\d$")
+_REST = re.compile(r"(?:[_ -]?(?:set|split|data|images|imgs)|(?:19|20)\d\d)$")
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder, list or key of that name holds (`Train`, `valid`, `val2017`), None if it names none."""
-    return _BY_NAME.get(_YEAR.sub("", name.strip().lower()))
+    """The split that a folder, list or key of that name holds (`Train`, `val2017`, `test_set`), None if it names none."""
+    return _BY_NAME.get(_REST.sub("", name.strip().lower()))
 
 
 def split_within(name: str) -> str | None:

@@ -72,7 +72,9 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
     summaries = {name: _summary(split) for name, split in splits.items()}
     findings += _for_training(data, present, splits, summaries)
     findings += [Finding("left-out", "", *_parted(line)) for line in left_out(data)]
-    findings += [Finding("shapes", name, split.source, note) for name, split in splits.items() for note in split.notes]
+    findings += [
+        Finding("read-otherwise", name, split.source, note) for name, split in splits.items() for note in split.notes
+    ]
     findings += classes.compare(splits)
     for name, split in splits.items():
         findings += boxes.check(name, split)

@@ -27,7 +27,7 @@ KINDS = {
     "near-leak": "images in two splits that look alike",
     "crowded": "splits with more boxes than the metrics count",
     "dark-samples": "16-bit images that use few of their bits",
-    "shapes": "shapes that a box does not hold",
+    "read-otherwise": "things that are read otherwise than they are written",
     "left-out": "files and splits that are passed over",
     "no-boxes": "images without boxes",
     "no-label-file": "images without a label file",
@@ -39,8 +39,8 @@ KINDS = {
 """Every kind of finding, the gravest first, and what it is."""
 NOTES = frozenset(
     {
-        "near-leak", "crowded", "dark-samples", "shapes", "left-out", "no-boxes", "no-label-file", "label-without-image",
-        "unlisted-image", "class-without-boxes", "missing-split",
+        "near-leak", "crowded", "dark-samples", "read-otherwise", "left-out", "no-boxes", "no-label-file",
+        "label-without-image", "unlisted-image", "class-without-boxes", "missing-split",
     }
 )  # fmt: skip
 """Kinds that may be meant so: background images, spare files, rare classes, data to evaluate on only."""

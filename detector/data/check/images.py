@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from detector.data.check.findings import Finding
+from detector.data.file_tree import is_hidden
+from detector.data.formats._yolo_layout import CLASS_LISTS
 from detector.data.image import IMAGE_SUFFIXES
 from detector.data.image_facts import DARK, ImageFact, examine
 from detector.data.likeness import alike
@@ -80,9 +82,13 @@ def _left_over(splits: Mapping[str, RawSplit], bad: Set[Path]) -> Iterator[Findi
     for folder in sorted({path.parent for path in listed}):
         found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES)
         for path in found:
-            if path not in listed:
+            if path not in listed and not is_hidden(path.name):
                 yield Finding("unlisted-image", "", str(path), "no split lists this image; it is not used", path)
     for folder in sorted({path.parent for path in labels}):
         for path in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
-            if path not in labels and path.stem not in bad_stems and path.name != "classes.txt":
+            if path not in labels and path.stem not in bad_stems and _may_be_label(path):
                 yield Finding("label-without-image", "", str(path), "there is no image to this label file")
+
+
+def _may_be_label(path: Path) -> bool:
+    return path.name not in CLASS_LISTS and not is_hidden(path.name)

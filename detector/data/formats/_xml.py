@@ -46,9 +46,9 @@ def parse_xml(path: Path) -> ElementTree.Element:
 def _encoding(data: bytes) -> str | None:
     """A Python codec for what the parser itself does not read; None where it does."""
     marked = text_encoding(data[:4])
-    if marked != "utf-8-sig":
+    if marked != "utf-8-sig" or data.startswith(codecs.BOM_UTF8):
         return marked
-    found = _DECLARED.match(data[:400].removeprefix(codecs.BOM_UTF8))
+    found = _DECLARED.match(data[:400])
     if found is None:
         return None
     name = found.group(1).decode("ascii").lower()

@@ -328,7 +328,14 @@ def test_class_names_stay_as_they_were_written(tmp_path: Path, names: str, expec
 
 
 @pytest.mark.parametrize(
-    "names", [("Train", "Validation"), ("TRAINING", "valid"), ("train2017", "val2017"), ("train", "dev")]
+    "names",
+    [
+        ("Train", "Validation"),
+        ("TRAINING", "valid"),
+        ("train2017", "val2017"),
+        ("train", "dev"),
+        ("Train_Set", "val-images"),
+    ],
 )
 def test_split_names_in_any_case_and_their_synonyms(tmp_path: Path, names: tuple[str, str]) -> None:
     for split, file in zip(names, FILES):
@@ -374,3 +381,18 @@ def test_damaged_neighbours_do_not_stop_matching(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.xml:1: the XML does not parse"):
         read_split(tmp_path, "all")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4, 3), np.uint8))
+
+
+def test_a_mark_of_utf8_outweighs_the_header(tmp_path: Path) -> None:
+    picture(tmp_path / "p0.png")
+    xml = '<?xml version="1.0" encoding="gb2312"?>' + voc_xml("p0.png").replace("cat", "猫")
+    (tmp_path / "p0.xml").write_bytes(xml.encode("utf-8-sig"))
+    assert loaded(tmp_path, "all").class_names == ("猫",)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "images/train/p0.png")
+    (tmp_path / "images/train/p1.png").symlink_to("/nowhere/p1.png")
+    text(tmp_path / "data.yaml", "train: images/train\nnames: [cat]\n")
+    with pytest.raises(UserError, match=r"p1\.png: cannot read the image"):
+        loaded(tmp_path)

@@ -29,7 +29,8 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "other/deep/up").symlink_to("../../set")
     (tmp_path / "set/self").symlink_to(".")
     (tmp_path / "set/nowhere").symlink_to("missing")
-    assert names_below(tmp_path / "set") == ["a.jpg", "one.jpg", "part/b.jpg", "part/deep/c.png"]
+    (tmp_path / "set/gone.jpg").symlink_to("missing.jpg")
+    assert names_below(tmp_path / "set") == ["a.jpg", "gone.jpg", "one.jpg", "part/b.jpg", "part/deep/c.png"]
 
 
 def test_hidden_files_are_nobodys_pictures(tmp_path: Path) -> None:
@@ -52,6 +53,7 @@ def test_hidden_files_are_nobodys_pictures(tmp_path: Path) -> None:
         ("upload/ONLY.PNG", "images/train/deep/only.png"),
         ("a.jpg", None),  # two have that name
         ("val/a.jpg", "images/val/a.jpg"),
+        ("https://host/bucket/val/a.jpg?key=1", "images/val/a.jpg"),
         ("b.jpg", None),
         ("", None),
         ("\0", None),

@@ -66,7 +66,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
         "2 polygons, masks or ellipses: the box around each is taken",
         "1 points, lines and other shapes without an area are passed over",
     )
-    notes = [finding for finding in check_data(tmp_path).notes if finding.kind == "shapes"]
+    notes = [finding for finding in check_data(tmp_path).notes if finding.kind == "read-otherwise"]
     assert len(notes) == 2
 
 

@@ -272,9 +272,13 @@ def test_unknown_command_and_option_exit_with_2(capsys):
 
 @pytest.mark.parametrize("budget", ["20ms", "900ms"])
 def test_more_classes_than_a_table_covers_are_refused_before_the_search(tmp_path, capsys, budget):
-    assert search(tmp_path, "--budget", budget, "--device", "epyc-zen5-openvino-fp32-b1-t1", "--num-classes", "5000") == 2
+    assert (
+        search(tmp_path, "--budget", budget, "--device", "epyc-zen5-openvino-fp32-b1-t1", "--num-classes", "5000") == 2
+    )
     error = capsys.readouterr().err
-    assert re.search(r"--num-classes 5000: with so many classes \d+% or more of the latency lies beyond what table epyc", error)
+    assert re.search(
+        r"--num-classes 5000: with so many classes \d+% or more of the latency lies beyond what table epyc", error
+    )
     assert "candidates" not in error
     assert not list(tmp_path.iterdir())
 

@@ -146,6 +146,8 @@ def _rectangle(region: Any, value: Any, notes: Notes) -> tuple[float, float, flo
     notes.add(ROTATED)
     shown_width = number(region.get("original_width") or 100)
     shown_height = number(region.get("original_height") or 100)
+    if not (shown_width > 0 and shown_height > 0):
+        raise ValueError("no size")
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     across, down = width * shown_width / 100, height * shown_height / 100
     corners = [(0.0, 0.0), (across * cosine, across * sine), (-down * sine, down * cosine),

@@ -114,6 +114,15 @@ def test_labelstudio_rotation_is_about_the_top_left_corner(tmp_path: Path) -> No
     assert boxes(tmp_path) == [[28, 30, 40, 50]]
 
 
+@pytest.mark.parametrize("size", ["0", -1, "nan", [1]])
+def test_labelstudio_rotation_in_a_picture_without_extent(tmp_path: Path, size: Any) -> None:
+    picture(tmp_path / "p0.png")
+    value = {"x": 50, "y": 50, "width": 25, "height": 20, "rotation": 90, "rectanglelabels": ["cat"]}
+    region = {"original_width": size, "original_height": HEIGHT, "value": value}
+    text(tmp_path / "tasks.json", [{"data": {"image": "p0.png"}, "annotations": [{"result": [region]}]}])
+    assert "task 1: region 1: is {" in said(tmp_path)
+
+
 def test_labelstudio_min_and_cancelled(tmp_path: Path) -> None:
     for name in FILES[:2]:
         picture(tmp_path / name)

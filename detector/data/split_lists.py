@@ -58,8 +58,7 @@ def read_lists(data: Path) -> Lists | None:
     for split in SPLITS:
         path = home / FOLDER / f"{split}.txt"
         if path.is_file():
-            lines = read_text(path, "one image path per line").splitlines()
-            found[split] = tuple(line.strip() for line in lines if line.strip())
+            found[split] = tuple(line for line in read_text(path, "one image path per line").split("\n") if line)
     return Lists(home, found) if found else None
 
 

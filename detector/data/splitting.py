@@ -55,6 +55,7 @@ def split_data(
     bad = [f"{path}: {fact.reason}" for path, fact in zip(whole.image_paths, facts) if fact.reason]
     if bad:
         raise UserError(bad[0] + (f" (and {len(bad) - 1} more bad image files)" if len(bad) > 1 else ""))
+    _refuse_unlistable(whole.image_paths)
     groups, note = group(whole.image_paths, facts, rule)
     shares = [1 - val - test, val, *([test] if test else [])]
     names = SPLITS[: len(shares)]
@@ -141,6 +142,16 @@ def _source(data: Path, overwrite: bool) -> str:
             f"{data}: has the splits {', '.join(native) or 'none'} already; expected none, or train without val"
         )
     return "train"
+
+
+def _refuse_unlistable(paths: Sequence[Path]) -> None:
+    """Raises UserError for a name that a line of text cannot hold."""
+    for path in paths:
+        name = str(path)
+        if "\n" in name or name != name.encode("utf-8", "replace").decode("utf-8"):
+            raise UserError(
+                f"{name!r}: a list cannot hold this name (a line end, or bytes that are no UTF-8); rename it"
+            )
 
 
 def _class_counts(whole: RawSplit) -> Ints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,9 +110,11 @@ def _split(data: Path, share: float) -> None:
     from detector.data.split_lists import read_lists
     from detector.data.splitting import split_data
 
+    while not _is_first_process() and read_lists(data) is None and "val" not in available_splits(data):
+        time.sleep(0.5)  # the first process of the run writes them
     lists = read_lists(data)
     if lists is not None:
-        print(f"split: follows the lists in {lists.folder}, which were there already")
+        _say(f"split: follows the lists in {lists.folder}, which were there already")
         return
     if "val" in (there := available_splits(data)):
         raise UserError(f"{data}: has the splits {', '.join(there)} already; leave out --split")

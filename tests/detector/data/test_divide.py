@@ -277,3 +277,13 @@ def test_few_of_the_empty_tiles_are_kept(tmp_path: Path) -> None:
     assert tiles[0.0] == 10
     assert tiles[1.0] == 160
     assert 25 < tiles[0.3] - 10 < 65
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "caf\udce9.png"])
+def test_names_that_no_list_can_hold_are_named(tmp_path: Path, name: str) -> None:
+    heap(tmp_path, ["p0.png", "p1.png"], [0, 0])
+    for folder, suffix in (("images", ".png"), ("labels", ".txt")):
+        (tmp_path / f"{folder}/p0{suffix}").rename(tmp_path / folder / name.replace(".png", suffix))
+    with pytest.raises(UserError, match=r"a list cannot hold this name"):
+        split_data(tmp_path, 0.5)
+    assert not (tmp_path / "tinynas-splits").exists()

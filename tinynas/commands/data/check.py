@@ -29,7 +29,7 @@ def run(
     folder = _folder(data, out)
     if pictures:
         claim_outputs(folder, ["report.json", "box-sizes.png", "worst.jpg"], overwrite or out is None)
-    found = check_data(data, workers=workers or _cores())
+    found = check_data(data, workers=workers or cores())
     written = _write(found, folder) if pictures else []
     if json_:
         print(json.dumps({**found.as_json(), "files": [str(path) for path in written]}, indent=2))
@@ -51,7 +51,8 @@ def _folder(data: Path, out: Path | None) -> Path:
     return folder
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tinynas.commands.data.check import cores
 
 
 def run(
@@ -33,8 +34,7 @@ def run(
 
     from detector.data.splitting import split_data
 
-    processes = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
-    made = split_data(data, val, test, group_by=group_by, seed=seed, workers=processes, overwrite=overwrite)
+    made = split_data(data, val, test, group_by=group_by, seed=seed, workers=workers or cores(), overwrite=overwrite)
     table = Table("", *made.pictures, title=Text(f"{data}: {made.groups} groups"), title_justify="left")
     table.add_row("images", *map(str, made.pictures.values()))
     table.add_section()

@@ -21,7 +21,7 @@ from detector.data.loader import build_loader
 from detector.evaluation import Evaluation, Metrics, scored
 from detector.network import Network
 from detector.postprocess import postprocess
-from detector.training.evaluator import clip_boxes, counted_of, detect_all, selection_of
+from detector.training.evaluator import clip_boxes, counted_of, detect_all, detections_for, selection_of
 from detector.training.presets import postprocess_defaults
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -129,7 +129,7 @@ class Detector:
             DetectionDataset(annotations, self.image_size, cache_bytes=0), batch_size, shuffle=False, workers=workers
         )
         selection = selection_of(self.checkpoint)
-        selection["max_detections"] = max(selection["max_detections"], counted)
+        selection["max_detections"] = detections_for(selection["max_detections"], counted)
         return scored(detect_all(self._network, loader, **selection), annotations, counted)
 
     def save(self, path: str | Path) -> None:

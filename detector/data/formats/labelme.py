@@ -14,7 +14,7 @@ from detector.data.raw_split import RawSplit, Tell, refuse
 from detector.data.scalars import clean_name, number, shown, side
 from search_spaces.errors import UserError
 
-_NO_AREA = frozenset({"point", "points", "line", "linestrip"})
+_NO_AREA = ("point", "points", "line", "linestrip")
 
 
 def matches(root: Path) -> bool:

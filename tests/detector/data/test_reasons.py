@@ -18,6 +18,7 @@ from detector.data.vanishing import tell_of_vanishing
 from detector.evaluation import crowding_note, evaluate
 from detector.evaluation.ceiling import crowded_images
 from detector.evaluation.detections import Detections
+from detector.training.evaluator import detections_for
 from search_spaces.errors import UserError
 from tests.detector.data.test_divide import heap, noise
 from tests.detector.data.tool_exports import text
@@ -136,3 +137,10 @@ def test_a_training_in_which_all_boxes_vanish_is_refused() -> None:
         UserError, match=r"--image-size 32x32: all 4 boxes have a side under 2 px .*raise --image-size, or cut"
     ):
         tell_of_vanishing(crowd(3), (32, 32), 2.0, print)
+
+
+@pytest.mark.parametrize(
+    ("most", "counted", "kept"), [(500, 100, 500), (3, 100, 3), (500, 300, 500), (500, 900, 900), (3, 20, 3)]
+)
+def test_as_many_detections_are_kept_as_are_to_count(most: int, counted: int, kept: int) -> None:
+    assert detections_for(most, counted) == kept

@@ -75,6 +75,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     [
         ({"label": "cat", "points": [[1, "x"], [2, 3]]}, "p0.json: shape 1: 'x' is no number"),
         ({"label": "cat"}, "p0.json: shape 1: the points are None"),
+        ({"label": "cat", "points": [[1, 1]], "shape_type": ["point"]}, "shape 1: 1 points; expected two or more"),
         ({"label": "", "points": [[1, 1], [9, 9]]}, "p0.json: object 1: an object has no name"),
         ({"label": "cat", "points": [[1, 1]], "shape_type": "polygon"}, "shape 1: 1 points; expected two or more"),
     ],

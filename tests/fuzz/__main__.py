@@ -57,10 +57,8 @@ def _apart(name: str, first: int, last: int) -> list[Fault]:
 
 
 def _report(name: str, first: int, last: int, pipe: Connection) -> None:
-    for number in range(first, last):
-        pipe.send(number)
-        for fault in faults(name, number, number + 1):
-            pipe.send(fault)
+    for fault in faults(name, first, last, pipe.send):
+        pipe.send(fault)
     pipe.close()
 
 

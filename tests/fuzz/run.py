@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -35,8 +35,10 @@ class _TooLongError(Exception):
     pass
 
 
-def faults(name: str, first: int, last: int) -> Iterator[Fault]:
-    """The faults among inputs `first` to `last` - 1 of a target: exceptions, 5 s of CPU time, 1 GB of memory and more."""
+def faults(name: str, first: int, last: int, started: Callable[[int], object] = lambda _: None) -> Iterator[Fault]:
+    """The faults among inputs `first` to `last` - 1 of a target: exceptions, 5 s of CPU time, 1 GB of memory above what this
+    process had before the first. started: told of each input.
+    """
     target = TARGETS[name]
     before = _peak_bytes()
     previous = signal.signal(signal.SIGPROF, _ring)
@@ -45,9 +47,10 @@ def faults(name: str, first: int, last: int) -> Iterator[Fault]:
         sound.mkdir()
         target.build(sound)
         for number in range(first, last):
+            started(number)
             shutil.copytree(sound, spoilt)
             spoil(spoilt, name, number)
-            started = time.process_time()
+            begun = time.process_time()
             signal.setitimer(signal.ITIMER_PROF, 2 * MOST_SECONDS)
             what = ""
             try:
@@ -60,7 +63,7 @@ def faults(name: str, first: int, last: int) -> Iterator[Fault]:
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 shutil.rmtree(spoilt, ignore_errors=True)
-            seconds, grown = time.process_time() - started, _peak_bytes() - before
+            seconds, grown = time.process_time() - begun, _peak_bytes() - before
             if not what and seconds > MOST_SECONDS:
                 what = f"took {seconds:.1f} s"
             if not what and grown > MOST_BYTES:

@@ -120,7 +120,8 @@ class Boxes:
             self.columns.add(
                 self._codes.of(entry["image_id"]), self._codes.of(entry["category_id"]),
                 number_of_record, box,
-                ignore=flag(entry.get("iscrowd")), area=math.nan if area in (None, "") else number(area),
+                ignore=flag(entry.get("iscrowd")),
+                area=area if area.__class__ in _PLAIN else math.nan if area in (None, "") else number(area),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError):
             found = ", ".join(f"{key} {shown(entry.get(key))}"[:60] for key in ("image_id", "category_id", "bbox"))

@@ -112,7 +112,7 @@ class Boxes:
             return
         try:
             box = self._box(entry)
-            area = entry.get("area")
+            area: Any = entry.get("area")
             record = entry.get("id")
             place = len(self.columns.record)
             # An annotation without a whole number as id is known by its place among those that could be read.

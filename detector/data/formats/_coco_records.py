@@ -112,7 +112,8 @@ class Boxes:
             return
         try:
             box = self._box(entry)
-            area: Any = entry.get("area")
+            given: Any = entry.get("area")
+            area: float = given if given.__class__ in _PLAIN else math.nan if given in (None, "") else number(given)
             record = entry.get("id")
             place = len(self.columns.record)
             # An annotation without a whole number as id is known by its place among those that could be read.
@@ -121,7 +122,7 @@ class Boxes:
                 self._codes.of(entry["image_id"]), self._codes.of(entry["category_id"]),
                 number_of_record, box,
                 ignore=flag(entry.get("iscrowd")),
-                area=area if area.__class__ in _PLAIN else math.nan if area in (None, "") else number(area),
+                area=area,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError):
             found = ", ".join(f"{key} {shown(entry.get(key))}"[:60] for key in ("image_id", "category_id", "bbox"))

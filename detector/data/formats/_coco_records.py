@@ -113,7 +113,7 @@ class Boxes:
         try:
             box = self._box(entry)
             given: Any = entry.get("area")
-            area: float = given if given.__class__ in _PLAIN else math.nan if given in (None, "") else number(given)
+            area = float(given) if given.__class__ in _PLAIN else math.nan if given in (None, "") else number(given)
             record = entry.get("id")
             place = len(self.columns.record)
             # An annotation without a whole number as id is known by its place among those that could be read.

@@ -112,8 +112,7 @@ class Boxes:
             return
         try:
             box = self._box(entry)
-            given: Any = entry.get("area")
-            area = float(given) if given.__class__ in _PLAIN else math.nan if given in (None, "") else number(given)
+            area = _area(entry.get("area"))
             record = entry.get("id")
             place = len(self.columns.record)
             # An annotation without a whole number as id is known by its place among those that could be read.
@@ -150,3 +149,10 @@ class Boxes:
             self.notes.add(ROTATED)
             return turned(box, number(degrees), (x + width / 2, y + height / 2))
         return box
+
+
+def _area(value: Any) -> float:
+    """Of a mask; nan: the box's own. Raises ValueError for what is no number."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    return math.nan if value is None or value == "" else number(value)

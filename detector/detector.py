@@ -18,10 +18,10 @@ from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.image import read_image, resize_stretch
 from detector.data.loader import build_loader
-from detector.evaluation import Evaluation, Metrics, evaluate
+from detector.evaluation import Evaluation, Metrics, scored
 from detector.network import Network
 from detector.postprocess import postprocess
-from detector.training.evaluator import clip_boxes, detect_all, selection_of
+from detector.training.evaluator import clip_boxes, counted_of, detect_all, detections_for, selection_of
 from detector.training.presets import postprocess_defaults
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -117,13 +117,20 @@ class Detector:
         annotations, _ = load_split(Path(data), split, self.class_names)
         return self.evaluate_split(annotations, batch_size=batch_size, workers=workers).metrics
 
-    def evaluate_split(self, annotations: Annotations, *, batch_size: int = 16, workers: int = 0) -> Evaluation:
-        """All detections in the images of a split that is loaded already, and their metrics."""
+    def evaluate_split(
+        self, annotations: Annotations, *, batch_size: int = 16, workers: int = 0, max_detections: int | None = None
+    ) -> Evaluation:
+        """All detections in the images of a split that is loaded already, and their metrics.
+
+        max_detections: the best of each image and class that count; None: as in the training's own evaluations.
+        """
+        counted = counted_of(self.checkpoint) if max_detections is None else max_detections
         loader = build_loader(
             DetectionDataset(annotations, self.image_size, cache_bytes=0), batch_size, shuffle=False, workers=workers
         )
-        found = detect_all(self._network, loader, **selection_of(self.checkpoint))
-        return Evaluation(found, evaluate(found, annotations))
+        selection = selection_of(self.checkpoint)
+        selection["max_detections"] = detections_for(selection["max_detections"], counted)
+        return scored(detect_all(self._network, loader, **selection), annotations, counted)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint, without training state."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from detector.lettering import Font, font, lettering
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Rectangle: TypeAlias = tuple[int, int, int, int]
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Strong hues far apart, neighbours in the list farthest, none close to black, white or skin.
 PALETTE = (
@@ -84,8 +82,9 @@ def draw_detections(
     for i, rectangle in rectangles.items():
         canvas.outline(rectangle, colours[i])
     best_first = range(len(labels)) if scores is None else np.argsort(-scores, kind="stable").tolist()
+    names = lettering(tuple(class_names)).texts
     for i in best_first:
-        name = class_names[int(labels[i])]
+        name = names[int(labels[i])]
         score = "" if scores is None else f"{scores[i]:.2f}"
         texts = [f"{name} {score}".strip(), score] if score else [name]
         canvas.label(rectangles[i], texts, colours[i])
@@ -97,7 +96,7 @@ class _Canvas:
     image: Image.Image
     draw: ImageDraw.ImageDraw
     line: int
-    font: Font
+    size: int
     padding: int
     taken: list[Rectangle] = field(default_factory=list)
 
@@ -107,7 +106,7 @@ class _Canvas:
         scale = (image.width * image.height) ** 0.5
         crowding = min(1.0, max(0.75, (25 / max(boxes, 1)) ** 0.25))
         size = max(10, round(scale / 42 * crowding))
-        return cls(image, ImageDraw.Draw(image), max(2, round(scale / 270)), _font(size), max(2, round(size / 5)))
+        return cls(image, ImageDraw.Draw(image), max(2, round(scale / 270)), size, max(2, round(size / 5)))
 
     def outline(self, box: Rectangle, colour: tuple[int, int, int]) -> None:
         """A box's frame with a thin dark rim, visible on any ground."""
@@ -120,22 +119,23 @@ class _Canvas:
     def label(self, box: Rectangle, texts: Sequence[str], colour: tuple[int, int, int]) -> None:
         """The first text that finds a free place at the box."""
         for text in texts:
-            left, top, right, bottom = self.font.getbbox(text)
-            # one height for all labels, whatever their letters
-            line_height = round(sum(_metrics(self.font)))
+            letters = font(self.size, text)
+            left, top, right, bottom = letters.getbbox(text)
+            # one height for all labels of a font, whatever their letters
+            line_height = round(sum(_metrics(letters)))
             size = round(right - left) + 2 * self.padding, max(line_height, round(bottom - top)) + self.padding
             for place in _places(box, size, self.image.size):
                 if not any(_overlap(place, other) for other in self.taken):
-                    self._write(place, text, colour)
+                    self._write(place, text, letters, colour)
                     return
 
-    def _write(self, place: Rectangle, text: str, colour: tuple[int, int, int]) -> None:
+    def _write(self, place: Rectangle, text: str, letters: Font, colour: tuple[int, int, int]) -> None:
         self.taken.append(place)
         x1, y1, x2, y2 = place
         self.draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
         red, green, blue = colour
         ink = (20, 20, 20) if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else (255, 255, 255)
-        self.draw.text((x1 + self.padding, (y1 + y2) / 2), text, fill=ink, font=self.font, anchor="lm")
+        self.draw.text((x1 + self.padding, (y1 + y2) / 2), text, fill=ink, font=letters, anchor="lm")
 
 
 def _places(box: Rectangle, size: tuple[int, int], image: tuple[int, int]) -> Iterator[Rectangle]:
@@ -166,18 +166,7 @@ def _rectangle(box: npt.NDArray[np.float32], size: tuple[int, int]) -> Rectangle
     return x1, y1, x2, y2
 
 
-def _metrics(font: Font) -> tuple[float, float]:
-    if isinstance(font, ImageFont.FreeTypeFont):
-        return font.getmetrics()
-    return float(font.getbbox("Ag")[3]), 0.0
-
-
-@functools.cache
-def _font(size: int) -> Font:
-    """DejaVu Sans Bold as matplotlib ships it (Latin, Greek, Cyrillic), else Pillow's own."""
-    spec = importlib.util.find_spec("matplotlib")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
-        if path.is_file():
-            return ImageFont.truetype(str(path), size)
-    return ImageFont.load_default(size)
+def _metrics(letters: Font) -> tuple[float, float]:
+    if isinstance(letters, ImageFont.FreeTypeFont):
+        return letters.getmetrics()
+    return float(letters.getbbox("Ag")[3]), 0.0

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.backends import Backend, ImageDetections
+from detector.data.file_tree import FreeNames, files_below, one_form
 from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, READABLE, read_image
 from detector.drawing import draw_detections, write_picture
 from detector.model_card import ModelCard
@@ -37,7 +38,7 @@ class PredictionReport:
 
 def find_pictures(source: Path, out: Path) -> list[Path]:
     """The picture itself, or all pictures below a folder, sorted; hidden files, and what lies in `out` below that
-    folder, left out. Raises UserError when there is none.
+    folder, left out; links are followed. Raises UserError when there is none.
     """
     if source.is_file():
         return [source]
@@ -45,11 +46,7 @@ def find_pictures(source: Path, out: Path) -> list[Path]:
         raise UserError(f"{source}: no such file or folder; expected a picture or a folder of pictures")
     drawn, home = out.resolve(), source.resolve()
     earlier = source / drawn.relative_to(home) if drawn.is_relative_to(home) and drawn != home else None
-    found = sorted(
-        path for path in source.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES | OTHER_PICTURES and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(source).parts) and earlier not in path.parents
-    )  # fmt: skip
+    found = [path for path in files_below(source, IMAGE_SUFFIXES | OTHER_PICTURES) if earlier not in path.parents]
     if not found:
         raise UserError(f"{source}: no pictures in this folder; expected {READABLE}")
     return found
@@ -81,11 +78,12 @@ def predict_pictures(
     model: named in the JSON. advance: told of pictures done.
     """
     report = PredictionReport()
+    places = _drawn_places([path.relative_to(root) for path in pictures])
     for chunk in _chunks(pictures, backend.card.batch or 1):
         readable = list(_readable(chunk, root, report))
         for (path, picture), found in zip(readable, backend.detect([picture for _, picture in readable])):
             name = path.relative_to(root)
-            drawn = out / (name if name.suffix.lower() in _KEPT_SUFFIXES else name.with_name(f"{name.name}.png"))
+            drawn = out / places[name]
             shown = draw_detections(picture, found.boxes_xyxy, found.labels, backend.class_names, found.scores)
             write_picture(shown, drawn, JPEG_QUALITY)
             report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, backend.card))
@@ -95,6 +93,19 @@ def predict_pictures(
         raise UserError(report.skipped[0][1] + more)
     write_text(out / JSON_NAME, _json(backend, model, report))
     return report
+
+
+def _drawn_places(names: Sequence[Path]) -> dict[Path, Path]:
+    """Where each picture is drawn, no two alike on any disk: its own name, or that with .png for types not written."""
+    free: dict[Path, FreeNames] = {}
+    kept = [name for name in names if name.suffix.lower() in _KEPT_SUFFIXES]
+    others = [name for name in names if name.suffix.lower() not in _KEPT_SUFFIXES]
+    places = {}
+    for name, stem, suffix in [*((name, name.stem, name.suffix) for name in kept),
+                               *((name, name.name, ".png") for name in others)]:  # fmt: skip
+        taken = free.setdefault(Path(one_form(name.parent.as_posix()).casefold()), FreeNames())
+        places[name] = name.with_name(f"{taken.take(stem, suffix)}{suffix}")
+    return places
 
 
 def _chunks(pictures: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_LONGEST = 2000
+
 
 class UserError(Exception):
     """A wrong input: one line that says what, where, what was expected and the remedy.
 
-    The command line prints the line and exits with code 2, without a traceback.
+    The command line prints the line and exits with code 2, without a traceback. What the message quotes (other
+    libraries' messages, names of files) neither breaks the line nor fills the screen.
     """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(part.strip() for part in message.splitlines())
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST * 2 // 3]} ... {line[-_LONGEST // 4 :]}")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

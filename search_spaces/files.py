@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import errno
@@ -16,13 +17,27 @@ from pathlib import Path
 from search_spaces.errors import UserError
 
 
-def read_text(path: Path, expected: str) -> str:
-    """The text of a UTF-8 file (a byte order mark is left out).
+def text_encoding(head: bytes) -> str:
+    """The encoding of a text that starts with these bytes: UTF-16 or UTF-32 by their byte order mark, else UTF-8."""
+    for mark, encoding in ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+                           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):  # fmt: skip
+        if head.startswith(mark):
+            return encoding
+    return "utf-8-sig"
 
-    Raises UserError, with the line of the first foreign byte, for what is not UTF-8; `expected` ends the message.
+
+def read_text(path: Path, expected: str) -> str:
+    """The text of a UTF-8 file, or of one in UTF-16 or UTF-32 with a byte order mark (marks are left out).
+
+    Raises UserError, with the line of the first foreign byte, for any other encoding; `expected` ends the message.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode(text_encoding(data[:4])).replace("\r\n", "\n").replace("\r", "\n")
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            raise UserError(f"{path}:{line}: cannot be read as text (a zero byte); expected {expected} in UTF-8")
+        return text
     except UnicodeDecodeError as error:
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         raise UserError(
@@ -33,10 +48,12 @@ def read_text(path: Path, expected: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 to a temporary name beside `path`, then rename. Raises UserError when that fails."""
+    """Write UTF-8 to a temporary name beside `path`, then rename; what UTF-8 cannot hold (parts of file names) is written
+    as JSON escapes it. Raises UserError when that fails.
+    """
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"

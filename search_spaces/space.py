@@ -220,7 +220,7 @@ def load_space(name_or_path: str | Path) -> Space:
         raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a space file") from None
     except ValidationError as error:
         raise UserError(f"{text}: {_problem(error)}") from None
-    except ValueError as error:  # YAML's own values: 2024-13-01 is no date
+    except (RecursionError, ValueError) as error:  # nested without end; YAML's own values: 2024-13-01 is no date
         raise UserError(f"{text}: not YAML ({error}); expected a space file") from None
 
 

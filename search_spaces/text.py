@@ -69,6 +69,8 @@ def parse_structure(text: str, source: str = "<text>", space: str | None = None)
         mark = getattr(error, "problem_mark", None)
         line = f"{source}:{mark.line + 1}" if mark else source
         raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a structure file") from None
+    except (RecursionError, ValueError) as error:  # nested without end; YAML's own values: 2024-13-01 is no date
+        raise UserError(f"{source}: not YAML ({error}); expected a structure file") from None
     _refuse_repeated_keys(node, source)
     if not isinstance(data, Mapping) or "stages" not in data:
         raise UserError(

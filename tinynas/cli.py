@@ -6,6 +6,7 @@ processes; Ctrl-C is exit code 130.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -68,6 +69,10 @@ def _add_commands(app: typer.Typer, package: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # names of files and classes may hold what a terminal's encoding, or any, does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     try:
         code = build_app()(args=arguments, standalone_mode=False)

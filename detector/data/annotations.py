@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -136,6 +136,10 @@ class RawBoxes:
         """The boxes that a mask or an index array names."""
         areas = None if self.areas is None else self.areas[rows]
         return RawBoxes(self.image[rows], self.boxes_xyxy[rows], self.labels[rows], self.ignore[rows], areas)
+
+    def relabelled(self, labels: npt.NDArray[np.int64]) -> RawBoxes:
+        """The same boxes with other labels (M,)."""
+        return replace(self, labels=labels)
 
 
 def pack(

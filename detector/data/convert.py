@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from detector.data import formats
 from detector.data.annotations import Annotations, DataReport
 from detector.data.image_facts import examine
 from detector.data.raw_split import RawSplit, packed
+from detector.data.writing import Content, Put, claim, write_data_set
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder
 
 Ids = npt.NDArray[np.int64]
 
@@ -36,70 +34,66 @@ def convert(source: Path, out: Path, to: str, *, link: bool = False) -> Converte
     """Write all splits of `source` (a folder or YAML of any format) into the folder `out` in the format `to`.
 
     link: hard links to the pictures instead of copies. The folder appears whole or not at all and an existing one is
-    never touched. Raises UserError for that, for an unknown format and for data that training would refuse.
+    never touched. A test split that cannot be read is left out, and that is said. Raises UserError for an existing
+    folder, an unknown format and for data that training would refuse.
     """
-    target = formats.get(to)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(f"{out}: exists already; choose another OUT")
-    check_folder(out.parent, "choose another OUT")
+    target = formats.writable(to)
+    claim(out)
     layout = formats.detect(source)
-    raw = {name: formats.read_split(source, name) for name in formats.get(layout).splits(source)}
-    names, ids = _classes(raw)
+    raw, lost = read_all(source)
+    names, ids = merged_classes(list(raw.values()))
     splits, reports = {}, []
     for name, split in raw.items():
         annotations, report = packed(replace(split, declared=False), names)
-        _check_pictures(annotations, to)
+        check_pictures(annotations, to)
         splits[name] = replace(annotations, category_ids=ids)
         reports.append(report)
-    lost = _lost(layout, to, splits, reports)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        renamed = _write(target, splits, staging, link)
-        staging.rename(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another OUT or free some space") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    if renamed:
-        lost.append(f"the names of {renamed} pictures: others in the same folder had them, a number was added")
-    return Converted(layout, tuple(reports), tuple(lost))
+    lost += _lost(layout, to, splits, reports)
+    renamed = write_data_set(target, {name: Content(split, copied(split, link)) for name, split in splits.items()}, out)
+    return Converted(layout, tuple(reports), (*lost, *renamed_line(renamed)))
 
 
-def _write(target: formats.Format, splits: Mapping[str, Annotations], root: Path, link: bool) -> int:
-    """Pictures and annotations; how many pictures got another name."""
-    taken: dict[Path, set[str]] = {}
-    renamed = 0
-    total = sum(map(len, splits.values()))
-    with tqdm(total=total, desc="pictures", unit="img", disable=total < 500) as bar:
-        for name, annotations in splits.items():
-            folder = target.image_folder(root, name)
-            folder.mkdir(parents=True, exist_ok=True)
-            paths = []
-            for path in annotations.image_paths:
-                place = folder / _free_name(path, taken.setdefault(folder, set()))
-                renamed += place.name != path.name
-                (os.link if link else shutil.copy2)(path.resolve(), place)
-                paths.append(place)
-                bar.update()
-            target.write(root, name, replace(annotations, image_paths=tuple(paths)))
-    return renamed
+def read_all(source: Path) -> tuple[dict[str, RawSplit], list[str]]:
+    """All splits of a data set, and a line for each thing that is left out: a test split that cannot be read, too.
+
+    Raises UserError when there is no split, or another one cannot be read.
+    """
+    raw = {}
+    lost = [f"{line}" for line in formats.left_out(source)]
+    for name in formats.available_splits(source):
+        try:
+            raw[name] = formats.read_split(source, name)
+        except UserError as error:
+            if name != "test":
+                raise
+            lost.append(f"the {name!r} split: {error}")
+    if not raw:
+        found = f" ({lost[0]})" if lost else ""
+        raise UserError(f"{source}: no split can be read{found}; expected train, val or test")
+    return raw, lost
 
 
-def _free_name(path: Path, taken: set[str]) -> str:
-    """The file's name; with a number when its stem is taken, as annotation files are named after stems."""
-    stem, number = path.stem, 1
-    while stem.lower() in taken:
-        number += 1
-        stem = f"{path.stem}-{number}"
-    taken.add(stem.lower())
-    return f"{stem}{path.suffix}"
+def copied(annotations: Annotations, link: bool) -> Put:
+    """Writes the pictures of a split as copies of its files, or as hard links to them."""
+    paths = annotations.image_paths
+
+    def put(index: int, place: Path) -> None:
+        (os.link if link else shutil.copy2)(paths[index].resolve(), place)
+
+    return put
 
 
-def _classes(raw: Mapping[str, RawSplit]) -> tuple[tuple[str, ...], Ids]:
-    """All splits' classes, the training split's first, and an id for each: the first file's own where it has one."""
+def renamed_line(renamed: int) -> list[str]:
+    """What to say of pictures that got another name."""
+    if not renamed:
+        return []
+    return [f"the names of {renamed} pictures: others in the same folder had them, a number was added"]
+
+
+def merged_classes(splits: Sequence[RawSplit]) -> tuple[tuple[str, ...], Ids]:
+    """All splits' classes, the first one's first, and an id for each: the first file's own where it has one."""
     known: dict[str, int | None] = {}
-    for split in raw.values():
+    for split in splits:
         ids = [None] * len(split.class_names) if split.category_ids is None else split.category_ids.tolist()
         for name, number in zip(split.class_names, ids):
             known.setdefault(name, None if number in known.values() else number)
@@ -111,7 +105,7 @@ def _classes(raw: Mapping[str, RawSplit]) -> tuple[tuple[str, ...], Ids]:
     return tuple(known), np.array(result, dtype=np.int64)
 
 
-def _check_pictures(annotations: Annotations, to: str) -> None:
+def check_pictures(annotations: Annotations, to: str) -> None:
     """Every picture whole and of the annotated size; YOLO's normalised boxes go by the size as shown."""
     sizes = annotations.sizes_hw.tolist()
     for path, fact, (height, width) in zip(annotations.image_paths, examine(annotations.image_paths), sizes):
@@ -140,7 +134,7 @@ def _lost(layout: str, to: str, splits: Mapping[str, Annotations], reports: list
         lost.append(f"{ignored} crowd or difficult boxes: the format has no place for them, they become background")
     elif ignored and layout != to:
         words = {"coco": "iscrowd", "voc": "difficult"}
-        lost.append(f"{ignored} {words[layout]} boxes are now {words[to]} (ignored all the same)")
+        lost.append(f"{ignored} {words.get(layout, 'ignored')} boxes are now {words[to]} (ignored all the same)")
     if to == "coco":
         return lost
     first = next(iter(splits.values()))

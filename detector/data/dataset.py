@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,11 @@ from torch.utils.data import Dataset
 from detector.data.annotations import Annotations
 from detector.data.augment import AugmentConfig, augment, mirrored_labels
 from detector.data.cache import PictureSource
-from detector.data.image_facts import examine
+from detector.data.image import fills_the_range
+from detector.data.image_facts import DARK, examine
 from search_spaces.errors import UserError
+
+DARK_TRIED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +47,22 @@ def check_images(annotations: Annotations) -> None:
     """
     mistakes = []
     sizes = annotations.sizes_hw.tolist()
-    for path, fact, (height, width) in zip(annotations.image_paths, examine(annotations.image_paths), sizes):
+    facts = examine(annotations.image_paths)
+    for path, fact, (height, width) in zip(annotations.image_paths, facts, sizes):
         reason = fact.mismatch((height, width))
         if reason:
             mistakes.append(f"{path}: {reason}")
     if mistakes:
         more = f" (and {len(mistakes) - 1} more bad image files)" if len(mistakes) > 1 else ""
         raise UserError(mistakes[0] + more)
+    _tell_of_dark_samples([path for path, fact in zip(annotations.image_paths, facts) if fact.bits == 16])
+
+
+def _tell_of_dark_samples(paths: Sequence[Path]) -> None:
+    """Warn when none of a few 16-bit pictures uses its upper bits."""
+    some = [paths[i] for i in np.linspace(0, len(paths) - 1, min(DARK_TRIED, len(paths))).astype(np.int64).tolist()]
+    if some and not any(fills_the_range(path) for path in some):
+        warnings.warn(f"{some[0]} (and {len(paths) - 1} more 16-bit pictures): {DARK}", stacklevel=3)
 
 
 class DetectionDataset(Dataset[Sample]):

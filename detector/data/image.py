@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.picture_header import Header, read_header
 from search_spaces.errors import UserError
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -20,44 +22,49 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", "
 READABLE = ", ".join(sorted(IMAGE_SUFFIXES))
 OTHER_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga"})
 """Known, but not read for sure: such files are named where they are met, not passed over."""
+# A block of 64 px takes at least one bit; deflate packs 1032 bytes of eight 1-bit pixels into one. Twice that for safety.
+_JPEG_PIXELS_PER_BYTE = 2 * 8 * 64
+_PNG_PIXELS_PER_BYTE = 2 * 8 * 1032
+_INVERSE = {6: 8, 8: 6}
 
 
 def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_truncated: bool = False) -> Image:
     """Decode one picture: (H, W, 3) uint8 RGB, EXIF orientation applied.
 
     expected_hw: the size that the annotations were drawn on; a picture annotated before its EXIF rotation is read so.
-    Raises UserError naming the file when it is missing, unreadable, cut short, or of another size.
+    Raises UserError naming the file when it is missing, unreadable, cut short, of another size, or too large.
     """
     data = _bytes_of(path)
-    if _is_truncated(data):
-        if not allow_truncated:
-            raise UserError(f"{path}: the image file is cut short; copy it again, or remove it from the split")
+    header = read_header(data.tobytes())
+    reason = _unusable(header, data.size, allow_truncated)
+    if reason:
+        raise UserError(f"{path}: {reason}")
+    if not header.whole and header.kind == "jpeg":
         data = np.append(data, np.array([0xFF, 0xD9], dtype=np.uint8))
-    image = _decode(data, cv2.IMREAD_COLOR, path)
+    stored = _decode(data, path)
+    image = _turned(stored, header.orientation)
     if expected_hw is not None and image.shape[:2] != tuple(expected_hw):
-        if image.shape[1::-1] == tuple(expected_hw):
-            image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
-        if image.shape[:2] != tuple(expected_hw):
+        if stored.shape[:2] != tuple(expected_hw):
             raise UserError(f"{path}: {wrong_size((image.shape[0], image.shape[1]), expected_hw)}")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
+        image = stored
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=np.ascontiguousarray(image)), dtype=np.uint8)
 
 
-def look_at(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(height, width) as shown and as stored (before the EXIF rotation), from the header where that is possible.
+def look_at(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """(height, width) as shown and as stored (before the EXIF rotation), and bits per sample, from the header where that
+    is possible.
 
-    Raises UserError naming the file when it is missing, unreadable or cut short.
+    Raises UserError naming the file when it is missing, unreadable, cut short or too large.
     """
     data = _bytes_of(path)
-    if _is_truncated(data):
-        raise UserError(f"{path}: the image file is cut short; copy it again, or remove it from the split")
-    shown = _size_of(data, path)
-    raw = data.tobytes()
-    if raw[:2] == b"\xff\xd8":
-        return shown, _jpeg_size(raw) or shown
-    if raw[:4] == b"\x89PNG":
-        return shown, (int.from_bytes(raw[20:24], "big"), int.from_bytes(raw[16:20], "big"))
-    stored = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, path)
-    return shown, (stored.shape[0], stored.shape[1])
+    header = read_header(data.tobytes())
+    reason = _unusable(header, data.size)
+    if reason:
+        raise UserError(f"{path}: {reason}")
+    if header.stored_hw is None or header.shown_hw is None or min(header.stored_hw) < 1:
+        stored = _decode(data, path)
+        header = replace(header, stored_hw=(stored.shape[0], stored.shape[1]))
+    return header.shown_hw or (0, 0), header.stored_hw or (0, 0), header.bits
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -65,7 +72,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises UserError naming the file when it is missing or unreadable.
     """
-    return _size_of(_bytes_of(path), path)
+    return look_at(path)[0]
+
+
+def fills_the_range(path: Path) -> bool:
+    """Whether a picture's samples use the upper fifteen sixteenths of their range at all: 12 bits in 16 do not."""
+    samples = cv2.imdecode(_bytes_of(path), cv2.IMREAD_UNCHANGED)
+    return samples is None or samples.dtype != np.uint16 or int(samples.max()) >= 1 << 12
 
 
 def resize_stretch(
@@ -87,15 +100,16 @@ def wrong_size(found_hw: tuple[int, int], expected_hw: tuple[int, int]) -> str:
     )
 
 
-def damage_of(path: Path) -> str:
-    """What the decoder says of damaged data in a JPEG that it reads all the same ("" if nothing).
+def read_with_damage(path: Path) -> tuple[Image, str]:
+    """The picture as `read_image` gives it, and what the decoder says of damaged data in a JPEG ("" if nothing).
 
     Only for a process whose other threads print nothing meanwhile. Raises UserError as `read_image` does.
     """
     with _standard_error() as lines:
-        read_image(path)
+        image = read_image(path)
     # Extraneous bytes between segments are common, and no pixel suffers.
-    return next((line for line in lines if line.startswith("Corrupt JPEG data") and "extraneous" not in line), "")
+    told = (line for line in lines if line.startswith("Corrupt JPEG data") and "extraneous" not in line)
+    return image, next(told, "")
 
 
 @contextlib.contextmanager
@@ -124,56 +138,69 @@ def _bytes_of(path: Path) -> Image:
     return data
 
 
-def _size_of(data: Image, path: Path) -> tuple[int, int]:
-    raw = data.tobytes()
-    if raw[:8] == b"\x89PNG\r\n\x1a\n" and len(raw) >= 24 and b"eXIf" not in raw:
-        return int.from_bytes(raw[20:24], "big"), int.from_bytes(raw[16:20], "big")
-    if raw[:2] == b"\xff\xd8":
-        size = _jpeg_size(raw)
-        if size is not None and b"Exif\0" not in raw[:4096]:
-            return size
-        if size is not None:
-            # Decoding an eighth of the picture is the cheap way to learn whether EXIF turns it.
-            small = _decode(data, cv2.IMREAD_REDUCED_COLOR_8, path)
-            turned = (small.shape[0] > small.shape[1]) != (size[0] > size[1])
-            return (size[1], size[0]) if turned else size
-    image = _decode(data, cv2.IMREAD_COLOR, path)
-    return image.shape[0], image.shape[1]
+def _unusable(header: Header, num_bytes: int, allow_truncated: bool = False) -> str:
+    """Why a picture with that header cannot be decoded, "" if nothing speaks against it."""
+    if not header.whole and not allow_truncated:
+        return "the image file is cut short; copy it again, or remove it from the split"
+    if header.kind == "tiff" and header.bits >= 32:
+        return f"has {header.bits}-bit samples; expected 8 or 16 bits, convert it"
+    if header.stored_hw is None:
+        return ""
+    height, width = header.stored_hw
+    pixels, most = height * width, _limit("PIXELS", 1 << 30)
+    if pixels > most or height > _limit("HEIGHT", 1 << 20) or width > _limit("WIDTH", 1 << 20):
+        return (
+            f"is {width}x{height}, {pixels / 1e9:.2g} gigapixels, above OpenCV's limit ({most} pixels, 2^20 a side); cut "
+            "it into tiles, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT before starting"
+        )
+    densest = {"jpeg": _JPEG_PIXELS_PER_BYTE, "png": _PNG_PIXELS_PER_BYTE}.get(header.kind)
+    if densest is not None and pixels > densest * num_bytes:
+        return f"is damaged: its {num_bytes} bytes cannot hold the {width}x{height} pixels that it names; restore it"
+    return ""
 
 
-def _decode(data: Image, flags: int, path: Path) -> Image:
+def _limit(name: str, default: int) -> int:
+    value = os.environ.get(f"OPENCV_IO_MAX_IMAGE_{name}", "")
+    return int(value) if value.isdecimal() else default
+
+
+def _decode(data: Image, path: Path) -> Image:
+    """Pixels as stored, BGR, without OpenCV's own remarks on the screen."""
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        image = cv2.imdecode(data, flags)
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
-        image = None
-    if image is None:
-        raise UserError(f"{path}: not a readable image; expected JPEG, PNG, BMP, WebP or TIFF")
-    return np.asarray(image, dtype=np.uint8)
+        decoded = None
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+    if decoded is None:
+        raise UserError(f"{path}: not a readable image{_other_kind(data)}; expected JPEG, PNG, BMP, WebP or TIFF")
+    image: Image = np.asarray(decoded, dtype=np.uint8)
+    header = read_header(data.tobytes())
+    if header.kind == "tiff":
+        # OpenCV turns TIFF files whatever it is told.
+        image = _turned(image, _INVERSE.get(header.orientation, header.orientation))
+    return image
 
 
-def _is_truncated(data: Image) -> bool:
-    """Whether a JPEG or PNG lacks its end marker (decoders fill such pictures with grey without a word).
+def _other_kind(data: Image) -> str:
+    """What the file is, where its first bytes tell: often a picture under another's suffix."""
+    start = data[:16].tobytes()
+    if start[4:8] == b"ftyp":
+        return f" ({'AVIF' if start[8:12] in (b'avif', b'avis') else 'HEIC, or a video'})"
+    for mark, kind in ((b"GIF8", "GIF"), (b"%PDF", "PDF"), (b"\0\5\x16\7", "a Mac's resource file"), (b"<", "HTML or XML"),
+                       (b"PK", "an archive"), (b"version https://git-lfs", "a Git LFS pointer")):  # fmt: skip
+        if start.startswith(mark[:16]):
+            return f" ({kind})"
+    return ""
 
-    A JPEG's last start of scan must be followed by an end of image; an embedded thumbnail has its own, earlier, pair.
-    """
-    raw = data.tobytes()
-    if raw[:2] == b"\xff\xd8":
-        return raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda")
-    if raw[:4] == b"\x89PNG":
-        return raw.rfind(b"IEND") < 0
-    return False
 
-
-def _jpeg_size(raw: bytes) -> tuple[int, int] | None:
-    """(height, width) from a JPEG's frame header, None when there is none."""
-    position = 2
-    while position + 9 < len(raw) and raw[position] == 0xFF:
-        marker = raw[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return (
-                int.from_bytes(raw[position + 5 : position + 7], "big"),
-                int.from_bytes(raw[position + 7 : position + 9], "big"),
-            )
-        length = 0 if marker == 0xFF else int.from_bytes(raw[position + 2 : position + 4], "big") + 1
-        position += length + 1
-    return None
+def _turned(image: Image, orientation: int) -> Image:
+    """Stored pixels as EXIF orientation 1 to 8 has them shown."""
+    if orientation >= 5:
+        image = np.ascontiguousarray(image.transpose(1, 0, 2))
+    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+    if orientation in flips:
+        image = np.asarray(cv2.flip(image, flips[orientation]), dtype=np.uint8)
+    return image

@@ -12,28 +12,33 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.image import damage_of, look_at, wrong_size
+from detector.data.image import fills_the_range, look_at, read_with_damage, wrong_size
+from detector.data.likeness import look_of
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 
 MIN_REMEMBERED = 2000
-_VERSION = 2
+_VERSION = 3
 _CHUNK = 32
 _EDGE_BYTES = 4096
+DARK = (
+    "16-bit samples that stay below 4096 (12 bits in 16): read by their upper byte, it is nearly black; stretch it to 16 "
+    "bits, or to 8"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFact:
     """(height, width) as shown and as stored before the EXIF rotation; `reason`: why it cannot be used, "" if it can.
 
-    digest: hash of the file's bytes in hex, damage: what the decoder says of damaged data; "" where the pixels were not
-    decoded.
+    digest: hash of the file's bytes in hex, look: of what it shows, damage: what the decoder says of damaged data; "" where
+    the pixels were not decoded. bits: per sample; dark: 16 bits of which the highest four are unused, once decoded.
     """
 
     size_hw: tuple[int, int]
@@ -41,6 +46,9 @@ class ImageFact:
     reason: str = ""
     digest: str = ""
     damage: str = ""
+    look: str = ""
+    bits: int = 8
+    dark: bool = False
 
     def mismatch(self, annotated_hw: tuple[int, int]) -> str:
         """Why annotations of that size cannot be used with this file, "" when they can."""
@@ -95,7 +103,8 @@ def _decode_all(paths: Sequence[Path]) -> list[ImageFact]:
 
 def _look(path: Path) -> ImageFact:
     try:
-        return ImageFact(*look_at(path))
+        shown, stored, bits = look_at(path)
+        return ImageFact(shown, stored, bits=bits)
     except UserError as error:
         return ImageFact((0, 0), (0, 0), str(error).removeprefix(f"{path}: "))
 
@@ -105,11 +114,12 @@ def _decode(path: Path) -> ImageFact:
     if fact.reason:
         return fact
     try:
-        damage = damage_of(path)
+        image, damage = read_with_damage(path)
     except UserError as error:
         return ImageFact((0, 0), (0, 0), str(error).removeprefix(f"{path}: "))
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return ImageFact(fact.size_hw, fact.stored_hw, "", digest, damage)
+    dark = fact.bits == 16 and not fills_the_range(path)
+    return replace(fact, digest=digest, damage=damage, look=look_of(image), dark=dark)
 
 
 def _fingerprint(path: Path) -> str:
@@ -176,8 +186,11 @@ class _Memory:
                     file,
                     names=np.array(list(self._known)),
                     fingerprints=np.array([fingerprint for fingerprint, _ in rows]),
-                    sizes=np.array([(*fact.size_hw, *fact.stored_hw) for _, fact in rows], np.int64).reshape(-1, 4),
+                    sizes=np.array(
+                        [(*fact.size_hw, *fact.stored_hw, fact.bits, fact.dark) for _, fact in rows], np.int64
+                    ).reshape(-1, 6),
                     digests=np.array([fact.digest for _, fact in rows]),
+                    looks=np.array([fact.look for _, fact in rows]),
                 )
         except OSError:
             return
@@ -196,9 +209,12 @@ class _Memory:
     def _load(self, path: Path) -> None:
         try:
             with np.load(path, allow_pickle=False) as file:
-                columns = [file[name].tolist() for name in ("names", "fingerprints", "sizes", "digests")]
+                columns = [file[name].tolist() for name in ("names", "fingerprints", "sizes", "digests", "looks")]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
-        for name, fingerprint, sizes, digest in zip(*columns):
-            fact = ImageFact((sizes[0], sizes[1]), (sizes[2], sizes[3]), "", digest)
+        for name, fingerprint, sizes, digest, look in zip(*columns):
+            height, width, stored_height, stored_width, bits, dark = sizes
+            fact = ImageFact(
+                (height, width), (stored_height, stored_width), "", digest, look=look, bits=bits, dark=bool(dark)
+            )
             self._known[name] = (fingerprint, fact)

@@ -32,6 +32,7 @@ class RawSplit:
     record_text: how such a place is written, with {file} and {record}
     declared: the files hold a list of classes (else the classes are those that occur)
     image_ids (N,) and category_ids (C,) int64 where the format has them
+    notes: what the reader made of things that a box cannot hold, a line each
     """
 
     source: str
@@ -45,6 +46,7 @@ class RawSplit:
     record_text: str
     image_ids: npt.NDArray[np.int64] | None = None
     category_ids: npt.NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     def where(self, row: int) -> str:
         """File and place in it of box `row`."""
@@ -57,6 +59,10 @@ class RawSplit:
             return self
         keep = np.ones(len(self.image_paths), dtype=np.bool_)
         keep[list(images)] = False
+        return self.only(keep)
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> RawSplit:
+        """The images that the mask (N,) names, with their boxes."""
         place = np.cumsum(keep) - 1
         kept = np.flatnonzero(keep).tolist()
         boxes = self.boxes.select(keep[self.boxes.image])
@@ -82,13 +88,21 @@ class BoxColumns:
         self, image: int, label: int, record: int, box: tuple[float, float, float, float], *, ignore: bool = False,
         area: float = float("nan"),
     ) -> None:  # fmt: skip
-        """One box, xyxy in pixels; `area` nan: the box's own."""
-        self.image.append(image)
-        self.label.append(label)
-        self.record.append(record)
-        self._sides.extend(box)
-        self._ignore.append(ignore)
-        self._areas.append(area)
+        """One box, xyxy in pixels; `area` nan: the box's own. Raises TypeError or OverflowError for what does not fit, and
+        then adds nothing."""
+        try:
+            self.image.append(image)
+            self.label.append(label)
+            self.record.append(record)
+            self._sides.extend(box)
+            self._ignore.append(ignore)
+            self._areas.append(area)
+        except (TypeError, OverflowError):
+            count = len(self._areas)
+            for column in (self.image, self.label, self.record, self._ignore):
+                del column[count:]
+            del self._sides[4 * count :]
+            raise
 
     def boxes(self) -> tuple[RawBoxes, npt.NDArray[np.int64]]:
         """What was collected, as views, and the records (M,)."""
@@ -113,6 +127,8 @@ def packed(split: RawSplit, class_names: Sequence[str] | None = None) -> tuple[A
     labels = map_labels(split.boxes.labels, split.class_names, wanted, split.where)
     if split.declared and split.class_names != wanted:
         warnings.warn(difference(split.source, split.class_names, wanted), stacklevel=3)
+    for note in split.notes:
+        warnings.warn(f"{split.source}: {note}", stacklevel=3)
     return pack(
         split.source,
         wanted,

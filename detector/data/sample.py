@@ -95,7 +95,7 @@ def draw_picture(
 def _write_split(
     root: Path, split: str, count: int, size: tuple[int, int], classes: tuple[str, ...], seed: list[int], format: str
 ) -> None:
-    chosen = formats.get(format)
+    chosen = formats.writable(format)
     folder = chosen.image_folder(root, split)
     folder.mkdir(parents=True, exist_ok=True)
     paths, boxes, labels = [], [], []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from detector.evaluation.assessment import Assessment, ClassRow, assess
-from detector.evaluation.coco import METRIC_NAMES, Evaluation, Metrics, evaluate
+from detector.evaluation.ceiling import crowding_note
+from detector.evaluation.coco import METRIC_NAMES, Evaluation, Metrics, evaluate, scored
 from detector.evaluation.detections import MAX_DETECTIONS, Detections
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "Evaluation",
     "Metrics",
     "assess",
+    "crowding_note",
     "evaluate",
+    "scored",
 ]

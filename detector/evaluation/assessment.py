@@ -87,7 +87,7 @@ def assess(evaluation: Evaluation, annotations: Annotations, score_threshold: fl
     classes is best.
     """
     detections = evaluation.detections
-    matches = match(detections, annotations)
+    matches = match(detections, annotations, max_detections=evaluation.max_detections)
     curves = class_curves(detections, annotations, matches)
     threshold = common_threshold(curves) if score_threshold is None else score_threshold
     found = outcomes(detections, annotations, matches, threshold)

@@ -21,7 +21,8 @@ from detector.evaluation.detections import MAX_DETECTIONS, Detections
 class Metrics:
     """COCO box metrics, 0..1; nan where there is nothing to find (no box of that size or class).
 
-    ap: mean over IoU 0.50:0.05:0.95; ar_1 / ar_10 / ar_100: recall at that many detections per image and class.
+    ap: mean over IoU 0.50:0.05:0.95; ar_1 / ar_10 / ar_100: recall at that many detections per image and class (ar_100 and
+    all others: at as many as the evaluation counts, 100 unless told otherwise).
     small, medium, large: areas below 32^2, up to 96^2, above (original pixels). Per class: by name, in class order.
     """
 
@@ -53,34 +54,55 @@ METRIC_NAMES = tuple(name for name in Metrics.__dataclass_fields__ if not name.s
 
 
 class Evaluation(NamedTuple):
-    """Detections of a split and what they are worth."""
+    """Detections of a split and what they are worth, with so many of an image and class counted."""
 
     detections: Detections
     metrics: Metrics
+    max_detections: int = MAX_DETECTIONS
 
 
-def evaluate(detections: Detections, annotations: Annotations, *, backend: str | None = None) -> Metrics:
+def evaluate(
+    detections: Detections, annotations: Annotations, *, backend: str | None = None,
+    max_detections: int = MAX_DETECTIONS,
+) -> Metrics:  # fmt: skip
     """Score detections against annotations of the same images in the same order.
 
     Ignored boxes count as COCO crowds. backend: 'hotcoco' or 'pycocotools' (the reference); None takes the first that
-    is installed. Raises ValueError when the numbers of images differ.
+    is installed. max_detections: the best of each image and class that count (COCO's maxDets). Raises ValueError when
+    the numbers of images differ.
     """
     if len(detections) != len(annotations):
         raise ValueError(f"detections of {len(detections)} images, annotations of {len(annotations)}")
     if backend is None:
         backend = "hotcoco" if importlib.util.find_spec("hotcoco") is not None else "pycocotools"
-    evaluator = _run(backend, _ground_truth(annotations), _results(detections, annotations))
+    evaluator = _run(backend, _ground_truth(annotations), _results(detections, annotations), max_detections)
     # (IoU threshold, recall, class, area range, max detections), -1 where there is no ground truth.
     precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
     names = annotations.class_names
     return Metrics(
-        **dict(zip(METRIC_NAMES, (_present(float(value)) for value in evaluator.stats[:12]))),
+        **dict(zip(METRIC_NAMES, _stats(evaluator))),
         class_ap={name: _mean(precision[:, :, c]) for c, name in enumerate(names)},
         class_ap50={name: _mean(precision[0, :, c]) for c, name in enumerate(names)},
     )
 
 
-def _run(backend: str, truth: dict[str, Any], results: dict[str, Any]) -> Any:
+def scored(detections: Detections, annotations: Annotations, max_detections: int = MAX_DETECTIONS) -> Evaluation:
+    """Detections with their metrics, as `evaluate` gives them."""
+    metrics = evaluate(detections, annotations, max_detections=max_detections)
+    return Evaluation(detections, metrics, max_detections)
+
+
+def _stats(evaluator: Any) -> list[float]:
+    """COCO's twelve numbers. The backends' own summaries know no other limit than 100 detections."""
+    # (IoU threshold, recall, class, area range, max detections) and without recall; -1 where there is no ground truth
+    precision, recall = (np.asarray(evaluator.eval[name]) for name in ("precision", "recall"))
+    aps = [precision[:, :, :, 0, -1], precision[0, :, :, 0, -1], precision[5, :, :, 0, -1]]
+    aps += [precision[:, :, :, area, -1] for area in (1, 2, 3)]
+    recalls = [recall[:, :, 0, most] for most in range(3)] + [recall[:, :, area, -1] for area in (1, 2, 3)]
+    return [_mean(values) for values in (*aps, *recalls)]
+
+
+def _run(backend: str, truth: dict[str, Any], results: dict[str, Any], max_detections: int) -> Any:
     """The backend's evaluator after its run, without its prints."""
     if backend == "hotcoco":
         module = importlib.import_module("hotcoco")
@@ -96,10 +118,9 @@ def _run(backend: str, truth: dict[str, Any], results: dict[str, Any]) -> Any:
             coco.createIndex()
             indexed.append(coco)
         evaluator = evaluator_type(indexed[0], indexed[1], "bbox")
-        evaluator.params.maxDets = [1, 10, MAX_DETECTIONS]
+        evaluator.params.maxDets = [min(1, max_detections), min(10, max_detections), max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
-        evaluator.summarize()
     return evaluator
 
 
@@ -142,10 +163,6 @@ def _document(annotations: Annotations, rows: list[dict[str, Any]]) -> dict[str,
         "categories": [{"id": i, "name": name} for i, name in enumerate(annotations.class_names, start=1)],
         "annotations": rows,
     }
-
-
-def _present(value: float) -> float:
-    return math.nan if value < 0 else value
 
 
 def _mean(precision: npt.NDArray[np.float64]) -> float:

@@ -20,14 +20,17 @@ class Matches:
     """What became of D detections at one IoU threshold, each compared with boxes of its own class alone.
 
     truth (D,) int64: the row of the annotations' box that it found, -1 for none
-    left_out (D,) bool: on an ignored box, or not among the 100 best of its image and class; neither right nor wrong
+    left_out (D,) bool: on an ignored box, or not among the best of its image and class that count; neither right nor wrong
     """
 
     truth: npt.NDArray[np.int64]
     left_out: npt.NDArray[np.bool_]
 
 
-def match(detections: Detections, annotations: Annotations, iou_threshold: float = IOU_THRESHOLD) -> Matches:
+def match(
+    detections: Detections, annotations: Annotations, iou_threshold: float = IOU_THRESHOLD,
+    max_detections: int = MAX_DETECTIONS,
+) -> Matches:  # fmt: skip
     """Match detections to boxes of the same images in the same order.
 
     By falling score, each takes the free box of its class that it overlaps most, if the IoU is at least the threshold;
@@ -42,7 +45,7 @@ def match(detections: Detections, annotations: Annotations, iou_threshold: float
         start, end = (int(offset) for offset in detections.offsets[image : image + 2])
         boxes, labels, ignore = annotations.boxes_of(image)
         order = start + np.argsort(-detections.scores[start:end], kind="stable")
-        beyond = _rank_in_class(detections.labels[order]) >= MAX_DETECTIONS
+        beyond = _rank_in_class(detections.labels[order]) >= max_detections
         left_out[order[beyond]] = True
         order = order[~beyond]
         if not len(order) or not len(labels):

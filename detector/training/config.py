@@ -99,6 +99,9 @@ class EvalConfig(_Model):
     score_threshold: Share | None = None
     iou_threshold: Share | None = None
     max_detections: int = Field(500, ge=1)
+    counted_detections: int = Field(
+        100, ge=1, description="the best of each image and class that the metrics count (COCO's maxDets)"
+    )
 
 
 class TrainConfig(_Model):

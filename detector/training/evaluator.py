@@ -9,7 +9,7 @@ import torch
 
 from detector.checkpoint import Checkpoint
 from detector.data.loader import Batch
-from detector.evaluation import Detections
+from detector.evaluation import MAX_DETECTIONS, Detections
 from detector.network import Network
 from detector.postprocess import postprocess
 from detector.training.config import EvalConfig
@@ -31,8 +31,19 @@ def selection_of(checkpoint: Checkpoint) -> Selection:
     return Selection(
         score_threshold=score if chosen.score_threshold is None else chosen.score_threshold,
         iou_threshold=iou if chosen.iou_threshold is None else chosen.iou_threshold,
-        max_detections=chosen.max_detections,
+        max_detections=detections_for(chosen.max_detections, chosen.counted_detections),
     )
+
+
+def detections_for(most: int, counted: int) -> int:
+    """How many detections of an image to keep so that metrics can count `counted` of a class: `most`, and more only where
+    more than COCO's 100 are to count."""
+    return max(most, counted) if counted > MAX_DETECTIONS else most
+
+
+def counted_of(checkpoint: Checkpoint) -> int:
+    """How many detections of an image and class the training's metrics count."""
+    return EvalConfig.model_construct(**checkpoint.config.get("eval", {})).counted_detections
 
 
 @torch.no_grad()

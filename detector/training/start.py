@@ -11,6 +11,8 @@ from detector.checkpoint import load_checkpoint
 from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
+from detector.data.vanishing import tell_of_vanishing
+from detector.evaluation import crowding_note
 from detector.network import Network
 from detector.training import bad_steps
 from detector.training.assembly import assemble
@@ -48,6 +50,8 @@ def load_splits(data: Path, say: Say) -> Splits:
     _refuse_without_boxes(val, f"{data}: the validation split", "no epoch can be called the best")
     for split in (train, val):
         check_images(split)
+    if note := crowding_note(val):
+        say(f"note: {note}")
     return Splits(str(data), train, val)
 
 
@@ -81,6 +85,7 @@ def new_run(
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
     if config.minutes is not None:
         config = fitted(config, structure, splits, folder, processes, say)
+    tell_of_vanishing(splits.train, structure.image_size, config.augment.min_side_px, say)
     torch.manual_seed(config.seed)
     network = Network(structure)
     taken = None

@@ -11,9 +11,9 @@ from torch import Tensor, distributed
 from tqdm import tqdm
 
 from detector.data.loader import Batch, collate
-from detector.evaluation import Detections, Evaluation, evaluate
+from detector.evaluation import Detections, Evaluation, scored
 from detector.network import Network
-from detector.training.evaluator import detect_all, selection_of
+from detector.training.evaluator import counted_of, detect_all, selection_of
 from detector.training.run import Run
 
 TIMED_IMAGES = 8
@@ -26,7 +26,7 @@ def evaluate_run(run: Run, weights: Mapping[str, Tensor] | None = None) -> Evalu
     """
     bar = tqdm(run.val_loader, "evaluation", disable=None, leave=False)
     found = _detections(run, bar, run.stepper.ema.weights if weights is None else weights)
-    return Evaluation(found, evaluate(found, run.val_set.annotations))
+    return scored(found, run.val_set.annotations, counted_of(run.blank))
 
 
 def evaluate_together(run: Run) -> Evaluation | None:
@@ -46,7 +46,7 @@ def evaluate_together(run: Run) -> Evaluation | None:
     if shares is None:
         return None
     found = Detections.interleaved(shares)
-    return Evaluation(found, evaluate(found, run.val_set.annotations))
+    return scored(found, run.val_set.annotations, counted_of(run.blank))
 
 
 def evaluation_seconds(run: Run) -> float:

@@ -15,7 +15,7 @@ from detector.data.annotations import Annotations, RawBoxes, pack
 from detector.data.sample import write_sample_data
 from search_spaces.errors import UserError
 
-NAMES = formats.names()
+NAMES = formats.writable_names()
 CLASSES = ("alpha", "beta & co", "gamma")
 SIZES = ((48, 64), (64, 40), (32, 32))
 Row = tuple[int, int, int, int, int, int]
@@ -32,7 +32,7 @@ ROW = st.tuples(
 
 def written(root: Path, name: str, rows: list[Row], split: str = "train") -> Annotations:
     """A data set of blank pictures with the given boxes, in format `name`; returns what went in."""
-    plugin = formats.get(name)
+    plugin = formats.writable(name)
     folder = plugin.image_folder(root, split)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{split}_{i}.png" for i in range(len(SIZES))]
@@ -58,7 +58,7 @@ def test_boxes_come_back_to_the_last_bit(
 ) -> None:
     root = tmp_path_factory.mktemp(name)
     written(root, name, [])
-    plugin = formats.get(name)
+    plugin = formats.writable(name)
     table = np.array(corners, dtype=np.float32).reshape(-1, 4)
     boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1)
     count = len(boxes)

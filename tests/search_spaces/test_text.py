@@ -95,7 +95,7 @@ def test_unknown_names_suggest_the_nearest():
 
 def test_binary_and_oversized_files_are_refused(tmp_path):
     binary, large = tmp_path / "binary", tmp_path / "large"
-    binary.write_bytes(b"\xff\xfe\x00\x01" * 10)
+    binary.write_bytes(b"\x89\xff\xfe\x00\x01" * 10)
     large.write_text("#" * 1_100_000)
     with pytest.raises(UserError, match="cannot be read as text"):
         read_structure(binary)

@@ -10,6 +10,7 @@ import pytest
 from detector.data.formats import detect
 from detector.data.sample import write_sample_data
 from tests.detector.data.flawed import write_flawed
+from tests.detector.data.tool_exports import EXPORTS
 from tinynas.cli import main
 
 
@@ -106,3 +107,32 @@ def test_ctrl_c_says_so_and_leaves_nothing(
     assert main(["data", "check", "d"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
     assert [path.name for path in here.iterdir()] == ["d"]
+
+
+def test_split_merge_and_slice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    EXPORTS["labelImg YOLO"][2](here / "[heap]")
+    assert main(["data", "split", "[heap]", "--val", "0.5", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "[heap]: 4 groups" in printed
+    assert "wrote [heap]/tinynas-splits; next: tinynas train Ns --data [heap]" in printed
+    assert main(["data", "split", "[heap]"]) == 2
+    assert "exists already; say --overwrite" in capsys.readouterr().err
+    EXPORTS["LabelMe, splits"][2](here / "b")
+    assert main(["data", "merge", "[heap]", "b", "--out", "both"]) == 0
+    assert "wrote both: 2 data sets -> coco" in capsys.readouterr().out
+    assert main(["data", "merge", "b", "--out", "one"]) == 2
+    assert "one data set; expected two or more" in capsys.readouterr().err
+    assert main(["data", "slice", "both", "tiles", "--size", "48", "--to", "voc"]) == 0
+    printed = capsys.readouterr().out
+    assert "train: 4 pictures in " in printed
+    assert "wrote tiles: tiles of 48 px -> voc" in printed
+    assert detect(here / "tiles") == "voc"
+
+
+def test_names_that_would_be_markup_are_printed_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    EXPORTS["labelImg YOLO"][2](here / "d")
+    (here / "d/classes.txt").write_text("[red]cat[/]\n:smile: [/foo]\n")
+    assert main(["data", "check", "d", "--no-pictures", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "[red]cat[/]" in printed
+    assert ":smile: [/foo]" in printed

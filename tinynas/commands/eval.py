@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def run(
     checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training run.")],
     data: Annotated[Path | None, typer.Option(help="Data folder or YAML. Default: ./data.yaml or ./data.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    split: Annotated[str, typer.Option(help="train, val, test, or all of an unsplit set.")] = "val",
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -28,13 +29,17 @@ def run(
         float | None,
         typer.Option(min=0, max=1, help="What counts as a detection in the report's confusion matrix and pictures."),
     ] = None,
+    max_detections: Annotated[
+        int | None,
+        typer.Option(min=1, help="Best detections of an image and class that count; 100, or as the training was set."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the report's random pictures.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier report.")] = False,
 ) -> None:
     """Print the twelve COCO metrics and a table of the classes; --report adds curves, confusions and pictures."""
     from detector.data.formats import load_split
     from detector.detector import Detector
-    from detector.evaluation import assess
+    from detector.evaluation import assess, crowding_note
     from detector.training.processes import choose_device
     from search_spaces.files import claim_outputs
     from tinynas.commands.train import find_data
@@ -46,7 +51,10 @@ def run(
     made_by = RunFolder.read(checkpoint.parent) if report and checkpoint.name in ("best.pt", "last.pt") else None
     source = find_data(data)
     annotations, _ = load_split(source, split, detector.class_names)
-    evaluation = detector.evaluate_split(annotations, batch_size=batch_size)
+    evaluation = detector.evaluate_split(annotations, batch_size=batch_size, max_detections=max_detections)
+    note = crowding_note(annotations, evaluation.max_detections)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     assessment = assess(evaluation, annotations, score_threshold)
     if report is not None:
         subject = Subject(checkpoint, detector.structure, str(source), split, assessment, run=made_by)
@@ -66,6 +74,7 @@ def as_json(assessment: Assessment) -> dict[str, Any]:
         del numbers["name"]
     return {
         **{name: _number(value) for name, value in assessment.evaluation.metrics.numbers().items()},
+        "max_detections": assessment.evaluation.max_detections,
         "classes": classes,
     }
 
@@ -77,18 +86,22 @@ def _number(value: Any) -> Any:
 def _print_table(assessment: Assessment, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     def shown(value: float) -> str:
         return "-" if math.isnan(value) else f"{value:.4f}"
 
     console = Console()
-    table = Table("metric", "value", title=title)
+    table = Table("metric", "value", title=Text(title))
+    counted = assessment.evaluation.max_detections
     for name, value in assessment.evaluation.metrics.numbers().items():
-        table.add_row(name, shown(value))
+        table.add_row(f"ar_{counted}" if name == "ar_100" else name, shown(value))
     console.print(table)
     names = ("ap", "ap50", "precision", "recall", "score_threshold")
     columns = ("class", "images", "boxes", "AP", "AP50", "precision", "recall", "score from")
     per_class = Table(*columns, caption="precision and recall: at the score where F1 is best, IoU 0.5")
     for row in assessment.classes:
-        per_class.add_row(row.name, str(row.images), str(row.boxes), *(shown(getattr(row, name)) for name in names))
+        per_class.add_row(
+            Text(row.name), str(row.images), str(row.boxes), *(shown(getattr(row, name)) for name in names)
+        )
     console.print(per_class)

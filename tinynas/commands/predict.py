@@ -29,6 +29,7 @@ def run(
     from tqdm import tqdm
 
     from detector.backends import load_backend
+    from detector.lettering import lettering
     from detector.prediction import JSON_NAME, claim_folder, find_pictures, predict_pictures
 
     claim_folder(out, source, overwrite)
@@ -41,6 +42,8 @@ def run(
     root = source if source.is_dir() else source.parent
     with tqdm(total=len(pictures), unit="image", desc="predict", disable=None if len(pictures) > 1 else True) as bar:
         report = predict_pictures(backend, pictures, root, out, model=str(model), advance=bar.update)
+    for line in lettering(tuple(backend.class_names)).legend:
+        print(f"in the pictures, {line}", file=sys.stderr)
     for _, reason in report.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     skipped = f", {len(report.skipped)} skipped" if report.skipped else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from detector.training.run import Splits
     from search_spaces.structure import Structure
 
-ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations"
+_MORE_EPOCHS = (
+    "a run's learning rate falls over its own epochs: for more, start another run from its weights (tinynas train "
+    "RUN/structure.txt --weights RUN/best.pt --epochs N --out NEW)"
+)
+ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations, or a labelling tool's export"
 
 
 def run(
@@ -30,6 +35,12 @@ def run(
     ] = None,
     data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    split: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of an unsplit data set to validate on; as tinynas data split does."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
     time: Annotated[
         str | None,
@@ -80,6 +91,7 @@ def run(
     if resume is not None:
         only_new = {
             "structure": structure,
+            "split": split,
             "out": out,
             "preset": preset,
             "config": config,
@@ -91,7 +103,10 @@ def run(
     elif structure is None:
         raise UserError("train what? name a structure file or a shipped structure: tinynas train S --data DIR")
     else:
-        _start(structure, find_data(data), out, preset, config, set_ or [], direct, weights, overwrite)
+        found = find_data(data)
+        if split is not None:
+            _split(found, split)
+        _start(structure, found, out, preset, config, set_ or [], direct, weights, overwrite)
 
 
 def find_data(data: Path | None) -> Path:
@@ -104,6 +119,28 @@ def find_data(data: Path | None) -> Path:
     raise UserError(
         f"no data: pass --data ({ACCEPTED_DATA}), or have ./data.yaml or ./data here; "
         "sample data to try with: tinynas sample-data data"
+    )
+
+
+def _split(data: Path, share: float) -> None:
+    """Lists for a data set without a validation split; those that are there already are kept, and that is said."""
+    from detector.data.formats import available_splits
+    from detector.data.split_lists import read_lists
+    from detector.data.splitting import split_data
+
+    while not _is_first_process() and read_lists(data) is None and "val" not in available_splits(data):
+        time.sleep(0.5)  # the first process of the run writes them
+    lists = read_lists(data)
+    if lists is not None:
+        _say(f"split: follows the lists in {lists.folder}, which were there already")
+        return
+    if "val" in (there := available_splits(data)):
+        raise UserError(f"{data}: has the splits {', '.join(there)} already; leave out --split")
+    made = split_data(data, share)
+    for note in made.notes:
+        print(f"note: {note}")
+    print(
+        f"split: {', '.join(f'{name} {count}' for name, count in made.pictures.items())} pictures; wrote {made.folder}"
     )
 
 
@@ -127,9 +164,12 @@ def _start(
     _check_folder(folder, overwrite)
     build_config({}, config, settings, direct=direct)
 
+    from detector.lettering import lettering
     from detector.training.start import load_splits, new_run
 
     splits = load_splits(data, _say)
+    for line in lettering(splits.train.class_names).legend:
+        _say(f"in pictures, {line}")
     resolved = _settings(
         preset, chosen, splits, lambda values: build_config(values, config, settings, direct=direct),
         from_weights=weights is not None,
@@ -182,7 +222,7 @@ def _fit(start: Any, folder: Path) -> None:
     try:
         run = start()
         if run.epoch >= run.config.epochs:
-            _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with")
+            _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with; {_MORE_EPOCHS}")
             if run.processes.is_main and not (folder / "report.html").is_file():
                 report_run(run)
         else:
@@ -223,5 +263,5 @@ def _refuse_with_resume(options: dict[str, Any]) -> None:
     if given:
         raise UserError(
             f"--resume goes on with the run's own settings; leave out {', '.join(given)} "
-            "(only --data and --device may be given)"
+            "(only --data and --device may be given)" + (f"; {_MORE_EPOCHS}" if "epochs" in given else "")
         )

@@ -14,6 +14,7 @@ from tinynas.evolution.state import SearchState
 from tinynas.results.data import settings_data
 from tinynas.results.outputs import output_names, write_result
 from tinynas.search.closing import measure_members
+from tinynas.search.coverage import check_covered
 from tinynas.search.proof import certify, check_additive, solve_exactly
 from tinynas.search.run import SearchPlan, SearchResult, check_reachable, run_search
 from tinynas.search.run_folder import RunFolder, held
@@ -53,6 +54,7 @@ def run_session(
     """
     engine = Engine(session.workers, session.backend, progress)
     _check(session)
+    check_covered(session.plan)
     check_reachable(session.plan)
     with held(session.folder) as run:
         if session.resume:

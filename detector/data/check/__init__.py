@@ -11,8 +11,9 @@ import numpy as np
 from detector.data.annotations import clip, has_area
 from detector.data.check import boxes, classes, images, mirror
 from detector.data.check.findings import NOTES, Finding
-from detector.data.formats import detect, get, read_split
+from detector.data.formats import available_splits, detect, left_out, read_split
 from detector.data.raw_split import RawSplit
+from detector.data.split_names import UNSPLIT
 from search_spaces.errors import UserError
 
 __all__ = ["DataCheck", "Finding", "SplitSummary", "check_data"]
@@ -62,14 +63,18 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
     layout = detect(data)
     findings: list[Finding] = []
     splits: dict[str, RawSplit] = {}
-    for name in get(layout).splits(data):
+    present = available_splits(data)
+    for name in present:
         try:
             splits[name] = read_split(data, name, _teller(name, findings))
         except UserError as error:
-            where, _, reason = str(error).partition(": ")
-            findings.append(Finding("unreadable-annotations", name, where, reason))
+            findings.append(Finding("unreadable-annotations", name, *_parted(str(error))))
     summaries = {name: _summary(split) for name, split in splits.items()}
-    findings += _for_training(data, get(layout).splits(data), splits, summaries)
+    findings += _for_training(data, present, splits, summaries)
+    findings += [Finding("left-out", "", *_parted(line)) for line in left_out(data)]
+    findings += [
+        Finding("read-otherwise", name, split.source, note) for name, split in splits.items() for note in split.notes
+    ]
     findings += classes.compare(splits)
     findings += mirror.check(splits)
     for name, split in splits.items():
@@ -91,15 +96,30 @@ def _for_training(
     data: Path, present: Sequence[str], splits: Mapping[str, RawSplit], summaries: Mapping[str, SplitSummary]
 ) -> Iterator[Finding]:
     """What training refuses of its two splits as wholes; those that could not be read have been told."""
+    remedy = f"split it with: tinynas data split {data} --val 0.2"
+    if not present:
+        yield Finding("no-split", "", str(data), "no split is named (train, val, test); name one, or list its pictures")
+        return
+    if UNSPLIT in present:
+        yield Finding("missing-split", "", str(data), f"the pictures are in one heap; {remedy}")
+        return
     for name in ("train", "val"):
         if name not in present:
             found = ", ".join(present) or "none"
-            yield Finding("missing-split", name, str(data), f"no {name!r} split (found: {found}); training needs one")
+            how = f"; {remedy}" if present == ["train"] else ""
+            reason = f"no {name!r} split (found: {found}); training needs one{how}"
+            yield Finding("missing-split", name, str(data), reason)
         elif name in splits and summaries[name].boxes == summaries[name].ignored:
             counts = summaries[name]
             crowds = f" ({counts.ignored} crowd or difficult ones aside)" if counts.ignored else ""
             reason = f"{counts.images} images but not one box{crowds}; training refuses it"
             yield Finding("split-without-boxes", name, splits[name].source, reason)
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """Place and reason of a message."""
+    where, _, reason = line.partition(": ")
+    return where, reason
 
 
 def _teller(split: str, findings: list[Finding]) -> Callable[[str, str, str], None]:

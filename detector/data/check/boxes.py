@@ -10,6 +10,7 @@ import numpy.typing as npt
 from detector.data.annotations import clip, has_area
 from detector.data.check.findings import Box, Finding
 from detector.data.raw_split import RawSplit
+from detector.evaluation.ceiling import crowded_images, note_of
 
 BORDER_PX = 1.0
 """How far a box may reach beyond the border without a word (rounding, and pixels counted from 1)."""
@@ -19,7 +20,14 @@ SAME_PX = 1.0
 
 def check(name: str, split: RawSplit) -> list[Finding]:
     """All findings about the boxes of the split called `name`."""
-    return [*_sound(name, split), *_twice(name, split), *_empty(name, split)]
+    return [*_sound(name, split), *_twice(name, split), *_empty(name, split), *_crowded(name, split)]
+
+
+def _crowded(name: str, split: RawSplit) -> Iterator[Finding]:
+    kept = ~split.boxes.ignore
+    note = note_of(*crowded_images(split.boxes.image[kept], split.boxes.labels[kept]))
+    if note:
+        yield Finding("crowded", name, split.source, note)
 
 
 def _sound(name: str, split: RawSplit) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ KINDS = {
     "unreadable-image": "image files that cannot be decoded",
     "damaged-image": "image files of which a part was lost",
     "size-mismatch": "images of another size than their annotations say",
+    "no-split": "data sets of whose pictures no split is known",
     "split-without-boxes": "splits that training needs, without a box",
     "duplicate-class": "class names that occur twice",
     "unknown-class": "boxes of a class that is not listed",
@@ -23,6 +24,11 @@ KINDS = {
     "degenerate-box": "boxes without an area (under 1 px)",
     "box-outside": "boxes that reach more than 1 px beyond their image",
     "duplicate-box": "the same place annotated twice",
+    "near-leak": "images in two splits that look alike",
+    "crowded": "splits with more boxes than the metrics count",
+    "dark-samples": "16-bit images that use few of their bits",
+    "read-otherwise": "things that are read otherwise than they are written",
+    "left-out": "files and splits that are passed over",
     "no-boxes": "images without boxes",
     "no-label-file": "images without a label file",
     "label-without-image": "label files without an image",
@@ -34,15 +40,10 @@ KINDS = {
 """Every kind of finding, the gravest first, and what it is."""
 NOTES = frozenset(
     {
-        "no-boxes",
-        "no-label-file",
-        "label-without-image",
-        "unlisted-image",
-        "class-without-boxes",
-        "mirrored-class",
-        "missing-split",
+        "near-leak", "crowded", "dark-samples", "read-otherwise", "left-out", "no-boxes", "no-label-file",
+        "label-without-image", "unlisted-image", "class-without-boxes", "mirrored-class", "missing-split",
     }
-)
+)  # fmt: skip
 """Kinds that may be meant so: background images, spare files, rare classes, data to evaluate on only."""
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 

@@ -1,4 +1,4 @@
-"""Image files: unreadable, of another size, twice in a split, in two splits, in no split."""
+"""Image files: unreadable, of another size, twice in a split, in two splits, alike in two splits, in no split."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 from detector.data.check.findings import Finding
+from detector.data.file_tree import is_hidden
+from detector.data.formats._yolo_layout import CLASS_LISTS
 from detector.data.image import IMAGE_SUFFIXES
-from detector.data.image_facts import ImageFact, examine
+from detector.data.image_facts import DARK, ImageFact, examine
+from detector.data.likeness import alike
 from detector.data.raw_split import RawSplit
 
 
@@ -16,7 +19,7 @@ def check(splits: Mapping[str, RawSplit], workers: int, bad: Set[Path]) -> list[
     paths = list(dict.fromkeys(path for split in splits.values() for path in split.image_paths))
     facts = dict(zip(paths, examine(paths, decode=True, workers=workers)))
     findings = [finding for name, split in splits.items() for finding in _unusable(name, split, facts)]
-    return [*findings, *_same(splits, facts), *_left_over(splits, bad)]
+    return [*findings, *_same(splits, facts), *_alike(splits, facts), *_left_over(splits, bad)]
 
 
 def _unusable(name: str, split: RawSplit, facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
@@ -28,6 +31,8 @@ def _unusable(name: str, split: RawSplit, facts: Mapping[Path, ImageFact]) -> It
         if facts[path].damage:
             reason = f"damaged ({facts[path].damage}); training sees what could be decoded; restore the file or drop it"
             yield Finding("damaged-image", name, str(path), reason, path)
+        if facts[path].dark:
+            yield Finding("dark-samples", name, str(path), DARK, path)
 
 
 def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
@@ -48,6 +53,19 @@ def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> It
         yield from _listed_twice(name, split)
 
 
+def _alike(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
+    """Pictures of different bytes in two splits that look alike; each once, against the first it resembles."""
+    owners = [(name, path) for name, split in splits.items() for path in dict.fromkeys(split.image_paths)]
+    told: set[Path] = set()
+    for first, second in alike([facts[path].look for _, path in owners]):
+        (owner, other), (name, path) = owners[first], owners[second]
+        if owner == name or path in told or facts[path].digest == facts[other].digest:
+            continue
+        told.add(path)
+        reason = f"looks like {other} in {owner} (a frame of the same video, or saved again?): keep both in one split"
+        yield Finding("near-leak", name, str(path), reason, path, other=other)
+
+
 def _listed_twice(name: str, split: RawSplit) -> Iterator[Finding]:
     seen: set[Path] = set()
     for path, file in zip(split.image_paths, split.files):
@@ -64,9 +82,13 @@ def _left_over(splits: Mapping[str, RawSplit], bad: Set[Path]) -> Iterator[Findi
     for folder in sorted({path.parent for path in listed}):
         found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES)
         for path in found:
-            if path not in listed:
+            if path not in listed and not is_hidden(path.name):
                 yield Finding("unlisted-image", "", str(path), "no split lists this image; it is not used", path)
     for folder in sorted({path.parent for path in labels}):
         for path in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
-            if path not in labels and path.stem not in bad_stems and path.name != "classes.txt":
+            if path not in labels and path.stem not in bad_stems and _may_be_label(path):
                 yield Finding("label-without-image", "", str(path), "there is no image to this label file")
+
+
+def _may_be_label(path: Path) -> bool:
+    return path.name not in CLASS_LISTS and not is_hidden(path.name)

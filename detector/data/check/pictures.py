@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from detector.data.annotations import clip, has_area
 from detector.data.check.findings import KINDS, NOTES, Box, Finding
+from detector.data.image import read_image
 from detector.data.raw_split import RawSplit
 from detector.drawing import class_colour
+from detector.lettering import drawable, font, font_families, lettering, plotted
+from search_spaces.errors import UserError
 
 TILE = 480
 _HEIGHT = 380
@@ -48,6 +51,7 @@ def draw_sizes(raw: Mapping[str, RawSplit], out: Path) -> None:
     from matplotlib.ticker import ScalarFormatter
 
     sides, names = _sides(raw)
+    texts = drawn_names(raw)
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
@@ -56,7 +60,7 @@ def draw_sizes(raw: Mapping[str, RawSplit], out: Path) -> None:
     bins = np.geomspace(max(size.min(), 1) * 0.95, size.max() * 1.05 + 1, 40)
     groups = [size[: len(names)][names == name] for name in shown]
     rest = ~np.isin(names, shown)
-    labels = [f"{name} ({len(group)})" for name, group in zip(shown, groups)]
+    labels = [f"{plotted(texts[name])} ({len(group)})" for name, group in zip(shown, groups)]
     colours = [tuple(channel / 255 for channel in class_colour(i)) for i in range(len(shown))]
     if rest.any():
         groups, labels, colours = [*groups, size[rest]], [*labels, f"others ({rest.sum()})"], [*colours, (0.6,) * 3]
@@ -69,7 +73,8 @@ def draw_sizes(raw: Mapping[str, RawSplit], out: Path) -> None:
     left.xaxis.set_major_formatter(ScalarFormatter())
     left.set(xlabel="square root of the area, px", ylabel="boxes", title="Sizes of the boxes")
     if groups:
-        left.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.95))
+        prop = {"size": 8, "family": font_families([texts[name] for name in shown])}
+        left.legend(prop=prop, loc="upper left", bbox_to_anchor=(0, 0.95))
     right.scatter(sides[:, 0], sides[:, 1], s=4, alpha=0.25, linewidths=0, color="#1d7ed6")
     ends = [float(sides.min(initial=np.inf)), float(sides.max(initial=1))] if len(sides) else [1, 2]
     right.plot(ends, ends, color="0.5", linewidth=0.8)
@@ -79,6 +84,17 @@ def draw_sizes(raw: Mapping[str, RawSplit], out: Path) -> None:
     right.yaxis.set_major_formatter(ScalarFormatter())
     right.set(xlabel="width, px", ylabel="height, px", title=f"{len(sides)} boxes")
     canvas.print_figure(out, dpi=130, format="png")
+
+
+def drawn_names(raw: Mapping[str, RawSplit]) -> dict[str, str]:
+    """How each class name is drawn; `lettering` of `all_names` has the legend."""
+    names = all_names(raw)
+    return dict(zip(names, lettering(names).texts))
+
+
+def all_names(raw: Mapping[str, RawSplit]) -> tuple[str, ...]:
+    """The classes of all splits, the first one's first."""
+    return tuple(dict.fromkeys(name for split in raw.values() for name in split.class_names))
 
 
 def _choose(findings: Sequence[Finding], limit: int) -> list[Finding]:
@@ -108,16 +124,15 @@ def _tile(finding: Finding, raw: Mapping[str, RawSplit]) -> Image.Image:
         picture = _marked(path, finding, raw.get(finding.split), (side - 6, _HEIGHT - 6))
         tile.paste(picture, (number * side + (side - picture.width) // 2, (_HEIGHT - picture.height) // 2))
     text = "\n".join(textwrap.wrap(f"{finding.kind} ({finding.split or 'no split'}) {finding}", 78)[:6])
-    ImageDraw.Draw(tile).multiline_text((6, _HEIGHT + 2), text, fill=(20, 20, 20), font=ImageFont.load_default(11))
+    ImageDraw.Draw(tile).multiline_text((6, _HEIGHT + 2), drawable(text), fill=(20, 20, 20), font=font(10))
     return tile
 
 
 def _marked(path: Path, finding: Finding, split: RawSplit | None, room: tuple[int, int]) -> Image.Image:
     """The picture, fitted into `room` (width, height) px, with its boxes, and the finding's in red."""
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+    place = split.image_paths.index(path) if split is not None and path in split.image_paths else None
+    picture = _picture(path, None if place is None or split is None else split.sizes_hw[place].tolist())
+    if picture is None:
         return _unreadable(room)
     pad = _margin(finding.boxes, picture.size)
     scale = min(room[0] / (picture.width + 2 * pad), room[1] / (picture.height + 2 * pad))
@@ -126,13 +141,24 @@ def _marked(path: Path, finding: Finding, split: RawSplit | None, room: tuple[in
     canvas = Image.new("RGB", (size[0] + 2 * border, size[1] + 2 * border), (225, 225, 225))
     canvas.paste(picture.resize(size, Image.Resampling.BICUBIC), (border, border))
     draw = ImageDraw.Draw(canvas)
-    if split is not None and path == finding.image and path in split.image_paths:
-        rows = split.boxes.image == split.image_paths.index(path)
+    if split is not None and path == finding.image and place is not None:
+        rows = split.boxes.image == place
         for box in split.boxes.boxes_xyxy[rows].tolist():
             _outline(draw, [side * scale + border for side in box], _OTHERS, 1)
     for wrong in finding.boxes:
         _outline(draw, [side * scale + border for side in wrong], _RED, 3)
     return canvas
+
+
+def _picture(path: Path, annotated_hw: list[int] | None) -> Image.Image | None:
+    """As training sees it: turned as its annotations are, where they tell. None if it cannot be read."""
+    for size in (annotated_hw, None):
+        try:
+            expected = None if size is None else (size[0], size[1])
+            return Image.fromarray(read_image(path, expected_hw=expected, allow_truncated=True))
+        except UserError:
+            continue
+    return None
 
 
 def _margin(boxes: Sequence[Box], size: tuple[int, int]) -> float:
@@ -158,7 +184,7 @@ def _outline(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: tuple[int,
 
 def _unreadable(room: tuple[int, int]) -> Image.Image:
     picture = Image.new("RGB", room, (225, 225, 225))
-    ImageDraw.Draw(picture).text((16, 16), "cannot be read", fill=(120, 20, 20), font=ImageFont.load_default(28))
+    ImageDraw.Draw(picture).text((16, 16), "cannot be read", fill=(120, 20, 20), font=font(26))
     return picture
 
 

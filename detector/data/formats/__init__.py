@@ -8,29 +8,50 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from detector.data.annotations import Annotations, DataReport
+from detector.data.formats._layout_hints import nearest_layout
 from detector.data.raw_split import RawSplit, Tell, packed, refuse
+from detector.data.split_lists import Lists, read_lists
+from detector.data.split_names import SPLITS, UNSPLIT
 from search_spaces.errors import UserError, nearest
 from search_spaces.plugins import plugin_names
 
-SPLITS = ("train", "val", "test")
+__all__ = [
+    "SPLITS",
+    "UNSPLIT",
+    "available_splits",
+    "detect",
+    "get",
+    "left_out",
+    "load_split",
+    "names",
+    "read_split",
+    "writable",
+    "writable_names",
+]
+
 LAYOUTS = (
-    "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or SPLIT/*.xml beside the images), "
-    "COCO (annotations/*SPLIT*.json or SPLIT/_annotations.coco.json), "
-    "YOLO (data.yaml, or images/SPLIT + labels/SPLIT + classes.txt)"
+    "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or XML files beside the images), "
+    "COCO (annotations/*SPLIT*.json, SPLIT/_annotations.coco.json, or one JSON file), "
+    "YOLO (data.yaml, obj.data, or images/SPLIT + labels/SPLIT + classes.txt), "
+    "or an export of CVAT, Label Studio, LabelMe, VIA, CreateML or CSV"
 )
 
 
 class Format(Protocol):
-    """What a format's file offers."""
+    """What a format's file offers. Those that can be written have `write` and `image_folder` too."""
 
     def matches(self, root: Path) -> bool:
         """Whether `root` (a folder or a YAML file) is laid out in this format."""
 
     def splits(self, root: Path) -> list[str]:
-        """The splits that exist under `root`, out of train, val and test."""
+        """The splits that exist under `root`: some of train, val and test, or the unsplit whole alone."""
 
     def read(self, root: Path, split: str, tell: Tell = refuse) -> RawSplit:
         """Read one split as it stands. `tell` hears of every record that cannot be used."""
+
+
+class WritableFormat(Format, Protocol):
+    """A format that a data set can be written in."""
 
     def image_folder(self, root: Path, split: str) -> Path:
         """Where the pictures of a split go when a data set is written in this format."""
@@ -51,6 +72,20 @@ def get(name: str) -> Format:
     return cast(Format, importlib.import_module(f"{__name__}.{name}"))
 
 
+def writable_names() -> list[str]:
+    """The names of the formats that a data set can be written in, sorted."""
+    return [name for name in names() if hasattr(get(name), "write")]
+
+
+def writable(name: str) -> WritableFormat:
+    """The format called `name`, to write in; UserError when there is none, or it is read only."""
+    chosen = get(name)
+    if not hasattr(chosen, "write"):
+        can = ", ".join(writable_names())
+        raise UserError(f"the format {name!r} is read, but not written; expected one of {can}")
+    return cast(WritableFormat, chosen)
+
+
 def detect(data: Path) -> str:
     """The name of the format of a folder or YAML file; raises UserError when none fits."""
     if not data.exists():
@@ -61,7 +96,7 @@ def detect(data: Path) -> str:
         if get(name).matches(data):
             return name
     inner = _data_below(data)
-    hint = f"; {inner} looks like one, name that" if inner else ""
+    hint = f"; {inner} looks like one, name that" if inner else nearest_layout(data)
     raise UserError(f"{data}: unknown data layout{hint}; expected one of {LAYOUTS}")
 
 
@@ -69,6 +104,22 @@ def _data_below(data: Path) -> Path | None:
     """The first folder one or two below that is laid out in a known format (archives often hold one)."""
     folders = [path for level in ("*/", "*/*/") for path in sorted(data.glob(level))]
     return next((path for path in folders[:200] if any(get(name).matches(path) for name in names())), None)
+
+
+def available_splits(data: Path) -> list[str]:
+    """The splits that a data set has, by its own files or by the lists of `tinynas data split`; "all" if it has none."""
+    native = get(detect(data)).splits(data)
+    lists = read_lists(data)
+    if lists is None:
+        return native
+    return [split for split in SPLITS if split in lists.names or (split in native and split != lists.source(native))]
+
+
+def left_out(data: Path) -> list[str]:
+    """Lines about what is there, or named, and is no part of any split."""
+    chosen = get(detect(data))
+    found = getattr(chosen, "left_out", None)
+    return list(found(data)) if found is not None else []
 
 
 def load_split(data: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
@@ -83,13 +134,32 @@ def load_split(data: Path, split: str, class_names: Sequence[str] | None = None)
 
 def read_split(data: Path, split: str, tell: Tell = refuse) -> RawSplit:
     """One split as its files give it. `tell`: what to do with a record that cannot be used; without it, UserError."""
-    if split not in SPLITS:
+    if split not in (*SPLITS, UNSPLIT):
         raise UserError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
     chosen = get(detect(data))
-    available = chosen.splits(data)
+    lists = read_lists(data)
+    if lists is not None and split in lists.names:
+        return _listed(data, chosen, lists, split, tell)
+    available = available_splits(data)
     if split not in available:
-        raise UserError(
-            f"{data}: there is no {split!r} split; found: {', '.join(available) or 'none'}; "
-            f"add one to the data set, or name one that exists"
-        )
+        raise UserError(f"{data}: there is no {split!r} split; {_what_else(data, split, available)}")
     return chosen.read(data, split, tell)
+
+
+def _listed(data: Path, chosen: Format, lists: Lists, split: str, tell: Tell) -> RawSplit:
+    source = lists.source(chosen.splits(data))
+    if source is None:
+        raise UserError(f"{lists.folder}: lists splits of a data set that has its own now; delete that folder")
+    return lists.chosen(chosen.read(data, source, tell), split, tell)
+
+
+def _what_else(data: Path, split: str, available: Sequence[str]) -> str:
+    """The remedy for a split that is not there."""
+    if available in ([UNSPLIT], ["train"]) and split in SPLITS:
+        found = "its pictures are in one heap" if available == [UNSPLIT] else "found: train"
+        return (
+            f"{found}; split it with: tinynas data split {data} --val 0.2"
+            + (" --test 0.1" if split == "test" else "")
+            + (" (or train with --split 0.2)" if split != "test" else "")
+        )
+    return f"found: {', '.join(available) or 'none'}; add one to the data set, or name one that exists"

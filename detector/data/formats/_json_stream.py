@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from search_spaces.errors import UserError
-from search_spaces.files import read_text
+from search_spaces.files import read_text, text_encoding
 
 _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -20,10 +20,12 @@ def read_object(path: Path, expected: str, lists: Mapping[str, Callable[[Any], N
 
     A member that `lists` names and that is a list is given to its function element by element; the result then holds
     the number of elements. Memory: about 1 MB of text at a time. Raises UserError, with the line, for what is no JSON
-    object in UTF-8; `expected` ends the message.
+    object in UTF-8 (or UTF-16 with a byte order mark); `expected` ends the message.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open("rb") as start:
+            encoding = text_encoding(start.read(4))
+        with path.open(encoding=encoding) as file:
             return _Reader(file).read(lists)
     except UnicodeDecodeError:
         read_text(path, expected)
@@ -93,6 +95,10 @@ class _Reader:
                     continue
                 self._at = min(error.pos, len(self._text))
                 raise self._broken(error.msg) from None
+            except ValueError:
+                raise self._broken("a number of thousands of digits") from None
+            except RecursionError:
+                raise self._broken("nested too deeply") from None
             # A number near the end of the text may go on: "1" of "1.5" or of "1e+5".
             if len(self._text) - end > 2 or not self._more():
                 self._at = end
@@ -127,3 +133,16 @@ class _Reader:
 
     def _broken(self, reason: str) -> _Broken:
         return _Broken(self._lines + self._text.count("\n", 0, self._at), reason)
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """The whole value in `path`, as `read_object` reads one. For files that belong to one picture, or to some."""
+    text = read_text(path, f"{expected}, as JSON")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: the JSON does not parse ({error.msg}); restore the file") from None
+    except (ValueError, RecursionError):
+        raise UserError(
+            f"{path}:1: the JSON does not parse (nested too deeply, or a number of thousands of digits); restore the file"
+        ) from None

@@ -1,15 +1,14 @@
-"""COCO: annotations/*SPLIT*.json with the pictures in a conventional folder, or beside SPLIT/_annotations.coco.json.
+"""COCO: annotations/*SPLIT*.json, or a file beside its pictures, or one file for all of them.
 
-The file's category ids may be sparse: classes are numbered 0..C-1 in ascending id order. `iscrowd` boxes are ignored
-boxes. Images without boxes stay.
+The file's category ids may be sparse: classes are numbered 0..C-1 in ascending id order (in the file's, where ids are
+texts). `iscrowd` boxes are ignored boxes. Images without boxes stay. Where an annotation has no box, the one around its
+mask is taken.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,60 +19,73 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations, shortest
+from detector.data.file_tree import Finder
+from detector.data.formats import _coco_files
+from detector.data.formats._coco_files import annotation_files
+from detector.data.formats._coco_records import Boxes, Codes, Images
 from detector.data.formats._json_stream import read_object
-from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
-from search_spaces.errors import UserError
+from detector.data.image import IMAGE_SUFFIXES
+from detector.data.image_facts import examine
+from detector.data.raw_split import RawSplit, Tell, refuse
+from detector.data.scalars import clean_name, identity, shown
+from search_spaces.errors import UserError, listed
 
-_ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+EXPECTED = "a COCO instances file with images, categories and annotations"
 
 
 def matches(root: Path) -> bool:
-    """Whether `root` has annotations/*.json or SPLIT/_annotations.coco.json for a known split."""
-    return root.is_dir() and bool(splits(root))
+    """Whether `root` holds a COCO file where one is looked for."""
+    return root.is_dir() and bool(annotation_files(root))
 
 
 def splits(root: Path) -> list[str]:
     """The splits that have an annotation file."""
-    return [split for split in _ALIASES if _candidates(root, split)]
+    return list(annotation_files(root))
+
+
+def left_out(root: Path) -> list[str]:
+    """Lines about files that hold no annotations (image_info)."""
+    return _coco_files.left_out(root)
 
 
 def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
     """Read one split. Raises UserError for broken JSON and a file without images or categories."""
-    path = _annotation_file(root, split)
-    columns, images = BoxColumns(), _Images()
-    document = read_object(
-        path,
-        "a COCO instances file with images, categories and annotations",
-        {"annotations": lambda entry: _add_box(entry, columns, path, tell),
-         "images": lambda entry: images.add(entry, path, tell)},
-    )  # fmt: skip
+    path = _coco_files.annotation_file(root, split)
+    codes = Codes()
+    found, images = Boxes(path, codes, tell), Images(path, codes, tell)
+    document = read_object(path, EXPECTED, {"annotations": found.add, "images": images.add})
     for key in ("images", "annotations"):
         if not isinstance(document.get(key), int):
             raise UserError(f"{path}: no {key!r} list; expected a COCO instances file")
     if not document["images"]:
         raise UserError(f"{path}: no images; expected a non-empty 'images' list")
-    ids, names = _categories(document, path)
-    raw, records = columns.boxes()
-    image = _positions(raw.image, images.id_array(path), records, ("image_id", "images"), path, tell)
-    labels = _positions(raw.labels, ids, records, ("category_id", "categories"), path, tell)
-    folder = _folder(root, path, images.names, split)
+    ids, names = _categories(document, path, codes)
+    raw, records = found.columns.boxes()
+    image_ids = images.id_array()
+    image = _positions(raw.image, image_ids, records, ("image_id", "images"), path, tell, codes)
+    labels = _positions(raw.labels, ids, records, ("category_id", "categories"), path, tell, codes)
     known = (image >= 0) & (labels >= 0)
     if not known.all():
         raw, records, image, labels = raw.select(known), records[known], image[known], labels[known]
-    result = RawSplit(
+    paths, missing = _pictures(root, path, split, images.names, tell)
+    sizes, unread = _sizes(images.sizes, paths, missing, tell)
+    notes = found.notes.lines()
+    if not codes.are_plain(ids):
+        notes = (*notes, "its category ids are no 64-bit whole numbers; the classes are numbered from 1")
+    return RawSplit(
         source=f"{root.name} {split} (COCO)",
         class_names=names,
         declared=True,
-        image_paths=tuple(folder / name for name in images.names),
-        sizes_hw=np.array(images.sizes, dtype=np.int32).reshape(-1, 2),
-        files=(path,) * len(images.names),
+        image_paths=tuple(paths),
+        sizes_hw=sizes,
+        files=(path,) * len(paths),
         boxes=replace(raw, image=image, labels=labels),
         records=records,
         record_text="{file}: annotation {record}",
-        image_ids=images.id_array(path),
-        category_ids=ids,
-    )
-    return result.without(_missing(result.image_paths, path, tell))
+        image_ids=image_ids if codes.are_plain(image_ids) else None,
+        category_ids=ids if codes.are_plain(ids) else None,
+        notes=notes,
+    ).without(sorted(missing | unread))
 
 
 def image_folder(root: Path, split: str) -> Path:
@@ -109,121 +121,39 @@ def write(root: Path, split: str, annotations: Annotations) -> None:
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
 
 
-def _candidates(root: Path, split: str) -> list[Path]:
-    beside = [root / alias / "_annotations.coco.json" for alias in _ALIASES[split]]
-    found = [path for path in beside if path.is_file()]
-    pattern = re.compile(rf"(?<![a-z])({'|'.join(_ALIASES[split])})(?![a-z])")
-    folder = root / "annotations"
-    named = sorted(path for path in folder.glob("*.json") if pattern.search(path.stem.lower()))
-    instances = [path for path in named if path.stem.startswith("instances")]
-    return found + (instances or named)
-
-
-def _annotation_file(root: Path, split: str) -> Path:
-    found = _candidates(root, split)
-    if len(found) != 1:
-        listing = ", ".join(str(path) for path in found) or "none"
-        raise UserError(f"{root}: expected one annotation file for {split!r}, found {listing}; keep one of them")
-    return found[0]
-
-
-class _Images:
-    """What is kept of the `images` list."""
-
-    def __init__(self) -> None:
-        self.ids: list[int] = []
-        self.names: list[str] = []
-        self.sizes: list[tuple[int, int]] = []
-        self._met = 0
-
-    def add(self, entry: Any, path: Path, tell: Tell) -> None:
-        name, self._met = f"images[{self._met}]", self._met + 1
-        mistake = _mistake(entry, ("id", "file_name", "height", "width"), name)
-        if mistake:
-            tell("bad-record", str(path), mistake)
-            return
-        self.ids.append(entry["id"])
-        self.names.append(str(entry["file_name"]))
-        self.sizes.append((entry["height"], entry["width"]))
-
-    def id_array(self, path: Path) -> npt.NDArray[np.int64]:
-        twice = _repeated(self.ids)
-        if twice is not None:
-            names = " and ".join(name for name, number in zip(self.names, self.ids) if number == twice)
-            raise UserError(f"{path}: the id {twice} occurs twice in 'images' ({names}); expected unique ids")
-        return np.array(self.ids, dtype=np.int64)
-
-
-def _add_box(entry: Any, columns: BoxColumns, path: Path, tell: Tell) -> None:
-    if not isinstance(entry, dict) or "bbox" not in entry or "image_id" not in entry:
-        tell(
-            "bad-record", str(path), "an annotation has no bbox or image_id; expected an instances file (not captions)"
-        )
-        return
-    try:
-        x, y, width, height = entry["bbox"]
-        # Multiplying refuses text, which adding would join.
-        left, top = x * 1.0, y * 1.0
-        box = left, top, left + width, top + height
-        area = entry.get("area")
-        row = _whole(entry["image_id"]), _whole(entry["category_id"])
-        # An annotation without an id is known by its place among those that could be read.
-        record = entry.get("id")
-        columns.add(
-            *row, record if isinstance(record, int) else len(columns.record), box,
-            ignore=bool(entry.get("iscrowd", 0)), area=math.nan if area is None else area * 1.0,
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, OverflowError):
-        found = ", ".join(f"{key} {entry.get(key)!r}"[:60] for key in ("image_id", "category_id", "bbox"))
-        reason = f"malformed ({found}); expected whole numbers as ids and four numbers in bbox [x, y, width, height]"
-        tell("bad-record", f"{path}: annotation {entry.get('id')}", reason)
-
-
-def _whole(value: Any) -> int:
-    if value.__class__ is int:
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    raise ValueError
-
-
-def _categories(document: dict[str, Any], path: Path) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """Ids, ascending, and names."""
+def _categories(document: dict[str, Any], path: Path, codes: Codes) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Codes of the ids, and names; ascending where the ids are numbers."""
     entries = document.get("categories")
     if not isinstance(entries, list):
         raise UserError(f"{path}: no 'categories' list; expected a COCO instances file")
     if not entries:
         raise UserError(f"{path}: 'categories' is empty; expected at least one entry")
+    rows = []
     for i, entry in enumerate(entries):
-        mistake = _mistake(entry, ("id", "name"), f"categories[{i}]")
-        if mistake:
-            raise UserError(f"{path}: {mistake}")
-    entries = sorted(entries, key=lambda entry: int(entry["id"]))
-    ids = [entry["id"] for entry in entries]
-    twice = _repeated(ids)
+        missing = [key for key in ("id", "name") if not isinstance(entry, dict) or entry.get(key) is None]
+        if missing:
+            raise UserError(f"{path}: categories[{i}] has no {missing[0]!r}; expected id, name")
+        try:
+            rows.append((identity(entry["id"]), clean_name(entry["name"])))
+        except ValueError:
+            raise UserError(
+                f"{path}: categories[{i}] has the id {shown(entry['id'])}; expected an integer or a text"
+            ) from None
+        if not rows[-1][1]:
+            raise UserError(f"{path}: categories[{i}] has the name {shown(entry['name'])}; expected a class name")
+    if all(isinstance(key, int) for key, _ in rows):
+        rows.sort(key=lambda row: row[0])
+    twice = repeated([key for key, _ in rows])
     if twice is not None:
-        raise UserError(f"{path}: the id {twice} occurs twice in 'categories'; expected unique ids")
-    return np.array(ids, dtype=np.int64), tuple(str(entry["name"]).strip() for entry in entries)
+        raise UserError(f"{path}: the id {shown(twice)} occurs twice in 'categories'; expected unique ids")
+    return np.array([codes.of(key) for key, _ in rows], dtype=np.int64), tuple(name for _, name in rows)
 
 
-def _repeated(ids: Sequence[int]) -> int | None:
+def repeated(ids: Sequence[Any]) -> Any | None:
     """An id that occurs more than once, None if all are unique."""
     if len(set(ids)) == len(ids):
         return None
     return next(number for number, count in Counter(ids).items() if count > 1)
-
-
-def _mistake(entry: Any, fields: Sequence[str], name: str) -> str:
-    """What is wrong with an entry called `name`, "" if nothing."""
-    missing = [field for field in fields if not isinstance(entry, dict) or field not in entry]
-    if missing:
-        return f"{name} has no {missing[0]!r}; expected {', '.join(fields)}"
-    for field in ("id", "height", "width"):
-        if field in fields and not isinstance(entry[field], int):
-            return f"{name} has the {field} {entry[field]!r}; expected an integer"
-        if field != "id" and field in fields and not 0 < entry[field] < 1 << 31:
-            return f"{name} has the {field} {entry[field]}; expected a number of pixels"
-    return ""
 
 
 def _positions(
@@ -233,6 +163,7 @@ def _positions(
     names: tuple[str, str],
     path: Path,
     tell: Tell,
+    codes: Codes,
 ) -> npt.NDArray[np.int64]:
     """The place of each value in `ids`, -1 for one that is not there (and told). names: the field and its list."""
     if not len(ids):
@@ -242,36 +173,60 @@ def _positions(
     place[ids[place] != values] = -1
     kind = "unknown-class" if names[0] == "category_id" else "unknown-image"
     for row in np.flatnonzero(place < 0).tolist():
-        reason = f"{names[0]} {values[row]}, which {names[1]!r} lacks; correct it or add the entry"
+        reason = f"{names[0]} {codes.shown(int(values[row]))}, which {names[1]!r} lacks; correct it or add the entry"
         tell(kind, f"{path}: annotation {records[row]}", reason)
     return place
 
 
-def _missing(paths: Sequence[Path], path: Path, tell: Tell) -> list[int]:
-    """Places of pictures that are not there (each folder is listed once)."""
+def _pictures(root: Path, path: Path, split: str, names: Sequence[str], tell: Tell) -> tuple[list[Path], set[int]]:
+    """Where each picture is, and the places of those that are nowhere (and told). Each folder is listed once."""
+    folders = _coco_files.picture_folders(root, path, split)
+    main = _coco_files.main_folder(root, path, names, folders)
+    finder = Finder(root, folders, IMAGE_SUFFIXES)
+    home = main or folders[0]
     present: dict[Path, set[str]] = {}
-    missing = []
-    for i, image in enumerate(paths):
+    paths, missing = [], set()
+    for i, name in enumerate(names):
+        image = home / name
         if image.parent not in present:
-            present[image.parent] = set(os.listdir(image.parent)) if image.parent.is_dir() else set()
-        if image.name not in present[image.parent] and not image.is_file():
-            tell("missing-image", str(image), f"missing image, named in {path.name}; add it or remove its entry")
-            missing.append(i)
-    return missing
+            present[image.parent] = _listing(image.parent)
+        if image.name in present[image.parent] or os.path.isfile(image):
+            paths.append(image)
+            continue
+        found = finder.find(name)
+        paths.append(found or image)
+        if found is None:
+            missing.add(i)
+    if len(missing) == len(names):
+        raise _coco_files.nowhere(root, path, names, folders)
+    for i in sorted(missing):
+        several = finder.several(names[i])
+        reason = f"missing image, named in {path.name}; add it or remove its entry"
+        if len(several) > 1:
+            reason = (
+                f"several files could be meant: {listed([str(p) for p in several], 3)}; give its folder in {path.name}"
+            )
+        tell("missing-image", str(paths[i]), reason)
+    return paths, missing
 
 
-def _folder(root: Path, path: Path, file_names: Sequence[str], split: str) -> Path:
-    """Where the pictures are: the first conventional folder that has one of the first hundred."""
-    years = re.findall(r"(?:19|20)\d\d", path.stem)
-    folders = [f"{alias}{year}" for alias in _ALIASES[split] for year in [*years, ""]]
-    choices = [root / folder for folder in folders] + [root / "images" / folder for folder in folders]
-    choices = [*choices, root / "images", root / "JPEGImages", path.parent, root]
-    if path.name == "_annotations.coco.json":
-        choices.insert(0, path.parent)
-    for name in file_names[:100]:
-        folder = next((choice for choice in choices if (choice / name).is_file()), None)
-        if folder is not None:
-            return folder
-    tried = ", ".join(str(choice.relative_to(root)) for choice in choices if choice.is_dir())
-    named = f"missing image {file_names[0]} named in {path.name}" if file_names else f"no usable image in {path.name}"
-    raise UserError(f"{root}: {named}; looked in {tried}; add the pictures there")
+def _listing(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (OSError, ValueError):
+        return set()
+
+
+def _sizes(
+    annotated: Sequence[tuple[int, int]], paths: Sequence[Path], missing: set[int], tell: Tell
+) -> tuple[npt.NDArray[np.int32], set[int]]:
+    """(N, 2); where the file gives none, the picture's as shown. The places of pictures that cannot be read, and told."""
+    sizes = np.array(annotated, dtype=np.int32).reshape(-1, 2)
+    unknown = [i for i in np.flatnonzero((sizes < 1).any(axis=1)).tolist() if i not in missing]
+    unread = set()
+    for i, fact in zip(unknown, examine([paths[i] for i in unknown])):
+        sizes[i] = fact.size_hw
+        if fact.reason:
+            tell("unreadable-image", str(paths[i]), fact.reason)
+            unread.add(i)
+    return sizes, unread

@@ -1,86 +1,70 @@
-"""Pascal VOC: Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or SPLIT/ with XML files beside the pictures.
+"""Pascal VOC: XML files, one per picture, in Annotations/ with lists in ImageSets/Main/SPLIT.txt, or beside the pictures.
 
 `xmin ymin xmax ymax` are taken as pixel edges, 0-based, as they stand: today's labelling tools write edges, and the
 original VOC's 1-based inclusive pixels then lie at most one pixel off. `difficult` objects are ignored boxes.
-Class names: `classes.txt` or `labels.txt` beside the folders, else the names in the train split, sorted.
+Class names: `classes.txt` or `labels.txt` beside the folders, else the names in the train split, sorted. Without lists a
+file belongs to the split that a folder on its way is called after, else to the unsplit whole.
 """
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-import numpy as np
-
 from detector.data.annotations import Annotations, shortest
-from detector.data.image import IMAGE_SUFFIXES, image_size
-from detector.data.raw_split import BoxColumns, RawSplit, Tell, refuse
-from search_spaces.errors import UserError, nearest
+from detector.data.file_tree import Finder, files_below, is_file
+from detector.data.formats._entries import ROTATED, Entry, Notes, Object, collect, turned
+from detector.data.formats._xml import BadXml, parse_xml
+from detector.data.image import IMAGE_SUFFIXES
+from detector.data.raw_split import RawSplit, Tell, refuse
+from detector.data.scalars import clean_name, flag, number, shown, side
+from detector.data.split_names import UNSPLIT, files_in, folder_called, folders_in, in_order, split_folders, split_of
+from search_spaces.errors import UserError
 from search_spaces.files import read_text
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_YES, _NO = ("1", "true"), ("", "0", "false", "unspecified")
-_ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A picture of the split: its name in the list, its annotation file, and the folders to look for it in."""
-
-    stem: str
-    xml: Path
-    folder: Path
+_ANNOTATIONS = ("annotations", "annotation", "xml", "labels")
 
 
 def matches(root: Path) -> bool:
-    """Whether `root` holds Annotations/ and ImageSets/, or SPLIT/*.xml beside the pictures."""
-    return root.is_dir() and bool(
-        ((root / "Annotations").is_dir() and (root / "ImageSets").is_dir())
-        or any(_beside(root, split) for split in _ALIASES)
+    """Whether `root` holds ImageSets/ with Annotations/, or VOC's XML files: in it, in folders called after a split or after
+    annotations, or beside the pictures in a folder of any name."""
+    if not root.is_dir():
+        return False
+    if _annotations(root) is not None and folder_called(root, "imagesets") is not None:
+        return True
+    folders = folders_in(root)[:200]
+    named = [folder for folder in folders if split_of(folder.name) or folder.name.lower() in _ANNOTATIONS]
+    inner = [below for folder in named for below in folders_in(folder) if split_of(below.name)]
+    inner += [below for folder in named if split_of(folder.name) and (below := _annotations(folder))]
+    return any(_is_voc(folder) for folder in (root, *named, *inner)) or any(
+        _is_voc(folder) for folder in folders if any(files_in(folder, suffix) for suffix in (".jpg", ".png", ".jpeg"))
     )
 
 
 def splits(root: Path) -> list[str]:
     """The splits that have a list in ImageSets/Main (or ImageSets), or XML files in a folder of their name."""
-    return [split for split in _ALIASES if _list_file(root, split).is_file() or _beside(root, split)]
+    return in_order(_lists(root) or _groups(root))
 
 
 def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
-    """Read one split. Raises UserError for a missing list or folder; a bad XML file (file and line) is told."""
-    entries = _entries(root, split)
-    declared = _declared(root)
-    names = list(declared or ())
-    columns = BoxColumns()
-    kept: list[Path] = []
-    paths: list[Path] = []
-    sizes: list[tuple[int, int]] = []
-    pictures: dict[Path, dict[str, Path]] = {}
-    for entry in entries:
-        node = _parse(entry.xml, tell)
-        path = None if node is None else _picture(entry, node, pictures, tell)
-        size = None if node is None or path is None else _size(node, entry.xml, path, tell)
-        if node is None or path is None or size is None:
-            continue
-        _add_objects(node, entry.xml, len(kept), (names, declared is not None), columns, tell)
-        kept.append(entry.xml)
-        paths.append(path)
-        sizes.append(size)
-    raw, records = columns.boxes()
-    class_names = declared or _ordered(root, split, names)
-    place = np.array([class_names.index(name) for name in names] or [-1], dtype=np.int64)
-    return RawSplit(
-        source=f"{root.name} {split} (VOC)",
-        class_names=class_names,
-        declared=declared is not None,
-        image_paths=tuple(paths),
-        sizes_hw=np.array(sizes, dtype=np.int32).reshape(-1, 2),
-        files=tuple(kept),
-        boxes=replace(raw, labels=place[raw.labels]),
-        records=records,
-        record_text="{file}: object {record}",
-    )
+    """Read one split. Raises UserError for an empty list; a bad XML file (file and line) is told."""
+    notes = Notes()
+    entries = (entry for stem, xml in _files(root, split) if (entry := _entry(xml, stem, tell, notes)) is not None)
+
+    def names_in_train() -> set[str]:
+        if split == "train" or "train" not in splits(root):
+            return set()
+        ignored = Notes()
+        found = (_entry(xml, stem, _pass_over, ignored) for stem, xml in _files(root, "train"))
+        return {item.label for entry in found if entry is not None for item in entry.objects}
+
+    return collect(
+        f"{root.name} {split} (VOC)", entries, _pictures(root, split), tell,
+        declared=_declared(root), first_classes=names_in_train, notes=notes,
+    )  # fmt: skip
 
 
 def image_folder(root: Path, split: str) -> Path:
@@ -99,38 +83,79 @@ def write(root: Path, split: str, annotations: Annotations) -> None:
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in annotations.class_names), encoding="utf-8")
 
 
-def _list_file(root: Path, split: str) -> Path:
-    main = root / "ImageSets" / "Main" / f"{split}.txt"
-    return main if main.is_file() else root / "ImageSets" / f"{split}.txt"
+def _annotations(root: Path) -> Path | None:
+    return folder_called(root, *_ANNOTATIONS)
 
 
-def _beside(root: Path, split: str) -> Path | None:
-    """The folder SPLIT with XML files in it."""
-    folders = (root / alias for alias in _ALIASES[split])
-    return next((folder for folder in folders if folder.is_dir() and any(folder.glob("*.xml"))), None)
+def _is_voc(folder: Path) -> bool:
+    """Whether the first XML file there is VOC's: one that is broken counts, for its own message."""
+    depth = 2 if folder.name.lower() in _ANNOTATIONS else 0
+    first = next(iter(files_below(folder, {".xml"}, depth)), None)
+    if first is None:
+        return False
+    try:
+        return parse_xml(first).tag == "annotation"
+    except (BadXml, OSError):
+        return True
 
 
-def _entries(root: Path, split: str) -> list[_Entry]:
-    listing = _list_file(root, split)
-    beside = _beside(root, split)
-    if not listing.is_file() and beside is not None:
-        return [_Entry(xml.stem, xml, beside) for xml in sorted(beside.glob("*.xml"))]
+def _lists(root: Path) -> dict[str, Path]:
+    """ImageSets' lists by split."""
+    sets = folder_called(root, "imagesets")
+    if sets is None:
+        return {}
+    main = folder_called(sets, "main")
+    found: dict[str, Path] = {}
+    for path in [*(files_in(main, ".txt") if main else ()), *files_in(sets, ".txt")]:
+        split = split_of(path.stem)
+        if split is not None:
+            found.setdefault(split, path)
+    return found
+
+
+def _groups(root: Path) -> dict[str, list[Path]]:
+    """XML files by the split that a folder on their way is called after."""
+    groups: dict[str, list[Path]] = {}
+    for path in files_below(root, {".xml"}, depth=4):
+        named = [split for part in path.relative_to(root).parts[:-1] if (split := split_of(part)) is not None]
+        groups.setdefault(named[-1] if named else UNSPLIT, []).append(path)
+    return groups
+
+
+def _files(root: Path, split: str) -> list[tuple[str, Path]]:
+    """(stem, XML file) of each picture of a split."""
+    listing = _lists(root).get(split)
+    if listing is None:
+        return [(xml.stem, xml) for xml in _groups(root).get(split, [])]
     lines = [line.strip() for line in read_text(listing, "one image name per line").splitlines() if line.strip()]
     if not lines:
         raise UserError(f"{listing}: no images; expected one image name per line")
-    folder = next((root / name for name in ("JPEGImages", "images") if (root / name).is_dir()), None)
-    if folder is None:
-        raise UserError(f"{root}: no JPEGImages folder; expected the images of the split in it")
-    annotations = root / "Annotations"
-    stems = [_stem(line, annotations) for line in lines]
-    return [_Entry(stem, annotations / f"{stem}.xml", folder) for stem in stems]
+    annotations = _annotations(root) or root / "Annotations"
+    finder = Finder(annotations, [annotations], {".xml"})
+    return [
+        (stem, finder.find(f"{stem}.xml") or annotations / f"{stem}.xml") for stem in _stems(lines, annotations, finder)
+    ]
 
 
-def _stem(line: str, annotations: Path) -> str:
-    """The name in a line of a list: it may hold spaces or an image's suffix; per-class lists have a second column."""
-    named = Path(line)
-    choices = [line, str(named.with_suffix("")) if named.suffix.lower() in IMAGE_SUFFIXES else line]
-    return next((stem for stem in choices if (annotations / f"{stem}.xml").is_file()), line.split()[0])
+def _stems(lines: list[str], annotations: Path, finder: Finder) -> list[str]:
+    """The names in a list: they may hold spaces or an image's suffix; per-class lists have a second column."""
+    stems = []
+    for line in lines:
+        named = Path(line.replace("\\", "/"))
+        without = str(named.with_suffix("")) if named.suffix.lower() in IMAGE_SUFFIXES else line
+        choices = [without, line, line.split()[0]]
+        direct = next((stem for stem in choices if is_file(annotations / f"{stem}.xml")), None)
+        stems.append(direct or next((stem for stem in choices if finder.find(f"{stem}.xml")), line.split()[0]))
+    return stems
+
+
+def _pictures(root: Path, split: str) -> Finder:
+    """Looks in the split's folders first, then in those that are called after pictures, then anywhere."""
+    homes = [
+        folder for name in ("jpegimages", "images", "image", "imgs", "img") if (folder := folder_called(root, name))
+    ]
+    inner = [folder for home in (*homes, root) if (folder := split_folders(home).get(split))]
+    return Finder(root, [*inner, *homes, root], IMAGE_SUFFIXES)
 
 
 def _declared(root: Path) -> tuple[str, ...] | None:
@@ -138,110 +163,71 @@ def _declared(root: Path) -> tuple[str, ...] | None:
     for name in ("classes.txt", "labels.txt"):
         if (root / name).is_file():
             lines = read_text(root / name, "one class name per line").splitlines()
-            return tuple(line.strip() for line in lines if line.strip())
+            return tuple(name for line in lines if (name := clean_name(line)))
     return None
-
-
-def _ordered(root: Path, split: str, found: list[str]) -> tuple[str, ...]:
-    """The training split's classes, sorted, then what else occurs."""
-    if split == "train" or "train" not in splits(root):
-        return tuple(sorted(found))
-    nodes = (_parse(entry.xml, _pass_over) for entry in _entries(root, "train"))
-    train = sorted({_name(item) for node in nodes if node is not None for item in node.iter("object")} - {""})
-    return tuple(train) + tuple(sorted(set(found) - set(train)))
 
 
 def _pass_over(kind: str, where: str, reason: str) -> None:
     """The training split's own mistakes are told when it is read."""
 
 
-def _parse(path: Path, tell: Tell) -> ElementTree.Element | None:
+def _entry(xml: Path, stem: str, tell: Tell, notes: Notes) -> Entry | None:
+    """What one file says; None, and told, when it cannot be read."""
     try:
-        return ElementTree.parse(path).getroot()
+        node = parse_xml(xml)
     except OSError:
-        tell("missing-annotation", str(path), "no annotation file for an image of the split; add it or drop the image")
-    except ElementTree.ParseError as error:
-        reason = f"the XML does not parse ({error}); restore the file"
-        tell("bad-record", f"{path}:{error.position[0]}", reason)
-    return None
-
-
-def _picture(
-    entry: _Entry, node: ElementTree.Element, pictures: dict[Path, dict[str, Path]], tell: Tell
-) -> Path | None:
-    """The picture named like the annotation file, else the one that the file names; folders are listed once."""
-    if entry.folder not in pictures:
-        found = (file for file in entry.folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        pictures[entry.folder] = {file.stem: file for file in found}
-    by_stem = pictures[entry.folder]
-    named = Path((node.findtext("filename") or "").strip()).stem
-    path = by_stem.get(entry.stem) or by_stem.get(named)
-    if path is None:
-        reason = f"missing image; add it, or remove {entry.stem} from the split's list"
-        tell("missing-image", f"{entry.folder / entry.stem}.jpg", reason)
-    return path
-
-
-def _size(node: ElementTree.Element, xml: Path, path: Path, tell: Tell) -> tuple[int, int] | None:
-    """(height, width) as annotated, else as the picture has it."""
+        tell("missing-annotation", str(xml), "no annotation file for an image of the split; add it or drop the image")
+        return None
+    except BadXml as error:
+        tell("bad-record", f"{xml}:{error.line}", f"{error.reason}; restore the file")
+        return None
+    if node.tag == "annotations":
+        return None
     try:
-        height, width = (int(_number(node, f"size/{side}", "0")) for side in ("height", "width"))
+        size = side(node.findtext("size/height")), side(node.findtext("size/width"))
     except ValueError as error:
-        tell("bad-record", str(xml), str(error))
+        tell("bad-record", str(xml), f"<size>: {error}; expected a number of pixels")
         return None
-    if min(height, width) > 0:
-        return height, width
-    try:
-        return image_size(path)
-    except UserError as error:
-        tell("unreadable-image", str(path), str(error).removeprefix(f"{path}: "))
-        return None
-
-
-def _add_objects(
-    node: ElementTree.Element, xml: Path, image: int, classes: tuple[list[str], bool], columns: BoxColumns, tell: Tell
-) -> None:
-    """The objects of one file; `classes`: the names so far, and whether no other may come."""
-    names, closed = classes
-    for number, item in enumerate(node.iter("object"), start=1):
-        name = _name(item)
-        if not name:
-            tell("bad-record", str(xml), f"object {number}: an object has no <name>; expected a class name")
-            continue
-        if name not in names:
-            if closed:
-                reason = f"class {name!r} is not in the list of classes; {nearest(name, names)}"
-                tell("unknown-class", f"{xml}: object {number}", reason)
-                continue
-            names.append(name)
+    objects = []
+    for place, item in enumerate(node.iter("object"), start=1):
+        name = clean_name(item.findtext("name"))
         try:
-            x0, y0, x1, y1 = (_number(item, f"bndbox/{side}") for side in _SIDES)
-            difficult = _is_difficult(item)
+            if not name:
+                raise ValueError("an object has no name; expected a class name")
+            objects.append(Object(place, name, _box(item, notes), _is_difficult(item)))
         except ValueError as error:
-            tell("bad-record", f"{xml}: object {number}", str(error))
-            continue
-        columns.add(image, names.index(name), number, (x0, y0, x1, y1), ignore=difficult)
+            tell("bad-record", f"{xml}: object {place}", str(error))
+    return Entry(xml, (node.findtext("filename") or "").strip(), objects, Path(stem).name, size)
 
 
-def _name(item: ElementTree.Element) -> str:
-    return (item.findtext("name") or "").strip()
+def _box(item: ElementTree.Element, notes: Notes) -> tuple[float, float, float, float]:
+    """xyxy of bndbox, or the box around a robndbox. Raises ValueError saying what was found."""
+    rotated = item.find("robndbox")
+    if item.find("bndbox") is None and rotated is not None:
+        x, y, width, height, angle = (_number(rotated, tag) for tag in ("cx", "cy", "w", "h", "angle"))
+        notes.add(ROTATED)
+        straight = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        return turned(straight, math.degrees(angle), (x, y))
+    x0, y0, x1, y1 = (_number(item, f"bndbox/{tag}") for tag in _SIDES)
+    return x0, y0, x1, y1
 
 
 def _is_difficult(item: ElementTree.Element) -> bool:
     """Raises ValueError for what is neither yes nor no."""
-    text = (item.findtext("difficult") or "0").strip().lower()
-    if text not in (*_YES, *_NO):
-        raise ValueError(f"<difficult> is {text!r}; expected 0 or 1")
-    return text in _YES
-
-
-def _number(node: ElementTree.Element, tag: str, default: str | None = None) -> float:
-    """Raises ValueError saying what was found."""
-    text = node.findtext(tag) or default
+    text = item.findtext("difficult") or "0"
     try:
-        return float(text or "")
+        return flag(text)
     except ValueError:
-        found = "missing" if text is None else repr(text)
+        raise ValueError(f"<difficult> is {shown(text.strip())}; expected 0 or 1") from None
+
+
+def _number(node: ElementTree.Element, tag: str) -> float:
+    """Raises ValueError saying what was found."""
+    text = node.findtext(tag)
+    try:
+        return number(text)
+    except ValueError:
+        found = "missing" if text is None else shown(text)
         raise ValueError(f"<{tag}> is {found}; expected a number of pixels") from None
 
 
@@ -253,10 +239,10 @@ def _xml(annotations: Annotations, index: int) -> str:
         f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>",
     ]
     boxes, labels, ignore = annotations.boxes_of(index)
-    for box, label, flag in zip(shortest(boxes), labels, ignore):
+    for box, label, crowd in zip(shortest(boxes), labels, ignore):
         sides = "".join(f"<{s}>{int(v) if v == int(v) else v!r}</{s}>" for s, v in zip(_SIDES, box))
         name = escape(annotations.class_names[label])
         lines.append(
-            f"  <object><name>{name}</name><difficult>{int(flag)}</difficult><bndbox>{sides}</bndbox></object>"
+            f"  <object><name>{name}</name><difficult>{int(crowd)}</difficult><bndbox>{sides}</bndbox></object>"
         )
     return "\n".join([*lines, "</annotation>", ""])

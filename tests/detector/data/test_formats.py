@@ -88,20 +88,28 @@ def test_coco_beside_the_pictures(tmp_path: Path) -> None:
         ({"annotations": [{"id": 4, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]}]}, "category_id 1"),
         ({"annotations": [{"id": 4, "image_id": 7, "caption": "x"}]}, "no bbox"),
         ({"categories": []}, "'categories' is empty"),
-        ({"categories": [{"id": "x", "name": "cat"}]}, r"categories\[0\] has the id 'x'; expected an integer"),
+        (
+            {"categories": [{"id": [1], "name": "cat"}]},
+            r"categories\[0\] has the id \[1\]; expected an integer or a text",
+        ),
+        ({"categories": [{"id": 1, "name": None}]}, r"categories\[0\] has no 'name'"),
+        ({"categories": [{"id": 1, "name": "\n "}]}, r"categories\[0\] has the name .*; expected a class name"),
         ({"categories": [{"id": 9, "name": "cat"}, {"id": 9, "name": "dog"}]}, "the id 9 occurs twice in 'categories'"),
         ({"categories": [{"id": 9, "name": "cat"}, {"id": 3, "name": "cat"}]}, "two classes are named 'cat'"),
         ({"images": [3]}, r"images\[0\] has no 'id'"),
-        ({"images": [{"id": 7, "file_name": "a.jpg", "height": 0, "width": 48}]}, r"images\[0\] has the height 0"),
+        (
+            {"images": [{"id": 7, "file_name": "a.jpg", "height": "tall", "width": 48}]},
+            r"images\[0\] has the height 'tall'; expected a number of pixels",
+        ),
         (
             {"images": [{"id": 7, "file_name": "a.jpg", "height": 32, "width": 48}] * 2},
             "occurs twice in 'images' ",
         ),
         (
-            {"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": ["1", 2, 3, 4]}]},
+            {"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": ["x", 2, 3, 4]}]},
             "annotation 4: malform",
         ),
-        ({"annotations": [{"id": 4, "image_id": "7", "category_id": 9, "bbox": [1, 2, 3, 4]}]}, "annotation 4: malfor"),
+        ({"annotations": [{"id": 4, "image_id": [7], "category_id": 9, "bbox": [1, 2, 3, 4]}]}, "annotation 4: malfor"),
         ({"annotations": [{"id": 4, "image_id": 7, "category_id": 9, "bbox": [1, 2, 10**400, 4]}]}, "4: malformed"),
         ({"annotations": [4]}, "no bbox"),
         ({"annotations": {"1": 2}}, "no 'annotations' list"),
@@ -155,7 +163,12 @@ def test_yolo_bad_lines(tmp_path: Path, line: str, expected: str) -> None:
         ("train: images/train\nnames: {1: cat, 2: dog}\n", "expected 0..1"),
         ("train: images/nowhere\nnames: [cat, dog]\n", "no such folder"),
         ("train: [\n", "does not parse"),
-        ("train: images/train\nnames: [yes, no, 5]\n", "without quotes that YAML reads as true or false"),
+        ("train: images/train\nnames: [cat, '']\n", "the name of class 1 is ''; expected a class name"),
+        ("train: images/train\nnames: [cat, [dog]]\n", "the name of class 1 is"),
+        ("train: images/train\nnames: [cat]\nnc: x\n", "nc is 'x'; expected the number of classes"),
+        ("train: {a: b}\nnames: [cat]\n", "train is {'a': 'b'}; expected a folder, a .txt list"),
+        ('train: "images\\train"\nnames: [cat]\n', "backslashes in double quotes are escapes"),
+        ('train: "images\\special"\nnames: [cat]\n', "backslashes in double quotes are escapes"),
         ("- train\n", "expected keys train, val and names; found list"),
         ("train: images/train\nnames: [cat, cat]\n", "two classes are named 'cat'"),
         ("val: images/train\nnames: [cat, dog]\n", "no 'train' split; found: val"),
@@ -356,10 +369,8 @@ def test_a_data_set_further_down_is_named(tmp_path: Path) -> None:
 
 
 def test_coco_says_what_is_malformed(tmp_path: Path) -> None:
-    coco(tmp_path, annotations=[{"id": 4, "image_id": 7, "category_id": "9", "bbox": [1, 2, 3, 4]}])
-    assert "annotation 4: malformed (image_id 7, category_id '9', bbox [1, 2, 3, 4]); expected whole" in message(
-        tmp_path
-    )
+    coco(tmp_path, annotations=[{"id": 4, "image_id": 7, "category_id": 9, "bbox": [1, 2, 3]}])
+    assert "annotation 4: malformed (image_id 7, category_id 9, bbox [1, 2, 3]); expected ids" in message(tmp_path)
 
 
 def test_voc_number_that_is_none(tmp_path: Path) -> None:
@@ -374,7 +385,7 @@ def test_voc_box_that_is_missing(tmp_path: Path) -> None:
 
 def test_voc_object_without_a_name_and_image_without_a_file(tmp_path: Path) -> None:
     voc(tmp_path, "<annotation><object/></annotation>")
-    assert "a.xml: object 1: an object has no <name>" in message(tmp_path)
+    assert "a.xml: object 1: an object has no name" in message(tmp_path)
     (tmp_path / "Annotations" / "a.xml").unlink()
     assert "a.xml: no annotation file for an image of the split" in message(tmp_path)
 
@@ -450,7 +461,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 def test_folders_of_no_known_layout(tmp_path: Path) -> None:
     assert "is empty; expected one of VOC" in message(tmp_path)
     (tmp_path / "notes.md").write_text("x")
-    assert "unknown data layout; expected one of VOC" in message(tmp_path)
+    assert "unknown data layout; found neither pictures nor annotations; expected one of VOC" in message(tmp_path)
     assert "no such folder" in message(tmp_path / "missing")
     assert "unknown split 'vall'; did you mean val" in message(tmp_path, "vall")
     with pytest.raises(UserError, match=r"unknown data format 'vocs'; did you mean .*voc"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from detector.data.image import damage_of, image_size, read_image, resize_stretch
+from detector.data.image import image_size, read_image, read_with_damage, resize_stretch
 from search_spaces.errors import UserError
 
 
@@ -57,15 +57,15 @@ def test_other_kinds_of_pixels_become_rgb(tmp_path: Path, mode: str) -> None:
 
 def test_damage_within_a_jpeg_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "a.jpg", (200, 300))
-    assert damage_of(path) == ""
+    assert read_with_damage(path)[1] == ""
     data = path.read_bytes()
     half = len(data) // 2
     path.write_bytes(data[:half] + b"\xff\xd9" + data[half + 2 :])
-    assert damage_of(path).startswith("Corrupt JPEG data")
+    assert read_with_damage(path)[1].startswith("Corrupt JPEG data")
     assert capfd.readouterr().err == ""
     # padding before the end marker, as some cameras write it, harms nothing
     path.write_bytes(data[:-2] + bytes(3) + data[-2:])
-    assert damage_of(path) == ""
+    assert read_with_damage(path)[1] == ""
 
 
 def test_truncated_jpeg_may_be_let_pass(tmp_path: Path) -> None:

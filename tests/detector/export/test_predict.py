@@ -209,3 +209,26 @@ def test_drawing_marks_the_box_in_its_class_colour() -> None:
     assert not drawn[170, 150].any()
     empty = draw_detections(shot, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), ["a"])
     assert not empty.any()
+
+
+def test_no_two_drawings_share_a_name(models: dict[str, Path], tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for seed, name in enumerate(("a.webp", "a.webp.png", "a.bmp", "A.JPG", "a.jpg")):
+        data = cv2.imencode(Path(name).suffix.lower(), picture(seed, 64, 96))[1]
+        (source / name).write_bytes(data.tobytes())
+    assert predict(models["pt"], source, out) == 0
+    entries = json.loads((out / "detections.json").read_text())["images"]
+    drawn = [entry["picture"] for entry in entries]
+    assert len({name.casefold() for name in drawn}) == len(entries) == 5
+    assert all((out / name).is_file() for name in drawn)
+    assert {entry["image"]: entry["picture"] for entry in entries}["a.webp.png"] == "a.webp.png"
+
+
+def test_pictures_behind_links_are_found_once(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "other/a.png"), picture(0, 32, 32))
+    (tmp_path / "in/part").symlink_to("../other")
+    (tmp_path / "in/loop").symlink_to(".")
+    assert find_pictures(tmp_path / "in", tmp_path / "out") == [tmp_path / "in/part/a.png"]

@@ -268,3 +268,21 @@ def test_explain_prints_a_table(capsys):
 def test_unknown_command_and_option_exit_with_2(capsys):
     assert main(["serch"]) == 2
     assert main(["search", "--budgets", "3ms"]) == 2
+
+
+@pytest.mark.parametrize("budget", ["20ms", "900ms"])
+def test_more_classes_than_a_table_covers_are_refused_before_the_search(tmp_path, capsys, budget):
+    assert (
+        search(tmp_path, "--budget", budget, "--device", "epyc-zen5-openvino-fp32-b1-t1", "--num-classes", "5000") == 2
+    )
+    error = capsys.readouterr().err
+    assert re.search(
+        r"--num-classes 5000: with so many classes \d+% or more of the latency lies beyond what table epyc", error
+    )
+    assert "candidates" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_classes_that_a_table_covers_are_searched(tmp_path, capsys):
+    assert search(tmp_path, "--budget", "3.8ms", "--device", "t4", "--num-classes", "600") == 0
+    assert "--num-classes 600" not in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""Look through a data set, or turn it into another format."""
+"""Look through a data set, split, merge or slice it, or turn it into another format."""

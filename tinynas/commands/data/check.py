@@ -29,7 +29,7 @@ def run(
     folder = _folder(data, out)
     if pictures:
         claim_outputs(folder, ["report.json", "box-sizes.png", "worst.jpg"], overwrite or out is None)
-    found = check_data(data, workers=workers or _cores())
+    found = check_data(data, workers=workers or cores())
     written = _write(found, folder) if pictures else []
     if json_:
         print(json.dumps({**found.as_json(), "files": [str(path) for path in written]}, indent=2))
@@ -51,7 +51,8 @@ def _folder(data: Path, out: Path | None) -> Path:
     return folder
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -78,20 +79,26 @@ def _write(found: DataCheck, folder: Path) -> list[Path]:
 def _print(found: DataCheck, written: list[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    from detector.lettering import lettering
 
     console = Console()
-    table = Table("", *found.splits, title=f"{found.source} ({found.format})", title_justify="left")
+    title = Text(f"{found.source} ({found.format})")
+    table = Table("", *found.splits, title=title, title_justify="left")
     for field in ("images", "images_without_boxes", "boxes", "ignored"):
         table.add_row(field.replace("_", " "), *(str(getattr(split, field)) for split in found.splits.values()))
     table.add_section()
     names = list(dict.fromkeys(name for split in found.splits.values() for name in split.per_class))
     for name in names:
-        table.add_row(name, *(str(split.per_class.get(name, "-")) for split in found.splits.values()))
+        table.add_row(Text(name), *(str(split.per_class.get(name, "-")) for split in found.splits.values()))
     console.print(table)
     _print_findings(found.problems, "problem")
     _print_findings(found.notes, "note")
     for path in written:
         print(f"wrote {path}")
+    for line in lettering(tuple(names)).legend if written else ():
+        print(f"in the pictures, {line}")
     print(f"problems: {len(found.problems)}, notes: {len(found.notes)}")
 
 

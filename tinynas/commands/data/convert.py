@@ -10,7 +10,7 @@ import typer
 
 
 class Target(StrEnum):
-    """Formats that can be written."""
+    """Formats that a data set can be written in."""
 
     coco = "coco"
     voc = "voc"

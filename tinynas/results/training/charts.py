@@ -12,6 +12,7 @@ from detector.evaluation import Assessment
 from detector.evaluation.assessment import BACKGROUND
 from detector.evaluation.curves import RECALLS
 from detector.evaluation.matching import Doubles
+from detector.lettering import font_families, lettering, plotted
 from tinynas.results.pictures import INK, new_figure, plain_axes, save_figure
 from tinynas.results.training.run_folder import LOSSES, RunFolder
 
@@ -72,22 +73,26 @@ def draw_curves(assessment: Assessment, path: Path) -> None:
     """Precision against recall at IoU 0.5, a line per class."""
     figure = new_figure(7, 5)
     axes = figure.subplots()
+    texts = lettering(assessment.annotations.class_names).texts
     for label in shown_classes(assessment):
         row = assessment.classes[label]
         colour = [channel / 255 for channel in class_colour(label)]
-        axes.plot(RECALLS, assessment.precision[label], color=colour, linewidth=2, label=f"{row.name} {row.ap50:.3f}")
+        text = f"{plotted(texts[label])} {row.ap50:.3f}"
+        axes.plot(RECALLS, assessment.precision[label], color=colour, linewidth=2, label=text)
     for name, mean in mean_curve(assessment).items():
         axes.plot(RECALLS, mean, color=INK, linewidth=1.5, linestyle="--", label=f"{name} {mean.mean():.3f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision and recall at IoU 0.5")
     plain_axes(axes)
     if axes.lines:
-        axes.legend(title="class, AP50", frameon=False, fontsize=8, loc="lower left")
+        prop = {"size": 8, "family": font_families(texts)}
+        axes.legend(title="class, AP50", frameon=False, prop=prop, loc="lower left")
     save_figure(figure, path)
 
 
 def draw_confusion(assessment: Assessment, path: Path) -> None:
     """Counts coloured by their share of the true class's row; numbers where they can be read."""
-    names, counts = [*assessment.annotations.class_names, BACKGROUND], assessment.confusion
+    texts, counts = lettering(assessment.annotations.class_names).texts, assessment.confusion
+    names, family = [*map(plotted, texts), BACKGROUND], font_families(texts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(4.2 + 0.55 * len(names), 20)
     figure = new_figure(side + 0.8, side)
@@ -98,8 +103,9 @@ def draw_confusion(assessment: Assessment, path: Path) -> None:
         for row, column in zip(*np.nonzero(counts)):
             ink = "white" if shares[row, column] > 0.55 else INK
             axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=small)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=small)
-    axes.set_yticks(range(len(names)), names, fontsize=small)
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(names)), names, fontsize=small, family=family, **slanted)
+    axes.set_yticks(range(len(names)), names, fontsize=small, family=family)
     title = f"Confusion matrix at IoU 0.5, scores from {assessment.score_threshold:.2f}"
     axes.set(xlabel="predicted", ylabel="true", title=title)
     axes.spines[:].set_visible(False)

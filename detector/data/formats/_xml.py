@@ -1,0 +1,66 @@
+"""XML in any encoding that its header can name."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from search_spaces.files import text_encoding
+
+_DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._:-]*)["'][^>]*\?>""")
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+# The wider code page that writers of these names really use.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "cp950", "shift_jis": "cp932", "euc_kr": "cp949"}
+_NO_TEXT = frozenset({"unicode_escape", "raw_unicode_escape", "idna", "punycode", "undefined", "utf-7"})
+
+
+class BadXml(Exception):
+    """XML that cannot be read: `line` and `reason`."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.reason = reason
+
+
+def parse_xml(path: Path) -> ElementTree.Element:
+    """The root element. Raises OSError when the file cannot be opened, BadXml when it is no XML."""
+    data = path.read_bytes()
+    encoding = _encoding(data)
+    try:
+        if encoding is None:
+            return ElementTree.fromstring(data)
+        text = _DECLARATION.sub("", data.decode(encoding), count=1)
+        return ElementTree.fromstring(text.encode("utf-8", "replace"), ElementTree.XMLParser(encoding="utf-8"))
+    except ElementTree.ParseError as error:
+        raise BadXml(error.position[0], f"the XML does not parse ({error})") from None
+    except UnicodeError as error:
+        line = data[: getattr(error, "start", 0)].count(b"\n") + 1
+        raise BadXml(line, f"the XML does not parse (its bytes are not the {encoding} that it names)") from None
+    except (ValueError, LookupError, RecursionError) as error:
+        raise BadXml(1, f"the XML does not parse ({error})") from None
+
+
+def _encoding(data: bytes) -> str | None:
+    """A Python codec for what the parser itself does not read; None where it does."""
+    marked = text_encoding(data[:4])
+    if marked != "utf-8-sig" or data.startswith(codecs.BOM_UTF8):
+        return marked
+    found = _DECLARED.match(data[:400])
+    if found is None:
+        return None
+    name = found.group(1).decode("ascii").lower()
+    if name in ("unicode", "utf-16", "utf16", "ucs-2"):
+        # The header was written for text in memory; the bytes are single ones, or the header could not be read.
+        return "utf-8"
+    try:
+        codec = codecs.lookup(name)
+    except LookupError:
+        raise BadXml(1, f"the encoding {name!r} is not known; save the file as UTF-8") from None
+    if codec.name in ("utf-8", "ascii", "iso8859-1"):
+        return None
+    if codec.name in _NO_TEXT or not getattr(codec, "_is_text_encoding", True):
+        raise BadXml(1, f"{name!r} is no text encoding; save the file as UTF-8")
+    return _WIDER.get(codec.name, codec.name)

@@ -1,0 +1,117 @@
+"""CVAT's own XML for images (annotations.xml); a picture's `subset` is its split."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from detector.data.formats._entries import PASSED_OVER, ROTATED, SHAPES, Entry, Notes, Object, around, collect, turned
+from detector.data.formats._tool_files import picture_finder, tool_files
+from detector.data.formats._xml import BadXml, parse_xml
+from detector.data.raw_split import RawSplit, Tell, refuse
+from detector.data.scalars import clean_name, number, shown, side
+from detector.data.split_names import UNSPLIT, in_order, split_of
+from search_spaces.errors import UserError
+
+_SHAPES = ("box", "polygon", "ellipse", "mask")
+_NO_AREA = ("polyline", "points", "skeleton", "cuboid")
+
+
+def matches(root: Path) -> bool:
+    """Whether there is a file of CVAT's in `root` or in a split's folder."""
+    return bool(_files(root))
+
+
+def splits(root: Path) -> list[str]:
+    """The splits that folders or the pictures' subsets are called after."""
+    found = _files(root)
+    named = {split for split in found if split != UNSPLIT}
+    for path in found.get(UNSPLIT, []):
+        named |= {_subset(image) for image in _images(path)}
+    return in_order(named)
+
+
+def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
+    """Read one split. Raises UserError for broken XML and for video tracks; shapes that cannot be read are told."""
+    found = _files(root)
+    files = found.get(split, found.get(UNSPLIT, []))
+    notes = Notes()
+    whole = split in found and split != UNSPLIT
+    entries = [
+        _entry(path, image, tell, notes)
+        for path in files for image in _images(path) if whole or split == UNSPLIT or _subset(image) == split
+    ]  # fmt: skip
+    return collect(f"{root.name} {split} (CVAT)", entries, picture_finder(root, files, split), tell, notes=notes)
+
+
+def _files(root: Path) -> dict[str, list[Path]]:
+    return tool_files(root, ".xml", _is_cvat)
+
+
+def _is_cvat(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"<annotations" in file.read(1 << 12)
+    except OSError:
+        return False
+
+
+def _images(path: Path) -> list[ElementTree.Element]:
+    try:
+        node = parse_xml(path)
+    except BadXml as error:
+        raise UserError(f"{path}:{error.line}: {error.reason}; restore the file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
+    if node.find("track") is not None:
+        raise UserError(f"{path}: holds the tracks of a video; export it from CVAT as 'CVAT for images' or as COCO")
+    return list(node.iter("image"))
+
+
+def _subset(image: ElementTree.Element) -> str:
+    return split_of(image.get("subset", "")) or UNSPLIT
+
+
+def _entry(path: Path, image: ElementTree.Element, tell: Tell, notes: Notes) -> Entry:
+    name = image.get("name", "")
+    objects = []
+    for place, shape in enumerate(image, start=1):
+        try:
+            if shape.tag in _NO_AREA:
+                notes.add(PASSED_OVER)
+            elif shape.tag in _SHAPES:
+                objects.append(Object(place, clean_name(shape.get("label")), _box(shape, notes)))
+        except ValueError as error:
+            tell("bad-record", f"{path}: {name}: shape {place}", f"{error}; correct or remove it")
+    try:
+        size = side(image.get("height")), side(image.get("width"))
+    except ValueError:
+        size = (0, 0)
+    return Entry(path, name, objects, "", size if min(size) > 0 else (0, 0))
+
+
+def _box(shape: ElementTree.Element, notes: Notes) -> tuple[float, float, float, float]:
+    def value(key: str) -> float:
+        try:
+            return number(shape.get(key))
+        except ValueError:
+            raise ValueError(f"{shape.tag} has the {key} {shown(shape.get(key))}; expected a number") from None
+
+    if shape.tag == "box":
+        box = value("xtl"), value("ytl"), value("xbr"), value("ybr")
+        degrees = number(shape.get("rotation", "0"))
+        if degrees % 360:
+            notes.add(ROTATED)
+            box = turned(box, degrees, ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+        return box
+    notes.add(SHAPES)
+    if shape.tag == "ellipse":
+        x, y, across, down = value("cx"), value("cy"), value("rx"), value("ry")
+        return x - across, y - down, x + across, y + down
+    if shape.tag == "mask":
+        left, top = value("left"), value("top")
+        return left, top, left + value("width"), top + value("height")
+    points = [point.split(",") for point in shape.get("points", "").split(";") if point.strip()]
+    if any(len(point) != 2 for point in points):
+        raise ValueError(f"{shape.tag} has the points {shown(shape.get('points'))}; expected x,y;x,y;...")
+    return around([(number(x), number(y)) for x, y in points])

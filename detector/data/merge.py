@@ -1,0 +1,69 @@
+"""Several data sets as one: classes matched by name, splits by theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from detector.data import formats
+from detector.data.annotations import Annotations, DataReport
+from detector.data.convert import Converted, check_pictures, copied, merged_classes, read_all, renamed_line
+from detector.data.raw_split import packed
+from detector.data.split_names import SPLITS, UNSPLIT
+from detector.data.writing import Content, claim, write_data_set
+from search_spaces.errors import UserError
+
+
+def merge(sources: Sequence[Path], out: Path, to: str, *, link: bool = False) -> Converted:
+    """Write the data sets `sources`, of any formats, as one in the format `to`; as `convert` does, and with its errors.
+
+    The classes are those of all sets, the first set's first. Image and category ids are given anew. Raises UserError
+    when some sets are split and others are not.
+    """
+    target = formats.writable(to)
+    claim(out)
+    read = [read_all(source) for source in sources]
+    heaps = [source for source, (raw, _) in zip(sources, read) if UNSPLIT in raw]
+    if heaps and len(heaps) < len(sources):
+        raise UserError(
+            f"{heaps[0]}: has no splits, the others have; split it first: tinynas data split {heaps[0]} --val 0.2"
+        )
+    lost = [f"{source}: {line}" for source, (_, lines) in zip(sources, read) for line in lines]
+    names, _ = merged_classes([split for raw, _ in read for split in raw.values()])
+    contents: dict[str, Content] = {}
+    reports: list[DataReport] = []
+    for name in (*SPLITS, UNSPLIT):
+        parts = []
+        for raw, _ in read:
+            if name in raw:
+                annotations, report = packed(replace(raw[name], declared=False, category_ids=None), names)
+                check_pictures(annotations, to)
+                parts.append(annotations)
+                reports.append(report)
+        if parts:
+            whole = joined(parts)
+            contents[name] = Content(whole, copied(whole, link))
+    renamed = write_data_set(target, contents, out)
+    lost.append("image and category ids: given anew, in the order of the data sets")
+    return Converted("merged", tuple(reports), (*lost, *renamed_line(renamed)))
+
+
+def joined(parts: Sequence[Annotations]) -> Annotations:
+    """The images of all parts (which have the same classes), numbered anew."""
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    count = sum(map(len, parts))
+    return Annotations(
+        class_names=parts[0].class_names,
+        category_ids=np.arange(1, parts[0].num_classes + 1, dtype=np.int64),
+        image_paths=tuple(path for part in parts for path in part.image_paths),
+        image_ids=np.arange(1, count + 1, dtype=np.int64),
+        sizes_hw=np.concatenate([part.sizes_hw for part in parts]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        ignore=np.concatenate([part.ignore for part in parts]),
+        areas=np.concatenate([part.areas for part in parts]),
+    )

@@ -1,0 +1,1 @@
+"""Spoilt inputs by the thousand, seeded: every reader, pictures and structure files. By hand: `python -m tests.fuzz -h`."""

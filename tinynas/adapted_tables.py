@@ -19,8 +19,6 @@ from tinynas.sampling import ImageSize, populations, random_detectors
 
 DRAWN = 16
 """Candidates drawn per space, image size and number of classes: their latency is what is to be right."""
-FITTED, CHECKED = 8, 8
-"""Whole detectors that set the table's scale, and others that it is checked on."""
 LARGEST_CHECKED = 416 * 416
 CHECK_ROUNDS = 5
 FIT_SEED, CHECK_SEED = 2, 3
@@ -29,7 +27,8 @@ FIT_SEED, CHECK_SEED = 2, 3
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
     """What to adapt: the table `{name}-{runtime}-{precision}-b1[-tN]` into `folder`, from the nearest of `sources`, for
-    networks of these spaces, image sizes and numbers of classes."""
+    networks of these spaces, image sizes and numbers of classes; `fitted` whole detectors set its scale, `checked` others
+    check it."""
 
     name: str
     sources: Sequence[Table]
@@ -41,10 +40,15 @@ class Adaptation:
     sizes: Sequence[ImageSize]
     classes: Sequence[int]
     seconds: float
+    fitted: int = 8
+    checked: int = 8
     short_names: Sequence[str] = ()
     note: str = ""
 
-    def run(self, *, resume: bool = False, progress: Callable[[Progress], None] | None = None) -> Table:
+    def run(
+        self, *, resume: bool = False, progress: Callable[[Progress], None] | None = None,
+        checked: Callable[[int], None] | None = None,
+    ) -> Table:  # fmt: skip
         """Measure, write, fit the scale, check; the table with the check's figures in it. Raises UserError as `adapt`."""
         graphs = list(populations(self.spaces, self.sizes, self.classes, members=DRAWN, seed=1))
         settings = ProfileSettings(self.precision, self.threads, time_limit_s=self.seconds)
@@ -52,10 +56,10 @@ class Adaptation:
             self.name, self.sources, self.folder, graphs, settings, runtime=self.runtime, short_names=self.short_names,
             reach_note=self.note, resume=resume, progress=progress,
         )  # fmt: skip
-        fitted = self._detectors(FITTED, FIT_SEED)
-        table = fit_networks(read_table(path), list(fitted.items()), rounds=CHECK_ROUNDS)
-        checked = self._detectors(CHECKED, CHECK_SEED, fitted)
-        result = check(table, list(checked.items()), rounds=CHECK_ROUNDS)
+        fitted = self._detectors(self.fitted, FIT_SEED)
+        table = fit_networks(read_table(path), list(fitted.items()), checked, rounds=CHECK_ROUNDS)
+        others = self._detectors(self.checked, CHECK_SEED, fitted)
+        result = check(table, list(others.items()), checked, rounds=CHECK_ROUNDS)
         names = ", ".join(space.name for space in self.spaces)
         figures = result.summary(table.metadata.overhead_ms) | {
             "drawn_from": f"{names}, uniformly; never fitted to",

@@ -25,6 +25,8 @@ CLASSES = 80
 
 
 SECONDS = 60.0
+FITTED, CHECKED = 8, 8
+"""Whole detectors that set an adapted table's scale, and others that it is checked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,13 @@ def _adapted(host: HostName, wanted: Wanted) -> Table:
     )
     return adapt_here(
         sources, host.runtime, host.precision, host.threads, [*map(load_space, SPACES), *wanted.spaces],
-        [*SIZES, *wanted.sizes], [*wanted.classes, CLASSES], resume=True,
+        [*SIZES, *wanted.sizes], [*wanted.classes, CLASSES], seconds=SECONDS, resume=True,
     )  # fmt: skip
 
 
 def adapt_here(
     sources: Sequence[Table], runtime: str, precision: str, threads: int, spaces: Sequence[Space],
-    sizes: Sequence[ImageSize], classes: Sequence[int], *, seconds: float = SECONDS, name: str | None = None,
+    sizes: Sequence[ImageSize], classes: Sequence[int], *, seconds: float, name: str | None = None,
     folder: Path | None = None, resume: bool = False, short_names: Sequence[str] = (),
 ) -> Table:  # fmt: skip
     """Adapt one of `sources` to this host, with a progress bar, and say what came of it. Without a `name` the table is named
@@ -100,12 +102,13 @@ def adapt_here(
     name = name or free_name(HostName(runtime, precision, threads), folder)
     job = Adaptation(
         name=name, sources=sources, runtime=runtime, precision=precision, threads=threads, folder=folder,
-        spaces=_joined(spaces), sizes=sorted(dict.fromkeys(sizes)), classes=list(dict.fromkeys(classes)), seconds=seconds,
+        spaces=_joined(spaces), sizes=sorted(dict.fromkeys(sizes)), classes=list(dict.fromkeys(classes)),
+        seconds=seconds, fitted=FITTED, checked=CHECKED,
         short_names=short_names, note=f"adapted for {', '.join(dict.fromkeys(space.name for space in spaces))}",
     )  # fmt: skip
     try:
         with AdaptationBar(seconds) as bar:
-            table = job.run(resume=resume, progress=bar.show)
+            table = job.run(resume=resume, progress=bar.show, checked=bar.check)
     except KeyboardInterrupt:
         print("what was measured is kept; the same command goes on (profile: with --resume)", file=sys.stderr)
         raise
@@ -147,22 +150,36 @@ def _joined(spaces: Sequence[Space]) -> list[Space]:
 
 
 class AdaptationBar:
-    """Seconds gone of those that an adaptation measures for, kernels measured, and the error that is expected."""
+    """Seconds gone of those that an adaptation measures for, kernels measured, and the error that is expected; then whole
+    detectors. There is none before the first report: what is refused shows no bar."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._bar = seconds, None  # type: float, Any
 
     def __enter__(self) -> AdaptationBar:
-        from tqdm import tqdm
-
-        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
-        self._bar = tqdm(total=self._seconds, desc="measure this CPU", dynamic_ncols=True, bar_format=form)
         return self
 
     def show(self, progress: Any) -> None:
-        note = f"{progress.kernels} kernels, a detector's error {progress.expected_error:.1%} expected"
+        from tqdm import tqdm
+
+        if self._bar is None:
+            form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
+            self._bar = tqdm(total=self._seconds, desc="kernels of this CPU", dynamic_ncols=True, bar_format=form)
+        note = f"{progress.kernels} measured"
+        if progress.expected_error is not None:
+            note += f", a detector's error {progress.expected_error:.1%} expected"
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(min(progress.seconds, self._seconds) - self._bar.n)
 
+    def check(self, detectors: int) -> None:
+        """So many more detectors are measured."""
+        from tqdm import tqdm
+
+        if self._bar is None or self._bar.unit != "detector":
+            self.__exit__()
+            self._bar = tqdm(total=FITTED + CHECKED, desc="whole detectors", unit="detector", dynamic_ncols=True)
+        self._bar.update(detectors)
+
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

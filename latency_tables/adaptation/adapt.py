@@ -30,11 +30,11 @@ FIRST, EACH = 24, 32
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far an adaptation has come: seconds since it began, kernels measured, the error of a whole detector that is
-    expected, and the source (the id of its table)."""
+    expected (None before the first fit), and the source (the id of its table)."""
 
     seconds: float
     kernels: int
-    expected_error: float
+    expected_error: float | None
     source: str
 
 
@@ -156,7 +156,8 @@ class _Run:
 
     def _report(self, adapted: Adapted) -> None:
         if self.progress is not None:
-            self.progress(Progress(self._seconds(), len(self.partial.rows), adapted.error, self.source.id))
+            known = adapted.error if adapted.learnt else None
+            self.progress(Progress(self._seconds(), len(self.partial.rows), known, self.source.id))
 
 
 def _begin(source: Table, rules: FusionRules, graphs: Sequence[Graph]) -> Adapted:

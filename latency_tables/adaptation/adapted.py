@@ -53,6 +53,11 @@ class Adapted:
         self._doubt = doubt(self._runs, self.log_ms, self._points, PRIOR, self._doubt)
         self.error = expected_error(self._doubt, self._fit)
 
+    @property
+    def learnt(self) -> bool:
+        """Whether anything was measured."""
+        return len(self._fit.known) > 0
+
     def next(self, number: int) -> list[Kernel]:
         """Kernels to measure next, those first that whole detectors gain most by."""
         return [self.kernels[place] for place in next_cells(self._doubt, self._fit, self.log_ms, number)]

@@ -1,0 +1,96 @@
+"""`cpu` is this CPU: a table of it is adapted where there is none, and taken where there is one."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from latency_tables import find_table, probe, read_table, shards, verify
+from latency_tables.adaptation import adapt as adapting
+from tests.latency_tables import fake_runtime
+from tinynas import devices
+from tinynas.cli import main
+
+ZEN5 = "epyc-zen5-openvino-fp32-b1-t1"
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The fake device in the place of every runtime, a processor that no table is of, and folders of the test's own."""
+    for module in (adapting, verify, probe):
+        monkeypatch.setattr(module, "load_plugin", lambda package, name: fake_runtime)
+    monkeypatch.setattr(devices, "SIZES", ((64, 64), (128, 128)))
+    monkeypatch.setattr(devices, "SECONDS", 1.0)
+    monkeypatch.setenv("TINYNAS_TABLES", str(tmp_path / "tables"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shards._gauges.clear()
+    return tmp_path / "tables"
+
+
+def own(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.csv"))
+
+
+def test_explain_adapts_a_table_once(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "Ns", "--image-size", "128", "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    assert "no latency table of this processor" in shown.err
+    assert "kernels measured, adapted from epyc-zen" in shown.err
+    assert "adapted from epyc-zen" in shown.out
+    made = own(fake)
+    assert len(made) == 1
+    table = read_table(fake / f"{made[0]}.csv")
+    assert table.metadata.host is not None
+    assert table.metadata.error["detectors"] == 8
+    assert table.metadata.adapted is not None
+    assert table.metadata.adapted.kernels > 20
+    assert main(["explain", "Ns", "--image-size", "128", "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    assert "no latency table" not in shown.err
+    assert own(fake) == made
+
+
+def test_no_measure_takes_the_shipped_table(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "Ns", "--device", "cpu", "--no-measure"]) == 0
+    assert f"table {ZEN5} was measured on" in capsys.readouterr().err
+    assert main(["compare", "Ns", "Nm", "--device", ZEN5]) == 0
+    assert own(fake) == []
+
+
+def test_a_table_of_another_speed_is_left_aside(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = find_table(ZEN5)
+    monkeypatch.setattr(devices, "host_tables", lambda wanted, tables: [Path(table.source)])
+    monkeypatch.setattr(devices, "_adapted", lambda host, wanted: "adapted anew")
+    facts = type("Facts", (), {"virtual": True})
+    monkeypatch.setattr(devices, "host_facts", lambda: facts)
+    monkeypatch.setattr(probe, "measured_ratio", lambda table: 1.02)
+    assert devices.find_device("cpu", devices.Wanted()).id == ZEN5
+    monkeypatch.setattr(probe, "_kept", lambda table: 1.9)
+    with pytest.warns(UserWarning, match=r"says it is of this processor, .* but kernels take 1.90 times as long here"):
+        assert devices.find_device("cpu", devices.Wanted()) == "adapted anew"
+    facts.virtual = False  # a machine that shows its model is believed
+    assert devices.find_device("cpu", devices.Wanted()).id == ZEN5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--adapt", "t4"], "table t4-tensorrt-fp16-b1 is of a gpu; a CPU's is expected, or auto"),
+        (["--adapt", ZEN5, "--precision", "bf16"], "is of fp32, bf16 was asked for; say --precision fp32"),
+        (["--adapt", ZEN5, "--runtime", "onnxruntime"], "take a table of onnxruntime, or add --across-runtimes"),
+        (["--adapt", ZEN5, "--seconds", "0"], "0.0 seconds to measure in; a positive number expected"),
+        (["--adapt", "auto", "--precision", "bf16"], "no table to adapt from: none of a CPU is known for openvino, bf16"),
+        (["--adapt", "zen9"], "unknown device 'zen9'"),
+        (["--adapt", ZEN5, "--verify", ZEN5], "say one of them"),
+    ],
+)  # fmt: skip
+def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], fake: Path) -> None:
+    assert main(["profile", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert own(fake) == []

@@ -18,7 +18,7 @@ from tinynas.search.run import Member, SearchResult, provenance
 
 APART = 0.05
 """Relative difference of prediction and measurement from which on a person is told what to do about it."""
-LOOK_MS, MOST_ROUNDS, FEWEST_ROUNDS = 500.0, 12, 3
+LOOK_MS, MOST_ROUNDS, FEWEST_ROUNDS = 500.0, 12, 2
 """The rounds of a look are as many as fit into the time by the table's own figures, within these bounds."""
 RUNS_PER_ROUND = 4
 """A round's three runs that count, and the one before them."""

@@ -203,7 +203,7 @@ def test_of_several_looks_the_fastest_counts(tmp_path: Path) -> None:
 
 def test_foreign_bytes_in_what_was_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.partial.csv"
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"kind,\xff\x9f")
     with pytest.raises(UserError, match="not UTF-8"):
         Partial(path)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole main job on a fresh machine, in under ten minutes on two cores (downloads aside):
-# sample data -> search within a CPU budget -> train -> export to OpenVINO -> predict. Ends with pictures in ./quickstart.
+# sample data -> search within a budget on this CPU -> train -> export to OpenVINO -> predict. Ends with pictures in ./quickstart.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -10,7 +10,12 @@ if [ -e "$out" ]; then
     exit 2
 fi
 tinynas sample-data "$out/data"
-tinynas search --budget 6ms --device cpu --image-size 320 --num-classes 3 --out "$out"
+# cpu is this CPU: its latency table is adapted first (a minute and a half, once). The first budget that it can meet:
+for budget in 6ms 9ms 15ms 30ms 60ms; do
+    if tinynas search --budget "$budget" --device cpu --image-size 320 --num-classes 3 --out "$out"; then
+        break
+    fi
+done
 tinynas train "$out/structure.txt" --data "$out/data" --out "$out/run" --epochs "${TINYNAS_EPOCHS:-30}"
 tinynas eval "$out/run/best.pt" --data "$out/data"
 tinynas export "$out/run/best.pt" --format openvino -o "$out/detector.xml"

@@ -128,7 +128,7 @@ class Table:
                 rest = (
                     nearest(str(group), alike) if alike else f"it has {', '.join(sorted({g.kind for g in self.rows}))}"
                 )
-                raise UserError(f"table {self.id} has no kernel {group}; {rest}; profile it, or take another table")
+                raise UserError(f"table {self.id} has no kernel {group}; {rest}; {_remedy(self)}")
             rows = self.rows[group]
             chosen = rows[in_tail(group.kind, rows[:, 0], rows[:, 1], self.metadata.tail_block) == tail]
             scale = self.metadata.scale.get(group.kind, 1.0)
@@ -273,6 +273,13 @@ def _numbers(cells: list[tuple[str, ...]], source: str) -> Floats:
             "not negative"
         )
     return np.column_stack([values[:, 0], values[:, 1], values[:, 2] * values[:, 3], values[:, 4], values[:, 7]])
+
+
+def _remedy(table: Table) -> str:
+    """What to do about a kernel that a table lacks."""
+    if table.metadata.kind == "cpu":
+        return f"make a table that has it: tinynas profile --adapt {table.id} --spaces mob,res,SPACE"
+    return "profile a table that has it, or take another one"
 
 
 def _grid(rows: Floats, group: Group, source: str, scale: float) -> Grid:

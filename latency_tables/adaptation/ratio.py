@@ -29,7 +29,7 @@ kernels are measured."""
 class Prior:
     """Standard deviations (in log ratio) and lengths (in log coordinates) of the terms.
 
-    Maximum likelihood over pairs of measured tables gave them: `benchmarks/adaptation.py --fit-prior`.
+    First estimates, from the spread of the log ratios between two measured tables; not fitted yet.
     """
 
     level: float = 1.0

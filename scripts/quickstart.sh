@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole main job on a fresh machine, in under ten minutes on two cores (downloads aside):
+# The whole main job on a fresh machine, some minutes on two cores (downloads aside):
 # sample data -> search within a budget on this CPU -> train -> export to OpenVINO -> predict. Ends with pictures in ./quickstart.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -50,13 +50,12 @@ class Adaptation:
         checked: Callable[[int], None] | None = None,
     ) -> Table:  # fmt: skip
         """Measure, write, fit the scale, check; the table with the check's figures in it. Raises UserError as `adapt`."""
-        graphs = list(populations(self.spaces, self.sizes, self.classes, members=DRAWN, seed=1))
         settings = ProfileSettings(self.precision, self.threads, time_limit_s=self.seconds)
         path = adapt(
-            self.name, self.sources, self.folder, graphs, settings, runtime=self.runtime, short_names=self.short_names,
-            reach_note=self.note, resume=resume, progress=progress,
+            self.name, self.sources, self.folder, self.populations(), settings, runtime=self.runtime,
+            short_names=self.short_names, reach_note=self.note, resume=resume, progress=progress,
         )  # fmt: skip
-        fitted = self._detectors(self.fitted, FIT_SEED)
+        fitted = self.fit_detectors()
         table = fit_networks(read_table(path), list(fitted.items()), checked, rounds=CHECK_ROUNDS)
         others = self._detectors(self.checked, CHECK_SEED, fitted)
         result = check(table, list(others.items()), checked, rounds=CHECK_ROUNDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,8 +24,9 @@ from search_spaces.plugins import load_plugin
 WORTH_AN_OVERHEAD = 0.002
 CLASSES = ("stem", "conv", "depthwise", "others")
 """Kinds of kernels with a scale of their own."""
-NOISE, CLASS_DEVIATION, MOST = 0.02, 0.1, 0.5
-"""Relative error of a measured network; standard deviation, and limit, of a class's own factor about the common one."""
+NOISES, CLASS_DEVIATIONS, MOST = (0.01, 0.02, 0.03, 0.05, 0.08), (0.0, 0.03, 0.06, 0.12, 0.25), 0.5
+"""What may be left of a network's relative error once the scale is right, and standard deviations of a class's own factor
+about the common one: the most likely of them count. Limit of such a factor."""
 TOGETHER = 12
 """Networks whose runs are interleaved; more of them would only fill the memory."""
 
@@ -52,8 +54,9 @@ class Check:
     def best_fit(self) -> tuple[dict[str, float], float]:
         """(factor by kind of kernel, overhead in ms, not negative) that bring the predictions nearest to what was measured.
 
-        The factors are a common one times one of each of CLASSES, the latter by ridge regression: a class that carries
-        little of the latency keeps the common factor. An overhead only where the mean absolute relative error falls by
+        The factors are a common one times one of each of CLASSES. The latter are drawn towards 1, the more so the fewer
+        networks there are and the less they agree: how much, the likelihood decides. A class that carries little of the
+        latency keeps the common factor. An overhead only where the mean absolute relative error falls by
         WORTH_AN_OVERHEAD.
         """
         shares, rest = self.classes_ms / self.measured_ms[:, None], 1 / self.measured_ms
@@ -230,8 +233,16 @@ def _factors(shares: Floats, wanted: Floats) -> Floats:
     totals = shares.sum(axis=1)
     common = _weighted_median(wanted / totals, totals)
     scaled = common * shares
-    ridge = (NOISE / CLASS_DEVIATION) ** 2 * np.eye(len(CLASSES))
-    own = np.linalg.solve(scaled.T @ scaled + ridge, scaled.T @ (wanted - scaled.sum(axis=1)))
+    left = wanted - scaled.sum(axis=1)
+    fits = []
+    for noise, deviation in product(NOISES, CLASS_DEVIATIONS):
+        # left = scaled @ own + noise, own normal about 0
+        factor = np.linalg.cholesky(deviation**2 * scaled @ scaled.T + noise**2 * np.eye(len(left)))
+        half = np.linalg.solve(factor, left)
+        likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
+        own = deviation**2 * scaled.T @ np.linalg.solve(factor.T, half)
+        fits.append((likelihood, own))
+    own = max(fits, key=lambda item: item[0])[1]
     result: Floats = common * (1 + np.clip(own, -MOST, MOST))
     return result
 

@@ -126,3 +126,12 @@ def test_scale_by_kind_and_overhead_are_found() -> None:
 def test_an_overhead_is_never_negative_and_never_explains_noise() -> None:
     assert checked([1, 1, 1, 1], -0.3).best_fit()[1] == 0
     assert checked([1, 1, 1, 1], 0.0, noise=0.002).best_fit()[1] == 0
+
+
+def test_what_few_networks_disagree_on_moves_no_class() -> None:
+    classes = np.tile(CONV_AND_DEPTHWISE, (2, 1))
+    disagreement = 1 + 0.06 * np.random.default_rng(0).standard_normal(12)
+    result = verify.Check(tuple("abcdefghijkl"), classes, classes.sum(axis=1) * 1.3 * disagreement, np.zeros(12))
+    factors, _ = result.best_fit()
+    assert max(factors.values()) / min(factors.values()) < 1.05
+    assert factors["conv"] == pytest.approx(1.3, rel=0.05)

@@ -66,6 +66,14 @@ class Adaptation:
         }
         return store(table, figures)
 
+    def populations(self) -> list[Graph]:
+        """Candidates whose latency is to be right."""
+        return list(populations(self.spaces, self.sizes, self.classes, members=DRAWN, seed=1))
+
+    def fit_detectors(self) -> dict[str, Graph]:
+        """The whole detectors, by name, that set the table's scale."""
+        return self._detectors(self.fitted, FIT_SEED)
+
     def _detectors(self, number: int, seed: int, exclude: Collection[str] = ()) -> dict[str, Graph]:
         sizes = [size for size in self.sizes if size[0] * size[1] <= LARGEST_CHECKED] or [min(self.sizes)]
         return random_detectors(
@@ -73,21 +81,23 @@ class Adaptation:
         )  # fmt: skip
 
 
-def possible_sources(runtime: str, precision: str, threads: int, *, across_runtimes: bool = False) -> list[Table]:
-    """Known tables of CPUs that a table of this host can be adapted from, those of as many threads first; of the same
-    runtime and precision, or, with `across_runtimes` and where there are none, of another runtime.
+def possible_sources(
+    runtime: str, precision: str, threads: int, *, across_runtimes: bool = False, kind: str = "cpu"
+) -> list[Table]:
+    """Known tables of devices of a `kind` that another device's table can be adapted from, those of as many threads first;
+    of the same runtime and precision, or, with `across_runtimes` and where there are none, of another runtime.
 
     Raises UserError when there is none.
     """
     alike = [
         (metadata, path) for metadata, path in list_tables()
-        if metadata.kind == "cpu" and metadata.precision == precision and metadata.batch == 1
+        if metadata.kind == kind and metadata.precision == precision and metadata.batch == 1
     ]  # fmt: skip
     found = [(m, path) for m, path in alike if m.runtime == runtime] or (alike if across_runtimes else [])
     if not found:
         raise UserError(
-            f"no table to adapt from: none of a CPU is known for {runtime}, {precision}; measure this host from nothing with "
-            "tinynas profile --name NAME"
+            f"no table to adapt from: none of a {kind.upper()} is known for {runtime}, {precision}; measure this host "
+            "from nothing with tinynas profile --name NAME"
         )
     # a table that was adapted itself comes last: its source is among the others
     found.sort(key=lambda pair: (abs((pair[0].threads or 1) - threads), pair[0].adapted is not None, pair[0].id))
@@ -96,7 +106,7 @@ def possible_sources(runtime: str, precision: str, threads: int, *, across_runti
 
 
 def chosen_sources(
-    device: str, runtime: str | None, precision: str, threads: int, *, across_runtimes: bool = False
+    device: str, runtime: str | None, precision: str, threads: int, *, across_runtimes: bool = False, kind: str = "cpu"
 ) -> list[Table]:  # fmt: skip
     """The tables that `--adapt` names: one by id, short name or path; all that fit for `auto`.
 
@@ -104,13 +114,15 @@ def chosen_sources(
     for (None: the table's own), unless `across_runtimes` is said.
     """
     if device == "auto":
-        return possible_sources(runtime or "openvino", precision, threads, across_runtimes=across_runtimes)
+        return possible_sources(runtime or "openvino", precision, threads, across_runtimes=across_runtimes, kind=kind)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it was measured on another processor is why it is adapted
         table = find_table(device)
     found = table.metadata
-    if found.kind != "cpu":
-        raise UserError(f"--adapt {device}: table {found.id} is of a {found.kind}; a CPU's is expected, or auto")
+    if found.kind != kind:
+        raise UserError(
+            f"--adapt {device}: table {found.id} is of a {found.kind}; a {kind.upper()}'s is expected, or auto"
+        )
     if found.batch != 1:
         raise UserError(f"--adapt {device}: table {found.id} is for batch {found.batch}; one for batch 1 is expected")
     if found.precision != precision:

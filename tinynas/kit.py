@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from latency_tables.kit.archive import Kit, KitContent, check_kit_path, write_ki
 from latency_tables.kit.collected import Collected, collected
 from latency_tables.kit.plan import estimate_from
 from latency_tables.kit.script import RUNTIMES
-from latency_tables.kit.table import Completion, completed_alone, write_collected
+from latency_tables.kit.table import Completion, completed_alone, completed_from, write_collected
 from latency_tables.reach import Cells, reach
 from latency_tables.registry import list_tables
 from latency_tables.runtimes._requirements import choose_precision
@@ -26,6 +26,7 @@ from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 from search_spaces.space import Space
 from search_spaces.text import format_structure, parse_structure
+from tinynas.adapted_tables import chosen_sources
 from tinynas.genes.population import Encoding
 from tinynas.sampling import ImageSize, parse_image_sizes, populations
 
@@ -33,6 +34,8 @@ DETECTORS = 8
 """Whole detectors in a kit, from its spaces in turn."""
 DRAWN = 2
 """Second word of the seed that draws them; --verify draws with others."""
+DRAWN_TO_ADAPT = 16
+"""Candidates per space, image size and number of classes whose latency an adapted table is to be right for."""
 MINUTES = 5.0
 
 
@@ -72,19 +75,23 @@ def make_kit(path: Path, request: KitRequest) -> Kit:
 
 
 def collect(
-    results: Path, name: str, folder: Path, *, short_names: Sequence[str] = (),
-    completion: Completion = completed_alone,
+    results: Path, name: str, folder: Path, *, short_names: Sequence[str] = (), adapt: str | None = None,
+    across_runtimes: bool = False, completion: Completion = completed_alone,
 ) -> tuple[Table, tuple[str, ...]]:  # fmt: skip
     """The table that a kit's results give, written into `folder`, and what there is to tell, a line each.
 
-    `completion`: how what was not measured is made out (by default from the measurements alone). Raises UserError for
-    results that are damaged, foreign, too few, or of a kit that this version cannot read.
+    `completion`: how what was not measured is made out (by default from the measurements alone); `adapt`: by this table of
+    another device (`auto`: by the nearest one), which may be of another runtime with `across_runtimes`. Raises UserError
+    for results that are damaged, foreign, too few, or of a kit that this version cannot read, and for a table that is no
+    source for them.
     """
     found = collected(results)
     header = found.header
     sizes, classes = str(header.get("image_sizes", "")), header.get("num_classes", [])
     try:
         grids = _grids(str(header["runtime"]), header)
+        if adapt is not None:
+            completion = _adapting(adapt, found, across_runtimes)
     except (KeyError, TypeError, ValueError) as error:
         raise _another_version(results, found, error) from None
     graphs = {
@@ -99,6 +106,17 @@ def collect(
     )
 
 
+def _adapting(device: str, found: Collected, across_runtimes: bool) -> Completion:
+    """Completion by the table (or tables) that `--adapt` names."""
+    header, runtime = found.header, str(found.header["runtime"])
+    sources = chosen_sources(
+        device, runtime, str(header["precision"]), int(found.conditions["threads"]), across_runtimes=across_runtimes,
+        kind=load_plugin("latency_tables.runtimes", runtime).device_kind(),
+    )  # fmt: skip
+    drawn = _populations({**header, "members": min(DRAWN_TO_ADAPT, header["members"])})
+    return completed_from(sources, list(drawn), fusion_rules(runtime))
+
+
 def _another_version(results: Path, found: Collected, error: Exception) -> UserError:
     made_by = found.header.get("tinynas", "another version")
     return UserError(
@@ -109,11 +127,14 @@ def _another_version(results: Path, found: Collected, error: Exception) -> UserE
 
 def _grids(runtime: str, origin: Mapping[str, Any]) -> list[Cells]:
     """The cells that the kit's networks reach, drawn again as they were when it was made."""
+    return reach(_populations(origin), fusion_rules(runtime))
+
+
+def _populations(origin: Mapping[str, Any]) -> Iterator[Graph]:
     spaces = [Space.model_validate(space) for space in origin["spaces"]]
-    graphs = populations(
+    return populations(
         spaces, parse_image_sizes(origin["image_sizes"]), origin["num_classes"], members=origin["members"], seed=0
     )
-    return reach(graphs, fusion_rules(runtime))
 
 
 def _detectors(spaces: Sequence[Space], sizes: Sequence[ImageSize], num_classes: int) -> dict[str, tuple[Graph, str]]:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from latency_tables.adaptation.adapted import begin, likelihood
 from latency_tables.completion import Fit, complete, expected_error, fit, rough_ms
-from latency_tables.kernels import fusion_rules
+from latency_tables.kernels import FusionRules, fusion_rules
 from latency_tables.kit.collected import Collected
-from latency_tables.metadata import Measured, TableMetadata, new_metadata
+from latency_tables.metadata import Adapted, Measured, TableMetadata, new_metadata
 from latency_tables.partial import Key
 from latency_tables.reach import Cells
 from latency_tables.registry import refuse_claimed
@@ -34,11 +35,13 @@ Rows = dict[Key, Row]
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All rows of a table, the mean relative error of a kernel that is expected, and what there is to tell."""
+    """All rows of a table, the mean relative error of a kernel that is expected (None: not known), and what there is to
+    tell. `source`: the table that the rest was adapted from, and the error of a whole detector that is expected."""
 
     rows: list[Row]
-    expected_error: float
+    expected_error: float | None
     warnings: tuple[str, ...] = ()
+    source: tuple[str, float] | None = None
 
 
 Completion = Callable[[Sequence[Cells], Rows], Completed]
@@ -66,6 +69,21 @@ def completed_alone(grids: Sequence[Cells], measured: Rows) -> Completed:
         f"no kernel of {len(empty)} of {len(fits)} grids was measured ({names}); they are computed from MACs and bytes"
     )
     return Completed(rows, expected_error(known), (told,) if empty else ())
+
+
+def completed_from(sources: Sequence[Table], graphs: Sequence[Graph], rules: FusionRules) -> Completion:
+    """By the nearest of other devices' tables, adapted to the measurements; `graphs`: detectors (populations) whose latency
+    is to be right. Raises UserError, when it is called, where nothing was measured."""
+
+    def completion(grids: Sequence[Cells], measured: Rows) -> Completed:
+        if not measured:
+            raise UserError("no kernel was measured: there is nothing to adapt a table to; run the kit on the device")
+        nearest = max(sources, key=lambda table: likelihood(table, measured, rules.tail_block))
+        adapted = begin(nearest, grids, graphs, rules)
+        adapted.learn(measured)
+        return Completed(adapted.rows(measured), None, source=(nearest.id, adapted.error))
+
+    return completion
 
 
 def _pace(measured: Rows) -> float:
@@ -108,13 +126,26 @@ def write_collected(
     refuse_unreached(found, grids)
     done = completion(grids, dict(found.rows))
     measured = (metadata.measured or Measured(method="", statistic="", warm_up=0, repeats=1)).model_copy(
-        update={"minutes": round(found.minutes, 1), "expected_error": round(done.expected_error, 4)}
+        update={"minutes": round(found.minutes, 1), "expected_error": _rounded(done.expected_error)}
     )
-    metadata = metadata.model_copy(update={"measured": measured})
+    metadata = metadata.model_copy(update={"measured": measured, "adapted": _adapted(done, found)})
     checked = _checked(metadata, done.rows, {key: graphs[key] for key in found.detectors}, found.detectors)
     path = write_table(folder, metadata.model_copy(update=checked), done.rows)
     table = _table(metadata.model_copy(update=checked), done.rows, str(path))
     return table, (*found.warnings, *done.warnings)
+
+
+def _adapted(done: Completed, found: Collected) -> Adapted | None:
+    if done.source is None:
+        return None
+    name, error = done.source
+    return Adapted(
+        source=name, kernels=len(found.rows), seconds=round(60 * found.minutes, 1), expected_error=_rounded(error)
+    )
+
+
+def _rounded(error: float | None) -> float | None:
+    return None if error is None else round(error, 4)
 
 
 def _metadata(found: Collected, name: str, short_names: Sequence[str], reach_note: str) -> TableMetadata:

@@ -27,16 +27,22 @@ def make(path: Path, name: str | None, request: KitRequest) -> None:
     print("here: tinynas profile --name CHIP --collect results.json")
 
 
-def collect_results(results: Path, name: str | None, out: Path | None, short_names: list[str]) -> None:
+def collect_results(
+    results: Path, name: str | None, out: Path | None, short_names: list[str], adapt: str | None, across_runtimes: bool
+) -> None:
     """Write the table and say how good it is."""
     if name is None:
         raise UserError("--collect makes the table of a device; say --name CHIP, as the table's id shall start")
     from latency_tables.registry import user_folder
     from tinynas.kit import collect
 
-    table, told = collect(results, name, out or user_folder(), short_names=short_names)
+    table, told = collect(
+        results, name, out or user_folder(), short_names=short_names, adapt=adapt, across_runtimes=across_runtimes
+    )
     counts, metadata = table.counts(), table.metadata
-    others = ", ".join(f"{counts[kind]} {kind}" for kind in ("fitted", "derived") if counts[kind])
+    others = ", ".join(f"{counts[kind]} {kind}" for kind in ("fitted", "adapted", "derived") if counts.get(kind))
+    if metadata.adapted is not None:
+        others += f" from {metadata.adapted.source}"
     print(f"wrote {table.source}: {counts['measured']} kernels measured, {others}")
     for line in told:
         print(f"note: {line}")

@@ -20,7 +20,10 @@ def run(
     name: Annotated[str | None, typer.Option(help="The chip, as the table's id starts: i7_1260p.")] = None,
     adapt: Annotated[
         str | None,
-        typer.Option(metavar="TABLE", help="Adapt another device's table to this CPU; auto: the nearest one."),
+        typer.Option(
+            metavar="TABLE",
+            help="Adapt another device's table to this CPU, with --collect to the kit's device; auto: the nearest one.",
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="With --adapt: how long to measure kernels.")] = 60,
     across_runtimes: Annotated[
@@ -71,12 +74,14 @@ def run(
 ) -> None:
     """Measure a latency table on this machine, adapt another's (--adapt), measure a device without tinynas by a kit (--kit,
     --collect), or check a table on whole detectors (--verify)."""
-    if sum(choice is not None for choice in (verify, kit, collect, adapt)) > 1:
-        raise UserError("--verify, --kit, --collect and --adapt are jobs of their own; say one of them")
+    if sum(choice is not None for choice in (verify, kit, collect or adapt)) > 1:
+        raise UserError(
+            "--verify, --kit, --collect and --adapt are jobs of their own; say one of them (--adapt goes with --collect too)"
+        )
     if collect is not None:
         from tinynas.commands._kit import collect_results
 
-        collect_results(collect, name, out, short_name or [])
+        collect_results(collect, name, out, short_name or [], adapt, across_runtimes)
         return
     from tinynas.sampling import parse_image_sizes, parse_spaces
 

@@ -15,7 +15,7 @@ import pytest
 from latency_tables.kit.collected import collected
 from latency_tables.kit.table import Completed, completed_alone, fit_where_it_helps
 from latency_tables.on_device.results import read_results, write_results
-from latency_tables.tables import Row, read_table
+from latency_tables.tables import Row, read_rows, read_table, row_key
 from latency_tables.verify import Check
 from search_spaces.errors import UserError
 from tests.latency_tables import fake_runtime
@@ -114,6 +114,28 @@ def test_other_ways_of_completing_plug_in(results: Path) -> None:
     assert table.metadata.measured is not None
     assert table.metadata.measured.expected_error == 0.123
     assert "said so" in told
+
+
+def test_another_table_fills_what_was_not_measured(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed(results, lambda content: content.update(kernels=content["kernels"][: len(content["kernels"]) // 3]))
+    source = "epyc-zen5-openvino-fp32-b1-t1"
+    assert collect(results, "--adapt", source) == 0
+    assert f"adapted from {source}" in capsys.readouterr().out
+    table = read_table(results.parent / f"{ID}.csv")
+    rows, made = collected(results).rows, table.metadata.adapted
+    assert made is not None
+    assert (made.source, made.kernels) == (source, len(rows))
+    kept = {row_key(row.kernel): row for row in read_rows(results.parent / f"{ID}.csv")}
+    assert len(kept.keys() & rows.keys()) > 0.9 * len(rows)
+    for key in kept.keys() & rows.keys():
+        assert kept[key].latency_ms == pytest.approx(rows[key].latency_ms, rel=1e-3)
+    assert {row.source for row in kept.values()} == {"measured", "adapted"}
+
+
+def test_a_source_of_another_kind_is_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert collect(results, "--adapt", "t4") == 2
+    assert "--adapt t4: table t4-tensorrt-fp16-b1 is of a gpu; a CPU's is expected" in capsys.readouterr().err
+    assert not (results.parent / f"{ID}.csv").exists()
 
 
 def test_half_of_the_kernels_is_completed_and_said(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

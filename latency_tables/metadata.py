@@ -59,12 +59,14 @@ class Derived(_Model):
 
 class Adapted(_Model):
     """What a table was adapted from: the id of the `source`, how many `kernels` were measured on the device, in how many
-    `seconds`. `expected_error`: relative error of a whole detector that the fit expected when it stopped."""
+    `seconds`. `expected_error`: relative error of a whole detector that the fit expected when it stopped. `unsteadiness`:
+    by how much a reference conv was above its best time in a tenth of the looks at it meanwhile."""
 
     source: str
     kernels: Annotated[int, Field(ge=0)]
     seconds: Annotated[float, Field(ge=0)] = 0.0
     expected_error: Annotated[float, Field(ge=0)] | None = None
+    unsteadiness: Annotated[float, Field(ge=0)] = 0.0
 
 
 class TableMetadata(_Model):

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from latency_tables.kernels import Kernel
 from search_spaces.errors import UserError
 
@@ -41,6 +43,14 @@ def measure_shard(
         for batch, figures in zip(shard, results)
         for kernel, (latency, spread) in zip(batch, figures)
     ]
+
+
+def unsteadiness(plugin: ModuleType, threads: int, precision: str) -> float:
+    """By how much the reference conv of the gauge was above its best in a tenth of the looks at it so far; 0 where nothing
+    was measured in this process, or the runtime looks at none."""
+    gauge = _gauges.get((plugin.__name__, threads, precision))
+    looks = getattr(gauge, "looks_ms", [])
+    return float(np.quantile(looks, 0.9) / min(looks) - 1) if looks else 0.0
 
 
 def measure_all(

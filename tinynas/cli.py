@@ -79,6 +79,14 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         _show_error(error)
         return 2
+    except OSError as error:
+        # what the checks before work could not foresee: a disk that fills up, a folder that only seems writable
+        if error.filename is None:
+            raise
+        _show_error(UserError(
+            f"{os.fsdecode(error.filename)}: {error.strerror}; look at the path, its permissions and the free space"
+        ))  # fmt: skip
+        return 2
     except (KeyboardInterrupt, typer.Abort):
         # some versions of the library answer Ctrl-C with this, others with the exit code below
         code = INTERRUPTED

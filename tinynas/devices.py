@@ -13,6 +13,7 @@ from typing import Any
 
 from latency_tables import Table, find_table, read_table
 from latency_tables.host import host_facts, host_processor
+from latency_tables.on_device.results import JUMP
 from latency_tables.registry import SHIPPED, HostName, host_tables, list_tables, parse_host_name, user_folder
 from search_spaces.errors import UserError
 from search_spaces.space import Space, load_space
@@ -113,6 +114,8 @@ def adapt_here(
         print("what was measured is kept; the same command goes on (profile: with --resume)", file=sys.stderr)
         raise
     print(adaptation_line(table), file=sys.stderr)
+    if jumps := told_jumps(table):
+        print(jumps, file=sys.stderr)
     return table
 
 
@@ -123,6 +126,17 @@ def adaptation_line(table: Table) -> str:
     return (
         f"table {table.id}: {made.kernels} kernels measured, adapted from {made.source}; "
         f"{error['median']:.1f} % median error on {error['detectors']} whole detectors (largest {error['largest']:.1f} %)"
+    )
+
+
+def told_jumps(table: Table) -> str:
+    """A warning where the device's speed jumped while the table was adapted, with by how much; empty where it did not."""
+    made = table.metadata.adapted
+    if made is None or made.unsteadiness < JUMP:
+        return ""
+    return (
+        f"warning: this device's figures jump: in a tenth of the looks at it a reference conv took {made.unsteadiness:.0%} "
+        "or more above its best; let it cool, fix its clock, stop what else runs, and run tinynas profile --adapt anew"
     )
 
 

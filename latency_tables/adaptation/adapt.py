@@ -16,7 +16,7 @@ from latency_tables.metadata import TableMetadata
 from latency_tables.partial import Partial, held
 from latency_tables.reach import reach
 from latency_tables.registry import refuse_claimed
-from latency_tables.shards import Measurement, measure_all, shards
+from latency_tables.shards import Measurement, measure_all, shards, unsteadiness
 from latency_tables.tables import Table, read_rows, write_table
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
@@ -77,6 +77,7 @@ def adapt(
         provenance = Provenance(
             source=run.source.id, kernels=len(run.partial.rows), seconds=round(time.monotonic() - run.started, 1),
             expected_error=round(adapted.error, 4),
+            unsteadiness=round(unsteadiness(plugin, settings.threads, settings.precision), 3),
         )  # fmt: skip
         written = write_table(
             folder, metadata.model_copy(update={"adapted": provenance}), adapted.rows(run.partial.rows)

@@ -52,6 +52,29 @@ def test_explain_adapts_a_table_once(fake: Path, capsys: pytest.CaptureFixture[s
     assert own(fake) == made
 
 
+@pytest.mark.parametrize(("looks", "said"), [([1.0] * 8 + [1.4] * 2, True), ([1.0] * 8 + [1.05] * 2, False)])
+def test_a_device_whose_figures_jump_is_told(
+    looks: list[float], said: bool, fake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fake_runtime.Gauge, "looks_ms", looks, raising=False)
+    assert main(["profile", "--adapt", ZEN5, "--seconds", "0.5", "--spaces", "mob", "--image-sizes", "64"]) == 0
+    told = "in a tenth of the looks at it a reference conv took 40% or more above its best"
+    assert (told in capsys.readouterr().err) is said
+    made = read_table(fake / f"{own(fake)[0]}.csv").metadata.adapted
+    assert made is not None
+    assert made.unsteadiness == pytest.approx(looks[-1] - 1)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_table_is_said_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TINYNAS_TABLES", "/proc/tables")
+    monkeypatch.setattr(fake_runtime, "measure", None)
+    assert main(["explain", "Ns", "--image-size", "128", "--device", "cpu"]) == 2
+    assert "/proc/tables" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_no_measure_takes_the_shipped_table(fake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "Ns", "--device", "cpu", "--no-measure"]) == 0
     assert f"table {ZEN5} was measured on" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
 from search_spaces.text import format_structure, resolve_structure
-from tinynas.results.pictures import scope_of
+from tinynas.results.drawing import scope_of
 from tinynas.scores.entropy import WEIGHTS, gains, score
 
 BUDGETS = {"T": 2.8, "S": 4.0, "M": 6.0, "L": 8.5}

@@ -57,7 +57,10 @@ def run(
         print(f"note: {note}", file=sys.stderr)
     assessment = assess(evaluation, annotations, score_threshold)
     if report is not None:
-        subject = Subject(checkpoint, detector.structure, str(source), split, assessment, run=made_by)
+        subject = Subject(
+            checkpoint=checkpoint, structure=detector.structure, data=str(source), split=split, assessment=assessment,
+            run=made_by,
+        )  # fmt: skip
         path = write_training_report(subject, report, seed)
     if json_:
         print(json.dumps(as_json(assessment), indent=2))

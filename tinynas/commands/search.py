@@ -54,14 +54,15 @@ def run(
         "seed": seed, "islands": islands,
     }  # fmt: skip
     from tinynas.search.request import build_plan, options_from
-    from tinynas.search.session import Session, run_session
+    from tinynas.session import Session, run_session
 
     if measure is not None and no_measure:
         raise UserError(f"--measure {measure} and --no-measure exclude each other; say one of them")
     plan = build_plan(options_from(given, preset), measure=not no_measure)
     session = Session(
-        plan, out, workers, backend, solver, certify, measure, resume, overwrite, proof_seconds, not no_measure
-    )
+        plan=plan, folder=out, workers=workers, backend=backend, solver=solver, certify=certify, measure=measure,
+        resume=resume, overwrite=overwrite, proof_seconds=proof_seconds, confirm=not no_measure,
+    )  # fmt: skip
     result, data = run_session(session, _Progress(plan.settings.evaluations))
     if json:
         _print_json(data)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tinynas
 from latency_tables import Prediction, Trust, trust_of
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
+from tinynas.results.drawing import scope_of
 from tinynas.results.families import next_commands, structure_files
-from tinynas.results.pictures import scope_of
+from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 
 UNUSED = 0.97
 """Share of a latency budget below which a person is told that the rest goes unused."""
-
-if TYPE_CHECKING:
-    from tinynas.search.run import Member, SearchPlan, SearchResult
 
 
 def settings_data(plan: SearchPlan) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def search_data(result: SearchResult, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def notes(plan: SearchPlan, member: Member) -> list[str]:
+def notes(plan: SearchPlan, member: FoundNetwork) -> list[str]:
     """What a person should know about a network that does not use its latency budget up."""
     found = []
     latencies = [budget for budget in member.target.budgets if budget.quantity == "latency_ms"]
@@ -71,7 +69,7 @@ def notes(plan: SearchPlan, member: Member) -> list[str]:
     return found
 
 
-def member_data(plan: SearchPlan, member: Member, file: str) -> dict[str, Any]:
+def member_data(plan: SearchPlan, member: FoundNetwork, file: str) -> dict[str, Any]:
     """One target's network."""
     return {
         "name": member.target.name,
@@ -90,7 +88,7 @@ def member_data(plan: SearchPlan, member: Member, file: str) -> dict[str, Any]:
     }
 
 
-def prediction_trust(plan: SearchPlan, member: Member, table_id: str) -> Trust:
+def prediction_trust(plan: SearchPlan, member: FoundNetwork, table_id: str) -> Trust:
     """How far to trust a member's predicted latency: its table's, corrected where the search measured and went on."""
     row = (member.measured or {}).get(table_id) or {}
     corrected_by = row["candidates"] if row.get("rounds", 1) > 1 else 0
@@ -123,7 +121,7 @@ def latency_by_scope(prediction: Prediction) -> dict[str, float]:
     return {**scopes, "overhead": prediction.overhead_ms}
 
 
-def entropy_by_scope(plan: SearchPlan, member: Member) -> dict[str, float]:
+def entropy_by_scope(plan: SearchPlan, member: FoundNetwork) -> dict[str, float]:
     """What each drawn scope adds to the score; empty for a score that is not a sum."""
     plugin = load_plugin("tinynas.scores", plan.space.score.kind)
     if not hasattr(plugin, "gains"):

@@ -1,60 +1,14 @@
-"""A family of networks from one search: its Pareto front as a table, its members, who teaches whom, what to do next."""
+"""A family of networks from one search: its Pareto front as text, its members, who teaches whom, what to do next."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from latency_tables import trust_of
-from search_spaces import costs
-from search_spaces.emit import emit_backbone, emit_detector
-from tinynas.genes.population import DEPTH, HIDDEN, KERNEL, OUT, STAGES, STEM, Genes
-
-if TYPE_CHECKING:
-    from tinynas.search.run import Member, SearchPlan
-
-Values = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class FrontTable:
-    """The Pareto front by rising cost: the limited quantity's key, score, params, MACs, layers, and the structure as
-    `stem | out-hidden-depth-kernel ...`."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[float | int | str, ...], ...]
-
-    def column(self, name: str) -> list[Any]:
-        index = self.columns.index(name)
-        return [row[index] for row in self.rows]
-
-
-def front_table(plan: SearchPlan, key: str, genes: Genes, score: Values, cost: Values) -> FrontTable:
-    """Candidates (GENES, F) with their `score` and `cost` (F,) of the budget `key`."""
-    columns = list(dict.fromkeys((key, "score", "params", "conv_macs", "layers", "structure")))
-    if not score.size:
-        return FrontTable(tuple(columns), ())
-    structure = plan.encoding().population(genes)
-    graph = emit_backbone(structure) if plan.backbone_only else emit_detector(structure)
-    values: dict[str, Any] = {"score": score.round(6)}
-    for name, cost_of in (("params", costs.params), ("conv_macs", costs.conv_macs), ("layers", costs.layers)):
-        values[name] = np.broadcast_to(np.asarray(cost_of(graph)), score.shape)
-    if key not in values:
-        values[key] = cost.round(6)
-    values["structure"] = np.array([short_structure(column) for column in genes.T], dtype=object)
-    return FrontTable(tuple(columns), tuple(zip(*(values[name].tolist() for name in columns), strict=True)))
-
-
-def short_structure(column: Genes) -> str:
-    """`48 | 104-40-1-3 | ...`: the stem's width, then out-hidden-depth-kernel of each stage."""
-    stages = ["-".join(str(int(column[row + i])) for row in (OUT, HIDDEN, DEPTH, KERNEL)) for i in range(STAGES)]
-    return " | ".join([str(int(column[STEM])), *stages])
+from tinynas.search.plan import FoundNetwork, FrontTable, SearchPlan
 
 
 def format_front(front: FrontTable) -> str:
@@ -66,19 +20,19 @@ def _cell(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def structure_files(members: Sequence[Member]) -> list[str]:
+def structure_files(members: Sequence[FoundNetwork]) -> list[str]:
     """File names: `structure.txt` for one member, `structure-2ms.txt` ... for a family."""
     if len(members) == 1:
         return ["structure.txt"]
     return [f"structure-{member.target.name}.txt" for member in members]
 
 
-def teachers(members: Sequence[Member]) -> list[int | None]:
+def teachers(members: Sequence[FoundNetwork]) -> list[int | None]:
     """For each member (smallest first) who teaches it: the next larger one; nobody teaches the largest."""
     return [number + 1 if number + 1 < len(members) else None for number in range(len(members))]
 
 
-def family_data(plan: SearchPlan, members: Sequence[Member]) -> dict[str, Any]:
+def family_data(plan: SearchPlan, members: Sequence[FoundNetwork]) -> dict[str, Any]:
     """The content of family.yaml: members, smallest first, each with its budget, costs and teacher; and by table where its
     milliseconds come from."""
     files = structure_files(members)
@@ -101,7 +55,7 @@ def family_data(plan: SearchPlan, members: Sequence[Member]) -> dict[str, Any]:
     return {"family": rows, "latency": latency}
 
 
-def next_commands(members: Sequence[Member], folder: Path, devices: Sequence[str]) -> list[str]:
+def next_commands(members: Sequence[FoundNetwork], folder: Path, devices: Sequence[str]) -> list[str]:
     """What to type next: look at the network, train it; a family is trained from the largest down."""
     paths = [shlex.quote(str(folder / name)) for name in structure_files(members)]
     if len(members) == 1:

@@ -10,14 +10,17 @@ from typing import Any
 import yaml
 
 from search_spaces import costs
+from search_spaces.emit import emit_detector
 from search_spaces.files import write_text
+from search_spaces.graph import Graph
 from search_spaces.text import format_structure
 from tinynas.budgets import NAMES, Target, main_budget
 from tinynas.results.data import latency_by_scope, prediction_trust, search_data
+from tinynas.results.drawing import draw, scope_of
 from tinynas.results.families import family_data, format_front, structure_files
-from tinynas.results.pictures import SearchPicture, draw_front, draw_network, draw_search, scope_of
+from tinynas.results.pictures import SearchPicture, draw_front, draw_network, draw_search
 from tinynas.results.report import write_report
-from tinynas.search.run import Member, SearchPlan, SearchResult
+from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 
 FIXED = ["search.json", "front.csv", "search.png", "report.html"]
 
@@ -57,42 +60,40 @@ def _picture(result: SearchResult) -> SearchPicture:
     budget = next(iter(shown.values()))
     label, scale, unit = NAMES[budget.quantity]
     on = f" on {budget.device}" if budget.device else ""
-    front = result.front
+    curves = {
+        member.target.name: [
+            (row["evaluations"], row["best_score"]) for row in member.history if row["best_score"] is not None
+        ]
+        for member in result.members
+    }
     return SearchPicture(
-        {
-            m.target.name: [
-                (row["evaluations"], row["best_score"]) for row in m.history if row["best_score"] is not None
-            ]
-            for m in result.members
-        },
-        [cost / scale for cost in front.column(budget.key)],
-        front.column("score"),
-        {m.target.name: (m.costs[budget.key] / scale, m.score) for m in result.members},
-        {name: own.limit / scale for name, own in shown.items()},
-        f"{label} [{unit}]{on}" if unit else label + on,
+        curves=curves,
+        front_cost=[cost / scale for cost in result.front.column(budget.key)],
+        front_score=result.front.column("score"),
+        places={m.target.name: (m.costs[budget.key] / scale, m.score) for m in result.members},
+        limits={name: own.limit / scale for name, own in shown.items()},
+        cost_label=f"{label} [{unit}]{on}" if unit else label + on,
     )
 
 
-def _draw_member(plan: SearchPlan, member: Member, path: Path) -> None:
+def _draw_member(plan: SearchPlan, member: FoundNetwork, path: Path) -> None:
     """The whole detector, with what it costs: its first device's latency, else the convs' MACs."""
-    graph = plan.graph(member.structure)
     title = f"{plan.space.name}, {' x '.join(map(str, plan.image_size))}, score {member.score:.1f}"
+    whole = emit_detector(member.structure)
+    shares, unit = _macs_by_scope(plan.graph(member.structure)), "conv GMACs"
     for name, prediction in list(member.predictions.items())[:1]:
         title += f", {prediction.total_ms:.2f} ms predicted on {name}"
         if name in (member.measured or {}):
             title += f", {(member.measured or {})[name]['measured_ms']:.2f} ms measured"
         title += f"\n{name}: {prediction_trust(plan, member, name).record}"
-        draw_network(member.structure, _whole(member), latency_by_scope(prediction), title, path)
-        return
+        shares, unit = latency_by_scope(prediction), "predicted ms"
+    draw_network(draw(member.structure, whole, shares), shares, title, path, unit)
+
+
+def _macs_by_scope(graph: Graph) -> dict[str, float]:
     macs: dict[str, float] = {}
     for op in graph:
         if op.kind == "conv":
             scope = scope_of(op.path)
             macs[scope] = macs.get(scope, 0.0) + float(costs.op_macs(graph, op)) / 1e9
-    draw_network(member.structure, _whole(member), macs, title, path, "conv GMACs")
-
-
-def _whole(member: Member) -> Any:
-    from search_spaces.emit import emit_detector
-
-    return emit_detector(member.structure)
+    return macs

@@ -7,23 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from search_spaces.graph import Graph
-from search_spaces.structure import Structure
+from tinynas.results.drawing import Drawing
 
 INK, PALE, ACCENT = "#1f2937", "#e5e7eb", "#c2410c"
 COLOURS = {"backbone": "#2563eb", "neck": "#0d9488", "head": "#b45309", "overhead": "#9ca3af"}
 Point = tuple[float, float]
-LINKS = (
-    ("stem", "stage5"), ("stage5", "m3"), ("stage4", "m3"), ("stage4", "m4"), ("stage2", "m4"), ("m3", "m4"),
-    ("stage2", "o3"), ("m4", "o3"), ("m4", "o4"), ("o3", "o4"), ("m3", "o5"), ("m4", "o5"), ("o4", "o5"),
-    ("o3", "head0"), ("o4", "head1"), ("o5", "head2"),
-)  # fmt: skip
-FUSION_PLACES = {"m3": (0, 2), "m4": (0, 1), "o3": (1, 0), "o4": (1, 1), "o5": (1, 2)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPicture:
     """What the search picture shows: per network its name and (evaluations, best score) so far; the Pareto front as cost
     and score; each network's place on it, and its limit (None where the cost is not limited)."""
@@ -83,19 +74,20 @@ def plain_axes(axes: Any) -> None:
 
 
 def draw_network(
-    structure: Structure, graph: Graph, shares: Mapping[str, float], title: str, path: Path, unit: str = "predicted ms"
+    drawing: Drawing, shares: Mapping[str, float], title: str, path: Path, unit: str = "predicted ms"
 ) -> None:
-    """The detector as boxes (height: resolution, width: channels), and where its time goes.
+    """The detector drawn to scale, and where its time goes.
 
-    `shares`: a cost per scope, as `scope_of` names them, in `unit`.
+    `shares`: a cost per scope of the drawing (`scope_of`), or of parts that are not drawn (`overhead`), in `unit`.
     """
     figure = new_figure(13, 7.6)
     top, bottom = figure.subplots(2, 1, height_ratios=[3, 2])
     figure.suptitle(title, color=INK)
-    _draw_boxes(top, structure, graph)
+    _draw_slabs(top, drawing)
+    parts = {node.scope: node.part for node in drawing.nodes}
     names = list(shares)
     values = [shares[name] for name in names]
-    colours = [COLOURS[_part(name)] for name in names]
+    colours = [COLOURS[parts.get(name, name)] for name in names]
     bars = bottom.bar(range(len(names)), values, color=colours)
     total = sum(values) or 1.0
     bottom.bar_label(bars, [f"{100 * value / total:.0f} %" for value in values], fontsize=8, color=INK)
@@ -105,69 +97,26 @@ def draw_network(
     save_figure(figure, path)
 
 
-def scope_of(path: str) -> str:
-    """The drawn box that an op belongs to: `stem`, `stage1`..., `m3`..., `head`."""
-    words = path.split(".")
-    if words[0] == "head":
-        return "head"
-    if words[0] == "backbone" and not words[1].startswith("stage"):
-        return "stem"
-    return words[1] if len(words) > 1 else words[0]
+def _draw_slabs(axes: Any, drawing: Drawing) -> None:
+    """Every node's slabs, darker where more of the cost lies, its lines of text below, and the links behind."""
+    from matplotlib.patches import PathPatch, Rectangle
+    from matplotlib.path import Path as Curve
 
-
-def _part(scope: str) -> str:
-    if scope in FUSION_PLACES:
-        return "neck"
-    return scope if scope in ("head", "overhead") else "backbone"
-
-
-def _draw_boxes(axes: Any, structure: Structure, graph: Graph) -> None:
-    """Backbone left to right; neck as two columns of fusions; head at the right; one row per stride."""
-    height, stride, x = structure.image_size[0], 2, 0.0
-    centres: dict[str, Point] = {}
-    stem = structure.backbone.stem
-    rows = [("stem", int(stem.out_channels), stride, stem.kind)]
-    for number, stage in enumerate(structure.backbone.stages, start=1):
-        stride *= stage.stride
-        rows.append(
-            (f"stage{number}", int(stage.out_channels), stride, f"hidden\n{stage.hidden_channels}\n\u00d7{stage.depth}")
-        )
-    for name, channels, step, note in rows:
-        text = f"{name}\n{channels} ch\n{height // step} px"
-        centres[name] = _box(axes, (x, 0.0), _width(channels), height // step, text, note, COLOURS["backbone"])
-        x = 2 * centres[name][0] - x + 16
-    start = x + 90
-    for fusion, (column, row) in FUSION_PLACES.items():
-        shape = next(op.shape for op in graph if op.path == f"neck.{fusion}.close")
-        text = f"{fusion}\n{shape.channels} ch\n{shape.height} px"
-        place = (start + column * 300, (1 - row) * 96.0)
-        centres[fusion] = _box(axes, place, _width(int(shape.channels)), shape.height, text, "", COLOURS["neck"])
-    for row, op in enumerate(op for op in graph if op.path.endswith(".cls")):
-        text, place = f"stride {8 << row}\n{op.shape.channels} cls", (start + 620, (1 - row) * 96.0)
-        centres[f"head{row}"] = _box(axes, place, 76, op.shape.height, text, "", COLOURS["head"])
-    for source, target in LINKS:
-        axes.annotate(
-            "", centres[target], centres[source], zorder=0, arrowprops={"arrowstyle": "-", "color": "#9ca3af"}
-        )
-    axes.set_xlim(-20, start + 720)
-    axes.set_ylim(-160, 160)
+    curve = [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4]
+    for link in drawing.links:
+        axes.add_patch(PathPatch(Curve(link.points, curve), fc="none", ec="#c3cad6", zorder=0))
+    for node in drawing.nodes:
+        top = node.y - node.height / 2
+        for left in node.slabs:
+            for colour, strength in (("white", 1.0), (COLOURS[node.part], node.strength)):  # no link shines through
+                corner, size = (left, top), (node.slab_width, node.height)
+                axes.add_patch(Rectangle(corner, *size, fc=colour, alpha=strength, lw=0))
+        text = "\n".join(node.lines)
+        axes.text(node.x + node.width / 2, top + node.height + 3, text, ha="center", va="top", color=INK, fontsize=7)
+    axes.set_xlim(0, drawing.width)
+    axes.set_ylim(drawing.height, 0)
+    axes.set_aspect("equal")
     axes.axis("off")
-
-
-def _width(channels: int) -> float:
-    return 48 + channels * 0.3
-
-
-def _box(axes: Any, corner: Point, width: float, side: int, text: str, note: str, colour: str) -> Point:
-    """One box from its left edge and middle height, as tall as the map's side says; returns its centre."""
-    from matplotlib.patches import FancyBboxPatch
-
-    (x, y), tall = corner, 16 + 9.0 * np.log2(max(side, 2))
-    shape = "round,pad=0,rounding_size=5"
-    axes.add_patch(FancyBboxPatch((x, y - tall / 2), width, tall, shape, fc=colour, ec="white", zorder=2))
-    axes.text(x + width / 2, y, text, ha="center", va="center", color="white", fontsize=8, zorder=3)
-    axes.text(x + width / 2, y - tall / 2 - 6, note, ha="center", va="top", color=INK, fontsize=8)
-    return x + width / 2, y
 
 
 def new_figure(width: float, height: float) -> Any:

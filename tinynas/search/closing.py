@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -13,8 +12,9 @@ from latency_tables.host import is_this_host
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
+from tinynas.search.found import note_provenance
 from tinynas.search.measure import runtime_here
-from tinynas.search.run import Member, SearchResult, provenance
+from tinynas.search.plan import FoundNetwork, SearchResult
 
 APART = 0.05
 """Relative difference of prediction and measurement from which on a person is told what to do about it."""
@@ -40,11 +40,10 @@ def measure_members(result: SearchResult, solver: str = "evolution") -> None:
         if is_this_host(table.metadata) and table.metadata.batch == 1:
             result.notes += _measure(result.members, table, solver)
             for member in result.members:
-                block = provenance(plan, member, result.evaluated, solver=solver)
-                member.structure = replace(member.structure, search=block)
+                note_provenance(plan, member, result.evaluated, solver)
 
 
-def _measure(members: list[Member], table: Table, solver: str) -> list[str]:
+def _measure(members: list[FoundNetwork], table: Table, solver: str) -> list[str]:
     """Note the figures of one table on the members; what is to be said of them."""
     metadata = table.metadata
     predicted = [member.predictions[table.id].total_ms for member in members]
@@ -84,7 +83,7 @@ def _timed(plugin: ModuleType, graphs: list[Graph], predicted: list[float], tabl
             return found
 
 
-def _apart(members: list[Member], table: Table, solver: str) -> list[str]:
+def _apart(members: list[FoundNetwork], table: Table, solver: str) -> list[str]:
     """One note on those whose prediction is not what was measured, with the remedy."""
     said = []
     for member in members:

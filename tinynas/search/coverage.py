@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from latency_tables.predictor import MAX_EXTRAPOLATED, predict
 from latency_tables.tables import Table
 from search_spaces.errors import UserError
-from tinynas.search.run import SearchPlan
+from tinynas.search.plan import SearchPlan
 
 USUAL_CLASSES = 80
 

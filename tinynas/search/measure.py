@@ -17,8 +17,10 @@ from search_spaces.files import write_text
 from search_spaces.plugins import load_plugin
 from tinynas.evolution.engine import Engine
 from tinynas.pricing.table_views import corrected
-from tinynas.search.run import SearchPlan, SearchResult, provenance, run_search
-from tinynas.search.run_folder import RunFolder
+from tinynas.search.folder import SearchFolder
+from tinynas.search.found import note_provenance
+from tinynas.search.plan import SearchPlan, SearchResult
+from tinynas.search.run import run_search
 
 ROUNDS = 3
 TOLERANCE = 0.02
@@ -93,7 +95,7 @@ def runtime_here(table: Table) -> ModuleType:
     return plugin
 
 
-def measured_search(plan: SearchPlan, count: int, engine: Engine, run: RunFolder, *, resume: bool) -> SearchResult:
+def measured_search(plan: SearchPlan, count: int, engine: Engine, run: SearchFolder, *, resume: bool) -> SearchResult:
     """Search, time the best `count` candidates of each target, correct the tables, search again; at most ROUNDS times,
     until corrected and measured latency of every member agree. What was measured is kept for a resume."""
     plugins = check_measurable(plan)
@@ -158,10 +160,10 @@ def _account(
                 "rounds": len(rounds),
                 "candidates": sum(map(len, targets)),
             }
-        member.structure = replace(member.structure, search=provenance(plan, member, result.evaluated))
+        note_provenance(plan, member, result.evaluated)
 
 
-def _load_rounds(run: RunFolder) -> list[Timings]:
+def _load_rounds(run: SearchFolder) -> list[Timings]:
     path = run.unfinished / "measured.json"
     if not path.is_file():
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TypeVar
 
 import numpy as np
@@ -13,8 +13,9 @@ from search_spaces.errors import UserError
 from tinynas.budgets import main_budget
 from tinynas.exact.solver import certify as certificate
 from tinynas.exact.solver import solve
-from tinynas.results.families import FrontTable, front_table
-from tinynas.search.run import Member, SearchPlan, SearchResult, make_member, provenance
+from tinynas.search.found import found_network, note_provenance
+from tinynas.search.front import front_table
+from tinynas.search.plan import FoundNetwork, FrontTable, SearchPlan, SearchResult
 
 Item = TypeVar("Item")
 
@@ -42,14 +43,16 @@ def solve_exactly(plan: SearchPlan, seconds: float) -> SearchResult:
         solution = solve(
             plan.encoding(), target.budgets, plan.tables, backbone_only=plan.backbone_only, seconds=seconds
         )
-        member = make_member(plan, target, solution.genes, solution.score)
+        member = found_network(plan, target, solution.genes, solution.score)
         member.certified = {
             "bound": solution.upper_bound, "gap_percent": 100 * solution.gap, "exact": solution.exact, "dropped": [],
             "seconds": round(solution.seconds, 3),
         }  # fmt: skip
-        member.structure = replace(member.structure, search=provenance(plan, member, 0, solver="exact"))
+        note_provenance(plan, member, 0, solver="exact")
         members.append(member)
-    return SearchResult(plan, members, _members_front(plan, members), 0, seconds=time.monotonic() - begin)
+    return SearchResult(
+        plan=plan, members=members, front=_members_front(plan, members), evaluated=0, seconds=time.monotonic() - begin
+    )
 
 
 def certify(result: SearchResult, seconds: float) -> None:
@@ -71,7 +74,7 @@ def _shown(items: Iterable[Item]) -> Iterable[Item]:
     return tqdm(items, desc="prove", unit="network", delay=2.0, dynamic_ncols=True)
 
 
-def _members_front(plan: SearchPlan, members: list[Member]) -> FrontTable:
+def _members_front(plan: SearchPlan, members: list[FoundNetwork]) -> FrontTable:
     """The front as far as it is known: the members themselves, where a larger budget brought a better score."""
     better = [m for i, m in enumerate(members) if all(m.score > other.score for other in members[:i])]
     key = main_budget(members[0].target).key

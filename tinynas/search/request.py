@@ -29,7 +29,7 @@ from tinynas.genes.population import Encoding
 from tinynas.presets import load_preset
 from tinynas.pricing.table_views import convs_only, without_overhead
 from tinynas.scores.deepmad import MAX_EFFECTIVENESS
-from tinynas.search.run import SearchPlan
+from tinynas.search.plan import SearchPlan
 
 GROUPS = "stem, stage 1, stage 2, stages 3 + 4, stage 5"
 
@@ -91,14 +91,20 @@ def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
         (options.max_layers, options.max_params, options.max_macs, options.max_memory, options.max_effectiveness)
     ):
         raise UserError("no budget: say --budget 3.8ms --device t4, or a limit such as --max-macs 9G")
-    size = parse_image_size(options.image_size) if options.image_size else space.image_size
     chosen = {"islands": options.islands} if options.islands is not None else {}
     return SearchPlan(
-        space, {table.id: table for table in tables.values()}, _targets(request, tables, common), size,
-        options.num_classes,
-        SearchSettings(evaluations=options.evaluations, population=options.population, seed=options.seed, **chosen),
-        options.backbone_only, options.convs_only, notes,
-    )  # fmt: skip
+        space=space,
+        tables={table.id: table for table in tables.values()},
+        targets=_targets(request, tables, common),
+        image_size=parse_image_size(options.image_size) if options.image_size else space.image_size,
+        num_classes=options.num_classes,
+        settings=SearchSettings(
+            evaluations=options.evaluations, population=options.population, seed=options.seed, **chosen
+        ),
+        backbone_only=options.backbone_only,
+        convs_only=options.convs_only,
+        notes=notes,
+    )
 
 
 def _latency(options: SearchOptions, measure: bool) -> tuple[LatencyRequest, dict[str, Table]]:

@@ -5,95 +5,24 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-import tinynas
-from latency_tables import Prediction, Table, predict, trust_of
-from search_spaces import costs
-from search_spaces.emit import emit_backbone, emit_detector
 from search_spaces.errors import UserError
-from search_spaces.graph import Graph
-from search_spaces.plugins import load_plugin
-from search_spaces.space import Space
-from search_spaces.structure import Structure
-from tinynas.budgets import NAMES, Budget, Target, show
+from tinynas.budgets import NAMES, Budget, show
 from tinynas.evolution.engine import Engine
-from tinynas.evolution.loop import SearchSettings, evolve
+from tinynas.evolution.loop import evolve
 from tinynas.evolution.state import SearchState
 from tinynas.exact.solver import ADDITIVE, least
-from tinynas.genes.population import Encoding, Genes
-from tinynas.pricing.objective import Objective
-from tinynas.results.families import FrontTable, front_table
-from tinynas.search.run_folder import RunFolder
-
-
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
-    """Everything that decides a search's result. `tables` by id: as the search sees them (for a backbone alone without
-    the fixed overhead, with `convs_only` everything but convs free). `notes`: what the person should know of it."""
-
-    space: Space
-    tables: Mapping[str, Table]
-    targets: tuple[Target, ...]
-    image_size: tuple[int, int]
-    num_classes: int
-    settings: SearchSettings
-    backbone_only: bool = False
-    convs_only: bool = False
-    notes: tuple[str, ...] = ()
-
-    def encoding(self) -> Encoding:
-        return Encoding(self.space, self.image_size, self.num_classes)
-
-    def objective(self) -> Objective:
-        budgets = [target.budgets for target in self.targets]
-        return Objective(self.encoding(), budgets, self.tables, backbone_only=self.backbone_only)
-
-    def graph(self, structure: Structure) -> Graph:
-        """What is counted: the whole detector, or its backbone alone."""
-        return emit_backbone(structure) if self.backbone_only else emit_detector(structure)
-
-
-@dataclass(slots=True)
-class Member:
-    """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others; `predictions` by table id;
-    `measured` and `certified` as they go into search.json (None: not asked for)."""
-
-    target: Target
-    genes: Genes
-    structure: Structure
-    score: float
-    costs: dict[str, float]
-    predictions: dict[str, Prediction]
-    history: list[dict[str, Any]] = field(default_factory=list)
-    certified: dict[str, Any] | None = None
-    measured: dict[str, Any] | None = None
-
-
-@dataclass(slots=True)
-class SearchResult:
-    """The members, smallest budget first, and the Pareto front. `interrupted`: Ctrl-C came before all evaluations;
-    `seconds`: of the search itself, in which `evaluated_now` candidates were looked at
-    (a resumed search began with others). `notes`: what the person should know of what was found."""
-
-    plan: SearchPlan
-    members: list[Member]
-    front: FrontTable
-    evaluated: int
-    evaluated_now: int = 0
-    interrupted: bool = False
-    seconds: float = 0.0
-    state: SearchState | None = None
-    notes: list[str] = field(default_factory=list)
+from tinynas.search.folder import SearchFolder
+from tinynas.search.found import found_network, note_provenance
+from tinynas.search.front import front_table
+from tinynas.search.plan import SearchPlan, SearchResult
 
 
 def run_search(
-    plan: SearchPlan, engine: Engine | None = None, run: RunFolder | None = None, *, resume: bool = False, part: int = 0
-) -> SearchResult:
+    plan: SearchPlan, engine: Engine | None = None, run: SearchFolder | None = None, *,
+    resume: bool = False, part: int = 0,
+) -> SearchResult:  # fmt: skip
     """Evolve until all evaluations are spent; `run` keeps the state of this `part` of a session for a resume. Ctrl-C
     ends it early with the best so far. Raises UserError when a target's budgets were never met."""
     engine = engine or Engine()
@@ -135,32 +64,15 @@ def _result(plan: SearchPlan, state: SearchState, interrupted: bool, seconds: fl
                 f"nothing in space {plan.space.name} met {join_budgets(target.budgets)} in {state.evaluated:,} "
                 f"candidates; the nearest had {costs_text(near)}; loosen a budget, or raise --evaluations"
             )
-        member = make_member(plan, target, pool.genes[:, :1], pool.best_score)
+        member = found_network(plan, target, pool.genes[:, :1], pool.best_score)
         member.history = [dict(row) for row in state.history[number]]
+        note_provenance(plan, member, state.evaluated)
         members.append(member)
-    for member in members:
-        member.structure = replace(member.structure, search=provenance(plan, member, state.evaluated))
-    front = front_table(plan, state.front.key, *state.front.members())
-    now = state.evaluated - before
-    return SearchResult(plan, members, front, state.evaluated, now, interrupted, seconds, state)
-
-
-def make_member(plan: SearchPlan, target: Target, genes: Genes, score: float) -> Member:
-    """A found candidate with its full account. Raises UserError when a table does not cover it."""
-    structure = plan.encoding().single(genes)
-    graph = plan.graph(structure)
-    predictions = {name: predict(graph, table) for name, table in plan.tables.items()}
-    account = {
-        "params": float(costs.params(graph)),
-        "conv_macs": float(costs.conv_macs(graph)),
-        "layers": float(costs.layers(graph)),
-        "peak_memory_bytes": float(costs.peak_memory_bytes(graph)),
-    }
-    if any(budget.quantity == "effectiveness" for budget in target.budgets):
-        deepmad = load_plugin("tinynas.scores", "deepmad")
-        account["effectiveness"] = float(deepmad.effectiveness(graph))
-    account |= {f"latency_ms@{name}": prediction.total_ms for name, prediction in predictions.items()}
-    return Member(target, genes, structure, score, account, predictions)
+    return SearchResult(
+        plan=plan, members=members, front=front_table(plan, state.front.key, *state.front.members()),
+        evaluated=state.evaluated, evaluated_now=state.evaluated - before, interrupted=interrupted, seconds=seconds,
+        state=state,
+    )  # fmt: skip
 
 
 def check_reachable(plan: SearchPlan) -> None:
@@ -186,46 +98,6 @@ def check_reachable(plan: SearchPlan) -> None:
             )
 
 
-def provenance(plan: SearchPlan, member: Member, evaluated: int, solver: str = "evolution") -> dict[str, Any]:
-    """The structure file's `search:` block: enough to repeat the search, no time stamps."""
-    alone = len(plan.tables) == 1
-    block: dict[str, Any] = {
-        "tool": f"tinynas {tinynas.__version__}",
-        "space": plan.space.name,
-        "budgets": {b.quantity if alone else b.key: _plain(b.limit) for b in member.target.budgets},
-        **_found_by(plan, evaluated, solver),
-        "score": round(member.score, 6),
-    }
-    if plan.space.score.kind != "entropy":
-        block["score_kind"] = plan.space.score.kind
-    if plan.backbone_only:
-        block["priced"] = "convs of the backbone" if plan.convs_only else "backbone"
-    if plan.tables:
-        keys = ("device", "table_sha256", "predicted_ms", "prediction", "measured_ms")
-        figures: dict[str, dict[str, Any]] = {key: {} for key in keys}
-        for name, table in plan.tables.items():
-            figures["device"][name] = name
-            figures["table_sha256"][name] = table.hash
-            timed = (member.measured or {}).get(name)
-            figures["predicted_ms"][name] = round(
-                timed["predicted_ms"] if timed else member.predictions[name].total_ms, 4
-            )
-            figures["prediction"][name] = trust_of(table.metadata, member.predictions[name].shares).record
-            figures["measured_ms"][name] = round(timed["measured_ms"], 4) if timed else None
-        block |= {
-            key: next(iter(by.values())) if alone else by for key, by in figures.items() if alone or key != "device"
-        }
-    return block
-
-
-def _found_by(plan: SearchPlan, evaluated: int, solver: str) -> dict[str, Any]:
-    if solver == "exact":
-        return {"solver": solver}
-    found = {"seed": plan.settings.seed, "evaluations": evaluated, "population": plan.settings.population}
-    islands = plan.settings.islands
-    return found if islands == SearchSettings().islands else found | {"islands": islands}
-
-
 def join_budgets(budgets: Sequence[Budget]) -> str:
     """`latency 3.8 ms, layers 25`."""
     return ", ".join(f"{budget} on {budget.device}" if budget.device else str(budget) for budget in budgets)
@@ -238,7 +110,3 @@ def costs_text(values: Mapping[str, float]) -> str:
         quantity = next(name for name in NAMES if key.split("@")[0] == name)
         found.append(f"{NAMES[quantity][0]} {show(quantity, value)}")
     return ", ".join(found)
-
-
-def _plain(value: float) -> int | float:
-    return int(value) if np.isfinite(value) and value == np.floor(value) else value

@@ -11,8 +11,8 @@ from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure, shipped_names
 from tests.tinynas.results.page import Page
 from tests.tinynas.search_account import search_account
+from tinynas.results.drawing import PX_PER_CHANNEL, draw
 from tinynas.results.report import write_report
-from tinynas.results.report.drawing import PX_PER_CHANNEL, draw
 from tinynas.results.report.latency import MEANINGS
 
 

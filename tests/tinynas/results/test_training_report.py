@@ -59,7 +59,10 @@ def subject(folder: Path, data: Path, found: Detections | None = None) -> Subjec
         boxes = [truth.boxes_of(index) for index in range(len(truth))]
         found = Detections.pack([(one.boxes_xyxy, np.ones(len(one.labels)), one.labels) for one in boxes])
     assessment = assess(Evaluation(found, evaluate(found, truth)), truth)
-    return Subject(folder / "best.pt", checkpoint.structure, str(data), "val", assessment, None, RunFolder.read(folder))
+    return Subject(
+        checkpoint=folder / "best.pt", structure=checkpoint.structure, data=str(data), split="val", assessment=assessment,
+        run=RunFolder.read(folder),
+    )  # fmt: skip
 
 
 def test_every_section_is_there_and_nothing_is_loaded(trained: Path, data: Path) -> None:
@@ -299,7 +302,8 @@ def test_many_classes_and_names_that_try_to_break_out(tmp_path: Path) -> None:
     assessment = assess(Evaluation(found, evaluate(found, truth)), truth)
     structure = resolve_structure("Ns").with_classes(40)
     assert "num_classes: 40" in format_structure(structure)
-    write_training_report(Subject(Path("x.pt"), structure, evil, "val", assessment), tmp_path)
+    about = Subject(checkpoint=Path("x.pt"), structure=structure, data=evil, split="val", assessment=assessment)
+    write_training_report(about, tmp_path)
     html, page = page_of(tmp_path)
     assert len(page.scripts) == 2
     assert "alert('x')</script>" not in html

@@ -12,13 +12,13 @@ import pytest
 
 from search_spaces.errors import UserError
 from tinynas.cli import main
-from tinynas.search.run_folder import differences, held
+from tinynas.search.folder import differences, held
 
 OPTIONS = ["--max-macs", "8G", "--evaluations", "60000", "--population", "64"]
 WAITING = """
 import sys
-from tinynas.search import run as search, run_folder
-run_folder.SAVE_EVERY_S = 0.0
+from tinynas.search import folder, run as search
+folder.SAVE_EVERY_S = 0.0
 real = search.evolve
 def waiting(*args, **keywords):
     for number, state in enumerate(real(*args, **keywords)):
@@ -104,7 +104,7 @@ def test_ctrl_c_keeps_what_was_found_and_goes_on(tmp_path, monkeypatch, capsys, 
 
 
 def test_ctrl_c_during_the_proof_keeps_the_search(tmp_path, monkeypatch, whole):
-    from tinynas.search import session
+    from tinynas import session
 
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def test_a_resume_with_other_settings_lists_them(running, capsys):
 
 
 def test_a_disk_that_fills_up_at_the_end_costs_nothing(tmp_path, monkeypatch, capsys, whole):
-    from tinynas.search import session as search_session
+    from tinynas import session as search_session
 
     def full(*args):
         raise UserError("structure.txt: cannot be written (No space left on device)")

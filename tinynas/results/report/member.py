@@ -13,8 +13,7 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.structure import Structure
 from search_spaces.text import read_structure
-from tinynas.results.pictures import scope_of
-from tinynas.results.report.drawing import Drawing, draw
+from tinynas.results.drawing import Drawing, draw, scope_of
 from tinynas.results.report.latency import LatencyAccount, account_of, off_text, timed_with, trust_text
 from tinynas.results.report.quantities import Quantity, percent
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from detector.evaluation import assess
 from search_spaces.errors import UserError
 from search_spaces.files import write_text
-from tinynas.results.training.report import Subject, write_training_report
+from tinynas.results.training.report import write_training_report
 from tinynas.results.training.run_folder import RunFolder
+from tinynas.results.training.subject import Subject
 
 if TYPE_CHECKING:
     from detector.training.run import Run
@@ -50,8 +51,8 @@ def _write(run: Run) -> Path:
         finally:
             run.stop_workers()
     subject = Subject(
-        checkpoint, run.blank.structure, run.data, "val", assess(evaluation, annotations), run.train_set.annotations,
-        RunFolder.read(run.folder),
+        checkpoint=checkpoint, structure=run.blank.structure, data=run.data, split="val",
+        assessment=assess(evaluation, annotations), train=run.train_set.annotations, run=RunFolder.read(run.folder),
     )  # fmt: skip
     return write_training_report(subject, run.folder, run.config.seed)
 

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from detector.data.annotations import Annotations
 from detector.evaluation import Assessment
 from detector.evaluation.assessment import TABLE_FILES
 from detector.evaluation.pictures import compare, write_comparison
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
-from search_spaces.structure import Structure
 from tinynas.results.page import render_page
 from tinynas.results.training.charts import CONFUSION_FILE, CURVES_FILE, draw_confusion, draw_curves
-from tinynas.results.training.run_folder import RunFolder
+from tinynas.results.training.subject import Subject
 from tinynas.results.training.view import Shown, page_content
 
 FILE_NAME, FOLDER_NAME = "report.html", "evaluation"
 PICTURES = ("worst-*.jpg", "random-*.jpg")
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is reported on: a checkpoint's assessment on a split of `data` (as the user named it), and where they are
-    known the training split and the run that made the checkpoint."""
-
-    checkpoint: Path
-    structure: Structure
-    data: str
-    split: str
-    assessment: Assessment
-    train: Annotations | None = None
-    run: RunFolder | None = None
 
 
 def output_names() -> list[str]:
@@ -80,8 +63,8 @@ def _comparisons(assessment: Assessment, folder: Path, seed: int) -> list[Shown]
         index = comparison.index
         shown.append(
             Shown(
-                comparison.why, path.name, int(assessment.missed[index]), int(assessment.false[index]),
-                comparison.truth, comparison.predicted,
+                why=comparison.why, name=path.name, missed=int(assessment.missed[index]),
+                false=int(assessment.false[index]), truth=comparison.truth, predicted=comparison.predicted,
             )
         )  # fmt: skip
     return shown

@@ -7,7 +7,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +21,15 @@ from search_spaces.emit import emit_detector
 from tinynas.results.report.quantities import Quantity
 from tinynas.results.report.view import flat_settings
 from tinynas.results.training.charts import MOST_CELLS, MOST_CURVES, curve_data, run_data
+from tinynas.results.training.subject import Subject
 from tinynas.results.training.warnings import warnings_of
-
-if TYPE_CHECKING:
-    from tinynas.results.training.report import Subject
 
 NONE = "\u2013"
 MOST_CONFUSIONS = 25
 Tile = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """One image with its two panels (H, W, 3) and its errors."""
 

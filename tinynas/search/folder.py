@@ -21,7 +21,7 @@ UNFINISHED = ".search"
 SAVE_EVERY_S = 3.0
 
 
-class RunFolder:
+class SearchFolder:
     """What a running search keeps in its folder. Make one with `held`."""
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +74,7 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[RunFolder]:
+def held(folder: Path) -> Iterator[SearchFolder]:
     """Hold the folder (made if need be, with those it lies in; removed again if it stays empty) for this process.
 
     The lock is on the folder itself and dies with the process. Raises UserError when another run holds it, and when it
@@ -92,7 +92,7 @@ def held(folder: Path) -> Iterator[RunFolder]:
             descriptor,
             f"{folder}: in use by another search that is still running; wait for it, or choose another --out",
         )
-        yield RunFolder(folder)
+        yield SearchFolder(folder)
     finally:
         os.close(descriptor)
         with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """A detector drawn to scale: one slab per block, as wide as its channels, as tall as its feature map.
 
-The picture follows the graph: whatever a neck or head plug-in emits appears with the links it has.
+The picture follows the graph: whatever a neck or head plug-in emits appears with the links it has. The HTML page and the
+PNG (pictures.py) both show it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,28 @@ from dataclasses import dataclass
 
 from search_spaces.graph import Graph, Op
 from search_spaces.structure import Structure
-from tinynas.results.pictures import scope_of
 
 PX_PER_CHANNEL = 0.09
 TALLEST_PX = 132.0
 SLAB_GAP, COLUMN_GAP, LABEL_WIDTH, LABEL_HEIGHT = 2.0, 20.0, 78.0, 46.0
 NECK_STRIDE = 8
+OWN_NAMES = ("stem", "stage", "level", "head", "overhead")
+"""What scopes outside the neck are called, or begin with."""
 
 
-@dataclass(frozen=True, slots=True)
+def scope_of(path: str) -> str:
+    """The drawn scope that an op belongs to: `stem`, `stage1`..., the neck's own (`m3`...), `head`."""
+    words = path.split(".")
+    if words[0] == "head":
+        return "head"
+    if words[0] == "backbone" and not words[1].startswith("stage"):
+        return "stem"
+    if words[0] == "neck" and len(words) > 1 and words[1].startswith(OWN_NAMES):
+        return f"neck {words[1]}"
+    return words[1] if len(words) > 1 else words[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One stage, fusion or head level: `count` slabs of `slab_width` x `height` px, left edge `x`, middle `y`."""
 
@@ -44,11 +58,24 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A cubic curve from the right edge of the node that is read to the left edge of its reader: its four points."""
+
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def path(self) -> str:
+        """As an SVG path."""
+        start, *others = (f"{x:.1f} {y:.1f}" for x, y in self.points)
+        return f"M{start}C{' '.join(others)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
-    """Nodes, links as SVG paths, and the size of the picture in px."""
+    """Nodes, links, and the size of the picture in px; y grows downwards."""
 
     nodes: tuple[Node, ...]
-    links: tuple[str, ...]
+    links: tuple[Link, ...]
     width: float
     height: float
 
@@ -73,8 +100,9 @@ def draw(structure: Structure, graph: Graph, latency: Mapping[str, float]) -> Dr
             share = latency.get(_priced_as(scope), 0.0) / largest if largest else 0.8
             left = x + max(LABEL_WIDTH - count * (width + SLAB_GAP) + SLAB_GAP, 0.0) / 2
             nodes[scope] = Node(
-                scope, op.part, _title(scope, op, numbers, structure), _lines(scope, op, numbers, structure), left,
-                middles[stride], width, max(shape.height * scale, 3.0), count, 0.3 + 0.7 * min(share, 1.0),
+                scope=scope, part=op.part, title=_title(scope, op, numbers, structure),
+                lines=_lines(scope, op, numbers, structure), x=left, y=middles[stride], slab_width=width,
+                height=max(shape.height * scale, 3.0), count=count, strength=0.3 + 0.7 * min(share, 1.0),
             )  # fmt: skip
             widest = max(widest, nodes[scope].width)
         x += widest + COLUMN_GAP
@@ -155,7 +183,7 @@ def _title(scope: str, op: Op, numbers: list[int], structure: Structure) -> str:
     return text
 
 
-def _links(nodes: Mapping[str, Node], graph: Graph) -> list[str]:
+def _links(nodes: Mapping[str, Node], graph: Graph) -> list[Link]:
     """A curve for every pair of scopes of which one reads the other."""
     pairs: dict[tuple[str, str], None] = {}
     for op in graph:
@@ -163,10 +191,10 @@ def _links(nodes: Mapping[str, Node], graph: Graph) -> list[str]:
             pair = (_box_of(graph.ops[source]), _box_of(op))
             if pair[0] != pair[1] and pair[0] in nodes and pair[1] in nodes:
                 pairs[pair] = None
-    paths = []
+    links = []
     for reads_from, reader in pairs:
         start, end = nodes[reads_from], nodes[reader]
         x, y, to_x, to_y = start.x + start.width, start.y, end.x, end.y
         bend = max((to_x - x) / 2, 12.0)
-        paths.append(f"M{x:.1f} {y:.1f}C{x + bend:.1f} {y:.1f} {to_x - bend:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}")
-    return paths
+        links.append(Link(((x, y), (x + bend, y), (to_x - bend, to_y), (to_x, to_y))))
+    return links

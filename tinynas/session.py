@@ -1,4 +1,4 @@
-"""A search from the command line to its folder: refuse, hold the folder, search or solve, certify, measure, write."""
+"""A search from its plan to its folder: refuse, hold the folder, search or solve, certify, measure, write."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from tinynas.results.data import settings_data
 from tinynas.results.outputs import output_names, write_result
 from tinynas.search.closing import measure_members
 from tinynas.search.coverage import check_covered
+from tinynas.search.folder import SearchFolder, held
+from tinynas.search.plan import SearchPlan, SearchResult
 from tinynas.search.proof import certify, check_additive, solve_exactly
-from tinynas.search.run import SearchPlan, SearchResult, check_reachable, run_search
-from tinynas.search.run_folder import RunFolder, held
+from tinynas.search.run import check_reachable, run_search
 
 SOLVERS = ("evolution", "exact")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """A plan, and what to do about it. `measure`: how many of the best to time on this machine while searching (None:
     none); `confirm`: whether what was found for this machine is timed on it at the end; `proof_seconds`: limit of the
@@ -84,7 +85,7 @@ def run_session(
     return result, data
 
 
-def _find(session: Session, engine: Engine, run: RunFolder) -> SearchResult:
+def _find(session: Session, engine: Engine, run: SearchFolder) -> SearchResult:
     if session.solver == "exact":
         return solve_exactly(session.plan, session.proof_seconds)
     if session.measure is not None:

@@ -91,8 +91,8 @@ def _child(folder: Path, data: Path, threads: int, workers: int | None) -> None:
     import torch
 
     from detector.detector import Detector
+    from detector.devices import choose_device
     from detector.training.loop import fit
-    from detector.training.processes import choose_device
     from detector.training.start import load_splits, new_run, resumed_run
 
     torch.set_num_threads(threads)

@@ -34,9 +34,9 @@ from detector.data import augment, cache, dataset, loader
 from detector.data.annotations import Annotations
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
-from detector.evaluation import Metrics
+from detector.evaluation import Metrics, inference
 from detector.network import Network
-from detector.training import evaluator, validation
+from detector.training import validation
 from detector.training.config import TrainConfig, build_config
 from detector.training.estimate import Pace
 from detector.training.loop import train_one_epoch
@@ -134,7 +134,7 @@ def evaluation_parts(run: Run, repeats: int) -> dict[str, float]:
     images, clock, metrics = len(run.val_set), Clock(run.processes.device), None
     validation.evaluate_run(run)
     places = [
-        (Network, "deploy", "deploy"), (Network, "forward", "forward"), (evaluator, "postprocess", "suppression"),
+        (Network, "deploy", "deploy"), (Network, "forward", "forward"), (inference, "postprocess", "suppression"),
         (validation, "detect_all", "detect"), (validation, "evaluate", "matching"),
     ]  # fmt: skip
     with clock.listening(*places):

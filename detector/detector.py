@@ -1,164 +1,204 @@
-"""A trained detector, ready to use."""
+"""A trained detector, ready to use, whatever file it comes in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from detector.data.annotations import Annotations
-from detector.data.dataset import DetectionDataset
-from detector.data.formats import load_split
-from detector.data.image import read_image, resize_stretch
-from detector.data.loader import build_loader
-from detector.evaluation import Evaluation, Metrics, scored
-from detector.network import Network
-from detector.postprocess import postprocess
-from detector.training.evaluator import clip_boxes, counted_of, detect_all, detections_for, selection_of
-from detector.training.presets import postprocess_defaults
+from detector.data.image import Image, read_image, resize_stretch
+from detector.deploy import Floats, Model, Outputs, load_model
+from detector.detections import Detections
+from detector.model_card import ModelCard
+from detector.suppression import suppress
 from search_spaces.errors import UserError
-from search_spaces.structure import Structure
+
+if TYPE_CHECKING:
+    from detector.checkpoint import Checkpoint
+    from detector.data.annotations import Annotations
+    from detector.evaluation import Evaluation, Metrics
+    from search_spaces.structure import Structure
 
 ImageLike: TypeAlias = str | Path | npt.NDArray[np.uint8]
+Selected: TypeAlias = tuple[Floats, Floats, npt.NDArray[np.int64]]
 PREDICT_SCORE_THRESHOLD = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """What was found in one image, best first.
-
-    boxes_xyxy (n, 4) float32, pixels of the image as given; scores (n,) float32; labels (n,) int64; names: n class names
-    """
-
-    boxes_xyxy: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def __iter__(self) -> Iterator[tuple[npt.NDArray[np.float32], float, str]]:
-        """(box (4,), score, class name) one by one."""
-        return iter(zip(self.boxes_xyxy, self.scores.tolist(), self.names))
+"""What one would look at; a model's own threshold, made for evaluations, is far lower."""
 
 
 class Detector:
-    """`Detector.load("best.pt").predict("street.jpg")`."""
+    """`Detector.load("best.pt").predict("street.jpg")`; a checkpoint or any export of one.
 
-    def __init__(self, checkpoint: Checkpoint, device: str | torch.device = "cpu") -> None:
-        self.checkpoint = checkpoint
-        self.device = torch.device(device)
-        self._network: Network = checkpoint.network().deploy().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    Running an export imports no torch.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Detector:
-        """From a checkpoint. Raises UserError for a file that is not one."""
-        return cls(load_checkpoint(path), device)
+    def load(cls, path: str | Path, device: str | None = None, *, threads: int | None = None) -> Detector:
+        """From a file, as `deploy.load_model` does. Raises UserError for a file that is no model of this project."""
+        return cls(load_model(path, device=device, threads=threads))
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, device: str | None = None) -> Detector:
+        """From a checkpoint in memory."""
+        from detector.deploy.torch import model_of
+
+        return cls(model_of(checkpoint, device))
+
+    @property
+    def card(self) -> ModelCard:
+        """Classes, input and thresholds."""
+        return self.model.card
 
     @property
     def structure(self) -> Structure:
         """The structure, with the classes and image size it was trained for."""
-        return self.checkpoint.structure
+        from search_spaces.text import parse_structure
+
+        return parse_structure(self.card.structure, "the model's structure")
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names by label."""
-        return self.checkpoint.class_names
+        return self.card.class_names
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width that images are stretched to."""
-        return self.structure.image_size
+        return self.card.image_size
 
-    @property
-    def network(self) -> Network:
-        """The network in deploy form: images (B, 3, H, W) RGB 0..255 -> boxes (B, A, 4) and scores (B, A, C)."""
-        return self._network
+    def with_thresholds(
+        self, *, score: float | None = None, iou: float | None = None, max_detections: int | None = None
+    ) -> Detector:
+        """The same model with other thresholds of its own; None keeps one.
+
+        Raises UserError for what a model with NMS inside cannot follow.
+        """
+        wanted = {"score_threshold": score, "iou_threshold": iou, "max_detections": max_detections}
+        changes = {key: value for key, value in wanted.items() if value is not None}
+        if self.card.output == "nms":
+            _check_built_in(self.card, changes)
+        return Detector(replace(self.model, card=replace(self.card, **changes)))  # type: ignore[arg-type]
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
+        self, image: ImageLike, *, score_threshold: float | None = ..., iou_threshold: float | None = ...,
+        max_detections: int | None = ...,
+    ) -> Detections: ...  # fmt: skip
 
     @overload
     def predict(
-        self, image: ImageLike, *, score_threshold: float = ..., iou_threshold: float | None = ...,
-        max_detections: int = ...,
-    ) -> Detection: ...  # fmt: skip
-
-    @overload
-    def predict(
-        self, image: list[ImageLike] | tuple[ImageLike, ...], *, score_threshold: float = ...,
-        iou_threshold: float | None = ..., max_detections: int = ...,
-    ) -> list[Detection]: ...  # fmt: skip
+        self, image: Sequence[ImageLike], *, score_threshold: float | None = ..., iou_threshold: float | None = ...,
+        max_detections: int | None = ...,
+    ) -> list[Detections]: ...  # fmt: skip
 
     def predict(
         self,
-        image: ImageLike | list[ImageLike] | tuple[ImageLike, ...],
+        image: ImageLike | Sequence[ImageLike],
         *,
-        score_threshold: float = PREDICT_SCORE_THRESHOLD,
+        score_threshold: float | None = None,
         iou_threshold: float | None = None,
-        max_detections: int = 500,
-    ) -> Detection | list[Detection]:
+        max_detections: int | None = None,
+    ) -> Detections | list[Detections]:
         """Find objects in one image (a path, or RGB pixels (H, W, 3) uint8), or in each of a list.
 
-        score_threshold: 0..1, 0.3 shows what one would look at; iou_threshold: of the suppression, None: as published.
-        Raises UserError for an image that cannot be read or has another shape.
+        score_threshold: 0..1, None: 0.3, or the model's own where that is higher; the others, None: the model's own.
+        Raises UserError for an image that cannot be read or has another shape, and for a threshold that a model with
+        NMS inside cannot follow.
         """
+        score = max(PREDICT_SCORE_THRESHOLD, self.card.score_threshold) if score_threshold is None else score_threshold
+        asked = self.with_thresholds(score=score, iou=iou_threshold, max_detections=max_detections)
         if isinstance(image, (list, tuple)):
-            return [self._one(item, score_threshold, iou_threshold, max_detections) for item in image]
-        return self._one(image, score_threshold, iou_threshold, max_detections)
+            return list(asked.detect_each(_pixels(one) for one in image))
+        return asked.detect([_pixels(image)])[0]  # type: ignore[arg-type]
 
-    def evaluate(self, data: str | Path, split: str = "val", *, batch_size: int = 16, workers: int = 0) -> Metrics:
+    def detect(self, pictures: Sequence[Image]) -> list[Detections]:
+        """At the model's own thresholds, in pictures (height, width, 3) uint8 RGB of any size, all in one batch (a model of
+        a fixed batch runs as often as needed, its last call filled up with zeros); boxes in their own pixels, cut to them.
+        """
+        if not pictures:
+            return []
+        none = np.zeros((0, 4), dtype=np.float32)
+        images = [resize_stretch(picture, none, self.image_size)[0].transpose(2, 0, 1) for picture in pictures]
+        found = self.detect_tensor(np.stack(images).astype(np.float32))
+        return [self._in_picture(one, picture.shape[:2]) for one, picture in zip(found, pictures)]
+
+    def detect_each(self, pictures: Iterable[Image]) -> Iterator[Detections]:
+        """`detect`, for as many pictures as come, in the model's own batches (one by one where it takes any)."""
+        waiting: list[Image] = []
+        for picture in pictures:
+            waiting.append(picture)
+            if len(waiting) == (self.card.batch or 1):
+                yield from self.detect(waiting)
+                waiting = []
+        yield from self.detect(waiting)
+
+    def evaluate(self, data: str | Path, split: str = "val", *, batch_size: int = 16) -> Metrics:
         """COCO metrics on a split of a data set; score and IoU threshold as in the training's own evaluations."""
+        from detector.data.formats import load_split
+
         annotations, _ = load_split(Path(data), split, self.class_names)
-        return self.evaluate_split(annotations, batch_size=batch_size, workers=workers).metrics
+        return self.evaluate_split(annotations, batch_size=batch_size).metrics
 
     def evaluate_split(
-        self, annotations: Annotations, *, batch_size: int = 16, workers: int = 0, max_detections: int | None = None
+        self,
+        annotations: Annotations,
+        *,
+        batch_size: int = 16,
+        max_detections: int | None = None,
+        advance: Callable[[int], object] = lambda _: None,
     ) -> Evaluation:
         """All detections in the images of a split that is loaded already, and their metrics.
 
-        max_detections: the best of each image and class that count; None: as in the training's own evaluations.
+        max_detections: the best of each image and class that count; None: as in the training's own evaluations. advance:
+        told of images done. Raises UserError for an image that cannot be read, and where NMS inside keeps too few.
         """
-        counted = counted_of(self.checkpoint) if max_detections is None else max_detections
-        loader = build_loader(
-            DetectionDataset(annotations, self.image_size, cache_bytes=0), batch_size, shuffle=False, workers=workers
-        )
-        selection = selection_of(self.checkpoint)
-        selection["max_detections"] = detections_for(selection["max_detections"], counted)
-        return scored(detect_all(self._network, loader, **selection), annotations, counted)
+        from detector.evaluation import scored
+        from detector.evaluation.settings import detections_for
+        from detector.evaluation.split import detect_split
 
-    def save(self, path: str | Path) -> None:
-        """Write a checkpoint, without training state."""
-        kept = self.checkpoint
-        slim = Checkpoint(
-            kept.structure, kept.class_names, kept.best_weights, kept.category_ids, None, kept.config, kept.metrics,
-            kept.preprocessing,
+        counted = self.model.counted_detections if max_detections is None else max_detections
+        most = detections_for(self.card.max_detections, counted)
+        found = detect_split(self.with_thresholds(max_detections=most).detect, annotations, batch_size, advance)
+        return scored(found, annotations, counted)
+
+    def detect_tensor(self, images: Floats) -> Iterator[Selected]:
+        """boxes_xyxy (K, 4) in input pixels, scores (K,), labels (K,) of each of the images (N, 3, H, W) float32, RGB
+        0..255, any N, at the model's own thresholds."""
+        batch = self.card.batch or max(len(images), 1)
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            empty = np.zeros((batch - len(part), *part.shape[1:]), dtype=np.float32)
+            outputs = self.model.run(np.concatenate([part, empty]))
+            yield from (self._selected(outputs, row) for row in range(len(part)))
+
+    def _selected(self, outputs: Outputs, row: int) -> Selected:
+        card = self.card
+        boxes, scores = (np.asarray(output[row], dtype=np.float32) for output in outputs[:2])
+        if card.output == "raw":
+            return suppress(boxes, scores, card.score_threshold, card.iou_threshold, card.max_detections)
+        labels = np.asarray(outputs[2][row], dtype=np.int64)
+        count = min(int(outputs[3][row]), card.max_detections)
+        count = int((scores[:count] > card.score_threshold).sum())
+        return boxes[:count], scores[:count], labels[:count]
+
+    def _in_picture(self, found: Selected, size_hw: tuple[int, ...]) -> Detections:
+        boxes, scores, labels = found
+        height, width = size_hw
+        sides = np.array([*self.image_size[::-1]] * 2, dtype=np.float32)
+        scale = np.array([width, height] * 2, dtype=np.float32) / sides
+        return Detections(
+            boxes_xyxy=np.clip(boxes, 0, sides) * scale, scores=scores, labels=labels, class_names=self.class_names,
+            category_ids=self.card.category_ids, image_size=(height, width),
         )  # fmt: skip
-        save_checkpoint(slim, Path(path))
-
-    @torch.inference_mode()
-    def _one(self, image: ImageLike, score: float, iou: float | None, limit: int) -> Detection:
-        pixels = _pixels(image)
-        stretched, _ = resize_stretch(pixels, np.zeros((0, 4), dtype=np.float32), self.image_size)
-        tensor = torch.from_numpy(stretched).to(self.device).permute(2, 0, 1)[None].float()
-        boxes_BA4, scores_BAC = self._network(tensor)
-        threshold = postprocess_defaults(self.structure)[1] if iou is None else iou
-        boxes, scores, labels = postprocess(boxes_BA4[0], scores_BAC[0], score, threshold, limit)
-        return self._detection(clip_boxes(boxes, *self.image_size), scores, labels, pixels.shape[:2])
-
-    def _detection(self, boxes: Tensor, scores: Tensor, labels: Tensor, image_hw: tuple[int, ...]) -> Detection:
-        scale = np.array([image_hw[1] / self.image_size[1], image_hw[0] / self.image_size[0]] * 2, dtype=np.float32)
-        found = labels.cpu().numpy()
-        names = tuple(self.class_names[label] for label in found.tolist())
-        return Detection(boxes.cpu().numpy() * scale, scores.cpu().numpy(), found, names)
 
 
-def _pixels(image: ImageLike) -> npt.NDArray[np.uint8]:
+def _pixels(image: ImageLike) -> Image:
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -167,3 +207,18 @@ def _pixels(image: ImageLike) -> npt.NDArray[np.uint8]:
     if not image.size:
         raise UserError(f"the image is empty: {image.shape}")
     return image
+
+
+def _check_built_in(card: ModelCard, changes: dict[str, float]) -> None:
+    """A model with NMS inside can be made stricter after the fact, not laxer."""
+    problems = {
+        "score threshold": changes.get("score_threshold", card.score_threshold) < card.score_threshold,
+        "IoU threshold": changes.get("iou_threshold", card.iou_threshold) != card.iou_threshold,
+        "number of detections": changes.get("max_detections", card.max_detections) > card.max_detections,
+    }
+    wrong = next((name for name, bad in problems.items() if bad), None)
+    if wrong is not None:
+        raise UserError(
+            f"the model cannot have another {wrong}: NMS is built in (score {card.score_threshold:g}, "
+            f"IoU {card.iou_threshold:g}, at most {card.max_detections}); export it again with that, or with --raw"
+        )

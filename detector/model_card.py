@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from search_spaces.errors import UserError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 VERSION_KEY = "tinynas_model"
 SUPPORTED_INPUT: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "high": 255.0, "resize": "stretch"}
 
@@ -20,7 +20,8 @@ class ModelCard:
     batch: images per call, None where it is free.
 
     output: `raw` gives every box and score (thresholds are defaults, free to change), `nms` gives detections (they are
-    built in). preprocessing: how a picture becomes the input.
+    built in). preprocessing: how a picture becomes the input. structure: the text of the structure file. tool_version: of
+    the tinynas that wrote the file.
     """
 
     class_names: tuple[str, ...]
@@ -32,6 +33,8 @@ class ModelCard:
     iou_threshold: float
     max_detections: int
     preprocessing: Mapping[str, str | float]
+    structure: str
+    tool_version: str
 
     @property
     def output_names(self) -> tuple[str, ...]:

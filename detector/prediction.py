@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.backends import Backend, ImageDetections
 from detector.data.file_tree import FreeNames, files_below, one_form
 from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, READABLE, read_image
-from detector.drawing import draw_detections, write_picture
-from detector.model_card import ModelCard
+from detector.detections import Detections
+from detector.detector import Detector
+from detector.drawing import write_picture
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
 
@@ -64,7 +64,7 @@ def claim_folder(out: Path, source: Path, overwrite: bool) -> None:
 
 
 def predict_pictures(
-    backend: Backend,
+    detector: Detector,
     pictures: Sequence[Path],
     root: Path,
     out: Path,
@@ -79,19 +79,18 @@ def predict_pictures(
     """
     report = PredictionReport()
     places = _drawn_places([path.relative_to(root) for path in pictures])
-    for chunk in _chunks(pictures, backend.card.batch or 1):
+    for chunk in _chunks(pictures, detector.card.batch or 1):
         readable = list(_readable(chunk, root, report))
-        for (path, picture), found in zip(readable, backend.detect([picture for _, picture in readable])):
+        for (path, picture), found in zip(readable, detector.detect([picture for _, picture in readable])):
             name = path.relative_to(root)
             drawn = out / places[name]
-            shown = draw_detections(picture, found.boxes_xyxy, found.labels, backend.class_names, found.scores)
-            write_picture(shown, drawn, JPEG_QUALITY)
-            report.images.append(_entry(name, drawn.relative_to(out), picture.shape, found, backend.card))
+            write_picture(found.draw(picture), drawn, JPEG_QUALITY)
+            report.images.append(_entry(name, drawn.relative_to(out), found))
         advance(len(chunk))
     if not report.images:
         more = f" (and {len(report.skipped) - 1} more pictures that cannot be read)" if len(report.skipped) > 1 else ""
         raise UserError(report.skipped[0][1] + more)
-    write_text(out / JSON_NAME, _json(backend, model, report))
+    write_text(out / JSON_NAME, _json(detector, model, report))
     return report
 
 
@@ -123,28 +122,14 @@ def _readable(
             report.skipped.append((path.relative_to(root).as_posix(), str(error)))
 
 
-def _entry(name: Path, drawn: Path, shape: tuple[int, ...], found: ImageDetections, card: ModelCard) -> dict[str, Any]:
-    rows = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist())
-    return {
-        "image": name.as_posix(),
-        "picture": drawn.as_posix(),
-        "width": shape[1],
-        "height": shape[0],
-        "detections": [
-            {
-                "box_xyxy": [round(side, 2) for side in box],
-                "score": round(score, 5),
-                "label": label,
-                "category_id": card.category_ids[label],
-                "name": card.class_names[label],
-            }
-            for box, score, label in rows
-        ],
-    }
+def _entry(name: Path, drawn: Path, found: Detections) -> dict[str, Any]:
+    height, width = found.image_size
+    place = {"image": name.as_posix(), "picture": drawn.as_posix(), "width": width, "height": height}
+    return {**place, "detections": found.to_rows()}
 
 
-def _json(backend: Backend, model: str, report: PredictionReport) -> str:
-    card = backend.card
+def _json(detector: Detector, model: str, report: PredictionReport) -> str:
+    card = detector.card
     content = {
         "model": model,
         "image_size": list(card.image_size),

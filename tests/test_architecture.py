@@ -35,6 +35,17 @@ def test_imports_point_one_way(path):
             assert not any(name.split(".")[0] == "torch" for name in imported(node)), f"{path} imports torch"
 
 
+INFERENCE = ["detector/deploy/**/*.py", "detector/evaluation/*.py", "detector/detector.py", "detector/prediction.py"]
+INFERENCE_SOURCES = sorted(path for pattern in INFERENCE for path in ROOT.glob(pattern))
+
+
+@pytest.mark.parametrize("path", INFERENCE_SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_inference_needs_no_training(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        for name in imported(node):
+            assert not name.startswith("detector.training"), f"{path}:{node.lineno} imports {name}"
+
+
 def test_what_runs_on_devices_needs_numpy_alone():
     for path in (ROOT / "latency_tables" / "on_device").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):

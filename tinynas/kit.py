@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 from search_spaces.space import Space
 from search_spaces.text import format_structure, parse_structure
+from search_spaces.version import tool_version
 from tinynas.adapted_tables import chosen_sources
 from tinynas.genes.population import Encoding
 from tinynas.sampling import ImageSize, parse_image_sizes, populations
@@ -62,7 +62,7 @@ def make_kit(path: Path, request: KitRequest) -> Kit:
         request.runtime, request.precision, list(load_plugin("latency_tables.runtimes", request.runtime).PRECISIONS)
     )
     origin = {
-        "tinynas": _own_version(), "spaces": [space.model_dump(mode="json") for space in request.spaces],
+        "tinynas": tool_version(), "spaces": [space.model_dump(mode="json") for space in request.spaces],
         "image_sizes": request.image_sizes, "num_classes": list(request.num_classes), "members": request.members,
     }  # fmt: skip
     content = KitContent(
@@ -160,10 +160,3 @@ def _alike(runtime: str, precision: str, threads: int) -> Table | None:
         found != value for found, value in zip((pair[0].precision, pair[0].batch, pair[0].threads), wanted)
     ])  # fmt: skip
     return read_table(best[1])
-
-
-def _own_version() -> str:
-    try:
-        return version("tinynas")
-    except PackageNotFoundError:
-        return "unknown"

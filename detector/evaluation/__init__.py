@@ -5,16 +5,16 @@ from __future__ import annotations
 from detector.evaluation.assessment import Assessment, ClassRow, assess
 from detector.evaluation.ceiling import crowding_note
 from detector.evaluation.coco import METRIC_NAMES, Evaluation, Metrics, evaluate, scored
-from detector.evaluation.detections import MAX_DETECTIONS, Detections
+from detector.evaluation.detections import MAX_DETECTIONS, SplitDetections
 
 __all__ = [
     "MAX_DETECTIONS",
     "METRIC_NAMES",
     "Assessment",
     "ClassRow",
-    "Detections",
     "Evaluation",
     "Metrics",
+    "SplitDetections",
     "assess",
     "crowding_note",
     "evaluate",

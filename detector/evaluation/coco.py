@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.evaluation.detections import MAX_DETECTIONS, Detections
+from detector.evaluation.detections import MAX_DETECTIONS, SplitDetections
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ METRIC_NAMES = tuple(name for name in Metrics.__dataclass_fields__ if not name.s
 class Evaluation(NamedTuple):
     """Detections of a split and what they are worth, with so many of an image and class counted."""
 
-    detections: Detections
+    detections: SplitDetections
     metrics: Metrics
     max_detections: int = MAX_DETECTIONS
 
 
 def evaluate(
-    detections: Detections, annotations: Annotations, *, backend: str | None = None,
+    detections: SplitDetections, annotations: Annotations, *, backend: str | None = None,
     max_detections: int = MAX_DETECTIONS,
 ) -> Metrics:  # fmt: skip
     """Score detections against annotations of the same images in the same order.
@@ -86,7 +86,7 @@ def evaluate(
     )
 
 
-def scored(detections: Detections, annotations: Annotations, max_detections: int = MAX_DETECTIONS) -> Evaluation:
+def scored(detections: SplitDetections, annotations: Annotations, max_detections: int = MAX_DETECTIONS) -> Evaluation:
     """Detections with their metrics, as `evaluate` gives them."""
     metrics = evaluate(detections, annotations, max_detections=max_detections)
     return Evaluation(detections, metrics, max_detections)
@@ -132,7 +132,7 @@ def _ground_truth(annotations: Annotations) -> dict[str, Any]:
     return _document(annotations, rows)
 
 
-def _results(detections: Detections, annotations: Annotations) -> dict[str, Any]:
+def _results(detections: SplitDetections, annotations: Annotations) -> dict[str, Any]:
     image = np.repeat(np.arange(len(detections), dtype=np.int64), np.diff(detections.offsets))
     rows = _rows(image, detections.labels, detections.boxes_xyxy)
     for row, score in zip(rows, detections.scores.tolist()):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.evaluation.detections import Detections
+from detector.evaluation.detections import SplitDetections
 from detector.evaluation.matching import Matches, match_rest, overlap
 
 NONE, LEFT_OUT = -1, -2
@@ -28,7 +28,9 @@ class Outcomes:
     found_by: npt.NDArray[np.int64]
 
 
-def outcomes(detections: Detections, annotations: Annotations, matches: Matches, score_threshold: float) -> Outcomes:
+def outcomes(
+    detections: SplitDetections, annotations: Annotations, matches: Matches, score_threshold: float
+) -> Outcomes:
     """Pair detections and boxes; `matches` are those of all detections at IoU 0.5."""
     counted = (detections.scores.astype(np.float64) >= score_threshold) & ~matches.left_out
     truth_of = np.where(counted, matches.truth, LEFT_OUT)
@@ -50,7 +52,7 @@ def outcomes(detections: Detections, annotations: Annotations, matches: Matches,
     return Outcomes(score_threshold, truth_of, found_by)
 
 
-def confusion_matrix(found: Outcomes, detections: Detections, annotations: Annotations) -> npt.NDArray[np.int64]:
+def confusion_matrix(found: Outcomes, detections: SplitDetections, annotations: Annotations) -> npt.NDArray[np.int64]:
     """Counts (C + 1, C + 1): rows are the true class, columns the predicted one, the last of each the background.
 
     The last column holds missed boxes, the last row false detections; background against itself stays 0.
@@ -68,7 +70,7 @@ def confusion_matrix(found: Outcomes, detections: Detections, annotations: Annot
 
 
 def errors_of_images(
-    found: Outcomes, detections: Detections, annotations: Annotations
+    found: Outcomes, detections: SplitDetections, annotations: Annotations
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Missed boxes (N,) and false detections (N,) of every image; a box found as another class is both."""
     image_of = np.repeat(np.arange(len(detections)), np.diff(detections.offsets))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.evaluation.detections import Detections
+from detector.evaluation.detections import SplitDetections
 from detector.evaluation.matching import Doubles, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -59,7 +59,7 @@ class Curve:
         return np.asarray(2 * hits / np.maximum(counts + self.boxes, 1), dtype=np.float64)
 
 
-def class_curves(detections: Detections, annotations: Annotations, matches: Matches) -> tuple[Curve, ...]:
+def class_curves(detections: SplitDetections, annotations: Annotations, matches: Matches) -> tuple[Curve, ...]:
     """One curve per class, in class order."""
     boxes = np.bincount(annotations.labels[~annotations.ignore], minlength=annotations.num_classes)
     scores = detections.scores.astype(np.float64)

@@ -13,7 +13,7 @@ MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
+class SplitDetections:
     """Detections of N images; those of image i are rows `offsets[i]:offsets[i + 1]`.
 
     boxes_xyxy (D, 4) float32, original image pixels; scores (D,) float32; labels (D,) int32; offsets (N + 1,) int64
@@ -28,7 +28,7 @@ class Detections:
         return len(self.offsets) - 1
 
     @classmethod
-    def pack(cls, images: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]) -> Detections:
+    def pack(cls, images: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]) -> SplitDetections:
         """From one (boxes_xyxy (n, 4), scores (n,), labels (n,)) per image, in the annotations' order."""
         boxes = [np.asarray(b, dtype=np.float32).reshape(-1, 4) for b, _, _ in images]
         scores = [np.asarray(s, dtype=np.float32).reshape(-1) for _, s, _ in images]
@@ -41,7 +41,7 @@ class Detections:
         )
 
     @classmethod
-    def interleaved(cls, shares: Sequence[Detections]) -> Detections:
+    def interleaved(cls, shares: Sequence[SplitDetections]) -> SplitDetections:
         """The whole of what was dealt out to W processes: image i is image i // W of share i % W."""
         dealt = [shares[image % len(shares)].image(image // len(shares)) for image in range(sum(map(len, shares)))]
         return cls.pack(dealt)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.evaluation.detections import MAX_DETECTIONS, Detections
+from detector.evaluation.detections import MAX_DETECTIONS, SplitDetections
 
 IOU_THRESHOLD = 0.5
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -28,7 +28,7 @@ class Matches:
 
 
 def match(
-    detections: Detections, annotations: Annotations, iou_threshold: float = IOU_THRESHOLD,
+    detections: SplitDetections, annotations: Annotations, iou_threshold: float = IOU_THRESHOLD,
     max_detections: int = MAX_DETECTIONS,
 ) -> Matches:  # fmt: skip
     """Match detections to boxes of the same images in the same order.

@@ -15,12 +15,12 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from detector.data.augment import AugmentConfig
+from detector.evaluation.settings import EvalConfig, Share
 from detector.losses import LossConfig
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.image_size import parse_image_size
 
-Share = Annotated[float, Field(ge=0, le=1)]
 _SHORT = {"batch": "batch_size"}
 
 
@@ -88,19 +88,6 @@ class EmaConfig(_Model):
     ramp_steps: float = Field(2000.0, gt=0)
     memory_share: float | None = Field(
         0.1, gt=0, le=1, description="the average reaches back at most this share of the whole run (short runs)"
-    )
-
-
-class EvalConfig(_Model):
-    """Evaluation during and after training. None: the published values of the model's family."""
-
-    every_epochs: int = Field(10, ge=1)
-    batch_size: int | None = Field(None, ge=1, description="None: the training batch size")
-    score_threshold: Share | None = None
-    iou_threshold: Share | None = None
-    max_detections: int = Field(500, ge=1)
-    counted_detections: int = Field(
-        100, ge=1, description="the best of each image and class that the metrics count (COCO's maxDets)"
     )
 
 

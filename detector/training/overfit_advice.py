@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from detector.data.annotations import Annotations
-from detector.evaluation import Detections, evaluate
+from detector.evaluation import SplitDetections, evaluate
 from detector.postprocess import postprocess
 from detector.training.overfit import FINEST_STRIDE_PX, GOAL_AP50, Outcome, narrow_boxes
 from search_spaces.errors import listed
@@ -29,7 +29,7 @@ def best_possible_ap50(annotations: Annotations, iou_threshold: float, max_detec
         )
         kept = postprocess(torch.from_numpy(boxes[~ignore]), scores.float(), 0.5, iou_threshold, max_detections)
         found.append((kept[0].numpy(), kept[1].numpy(), kept[2].numpy()))
-    return evaluate(Detections.pack(found), annotations).ap50
+    return evaluate(SplitDetections.pack(found), annotations).ap50
 
 
 def advice(

@@ -28,7 +28,7 @@ def write_overfit_picture(run: Run, path: Path) -> None:
     """
     annotations, names = run.val_set.annotations, run.blank.class_names
     # On the CPU, whatever the run trained on: a handful of images.
-    detector = Detector(dataclasses.replace(run.blank, weights=run.stepper.ema.weights))
+    detector = Detector.of(dataclasses.replace(run.blank, weights=run.stepper.ema.weights), "cpu")
     truth, found = [], []
     for index in range(min(len(annotations), MOST_IMAGES)):
         height, width = (int(side) for side in annotations.sizes_hw[index])

@@ -84,8 +84,3 @@ def _log_params(structure: Structure) -> float:
 def preset_for(num_images: int) -> str:
     """The preset that fits a number of training images."""
     return "auto" if num_images < SMALL_DATA_IMAGES else "published"
-
-
-def postprocess_defaults(structure: Structure) -> tuple[float, float]:
-    """Score threshold and NMS IoU threshold for evaluation, as published for the model's family."""
-    return (0.03, 0.65) if structure.backbone.space == "mob" else (0.05, 0.7)

@@ -11,9 +11,10 @@ from torch import Tensor, distributed
 from tqdm import tqdm
 
 from detector.data.loader import Batch, collate
-from detector.evaluation import Detections, Evaluation, scored
+from detector.evaluation import Evaluation, SplitDetections, scored
+from detector.evaluation.inference import detect_all
+from detector.evaluation.settings import counted_of, selection_of
 from detector.network import Network
-from detector.training.evaluator import counted_of, detect_all, selection_of
 from detector.training.run import Run
 
 TIMED_IMAGES = 8
@@ -45,7 +46,7 @@ def evaluate_together(run: Run) -> Evaluation | None:
     distributed.gather_object(share, shares)
     if shares is None:
         return None
-    found = Detections.interleaved(shares)
+    found = SplitDetections.interleaved(shares)
     return scored(found, run.val_set.annotations, counted_of(run.blank))
 
 
@@ -61,7 +62,7 @@ def evaluation_seconds(run: Run) -> float:
     return seconds / images * len(run.val_set) / run.processes.world_size
 
 
-def _detections(run: Run, batches: Iterable[Batch], weights: Mapping[str, Tensor]) -> Detections:
+def _detections(run: Run, batches: Iterable[Batch], weights: Mapping[str, Tensor]) -> SplitDetections:
     return detect_all(_network(run, weights), batches, **selection_of(run.blank))
 
 

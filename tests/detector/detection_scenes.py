@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.annotations import Annotations, RawBoxes, pack
-from detector.evaluation import Detections
+from detector.evaluation import SplitDetections
 
 SIDE = 400
 
@@ -29,7 +29,7 @@ def random_truth(seed: int, images: int = 8, num_classes: int = 4) -> Annotation
     return pack("scene", names, paths, sizes, raw, image_ids=ids, category_ids=categories)[0]
 
 
-def random_detections(truth: Annotations, seed: int) -> Detections:
+def random_detections(truth: Annotations, seed: int) -> SplitDetections:
     """Shifted truth (some of it twice or as another class) and false boxes; scores of two decimals tie; the last image
     has none."""
     rng = np.random.default_rng([seed, 1])
@@ -44,4 +44,4 @@ def random_detections(truth: Annotations, seed: int) -> Detections:
         kept = np.concatenate([np.where(rng.random(len(picked)) < 0.25, -1, labels[picked]), np.full(len(false), -1)])
         found = np.where(kept < 0, other, kept)
         images.append((np.concatenate([near, false]), rng.integers(1, 100, len(found)) / 100, found))
-    return Detections.pack(images)
+    return SplitDetections.pack(images)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.data.annotations import Annotations, RawBoxes, pack
-from detector.evaluation import Assessment, Detections, Evaluation, assess, evaluate
+from detector.evaluation import Assessment, Evaluation, SplitDetections, assess, evaluate
 from detector.evaluation.curves import DEFAULT_THRESHOLD, THRESHOLDS, class_curves
 from detector.evaluation.matching import match
 from detector.evaluation.pictures import COLOURS, NUM_RANDOM, choose_images, compare
@@ -23,7 +23,7 @@ from tests.detector.detection_scenes import random_detections, random_truth
 SEEDS = st.integers(0, 10_000)
 
 
-def assessed(truth: Annotations, found: Detections, threshold: float | None = None) -> Assessment:
+def assessed(truth: Annotations, found: SplitDetections, threshold: float | None = None) -> Assessment:
     return assess(Evaluation(found, evaluate(found, truth)), truth, threshold)
 
 
@@ -35,7 +35,7 @@ def iou(a: list[float], b: list[float], crowd: bool = False) -> float:
 
 
 def slow_pairs(
-    truth: Annotations, found: Detections, threshold: float
+    truth: Annotations, found: SplitDetections, threshold: float
 ) -> tuple[dict[int, int], set[int], dict[int, int]]:
     """Detections with a box of their class, detections on ignored boxes, and pairs of different classes after that."""
     hits: dict[int, int] = {}
@@ -135,7 +135,7 @@ def test_best_f1_is_the_best_of_all_thresholds(seed: int) -> None:
     assert best_grid >= max(at_grid) - 1e-12
 
 
-def slow_counts(truth: Annotations, found: Detections, threshold: float) -> list[tuple[float, float, float]]:
+def slow_counts(truth: Annotations, found: SplitDetections, threshold: float) -> list[tuple[float, float, float]]:
     """Precision, recall and F1 of every class at a score threshold."""
     hits, dropped, _ = slow_pairs(truth, found, threshold)
     rows = []
@@ -155,15 +155,15 @@ def test_only_the_hundred_best_of_an_image_and_class_count() -> None:
     truth = pack("t", ("a", "b"), [Path("0.jpg")], np.full((1, 2), 400, dtype=np.int32), raw)[0]
     false = np.tile([[200.0, 200, 260, 260]], (100, 1))
     scores = np.concatenate([np.full(100, 0.9), [0.8]])
-    alone = Detections.pack([(np.concatenate([false, boxes]), scores, np.zeros(101))])
+    alone = SplitDetections.pack([(np.concatenate([false, boxes]), scores, np.zeros(101))])
     assert assessed(truth, alone, 0.5).confusion.tolist() == [[0, 0, 1], [0, 0, 0], [100, 0, 0]]
-    shared = Detections.pack([(np.concatenate([false, boxes]), scores, [1] * 100 + [0])])
+    shared = SplitDetections.pack([(np.concatenate([false, boxes]), scores, [1] * 100 + [0])])
     assert assessed(truth, shared, 0.5).confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 100, 0]]
 
 
 def test_without_any_detection(tmp_path: Path) -> None:
     truth = random_truth(0)
-    result = assessed(truth, Detections.pack([((), (), ())] * len(truth)))
+    result = assessed(truth, SplitDetections.pack([((), (), ())] * len(truth)))
     assert result.score_threshold == DEFAULT_THRESHOLD
     assert result.false.sum() == 0
     assert result.missed.sum() == (~truth.ignore).sum() == result.confusion[:, -1].sum()
@@ -184,7 +184,7 @@ def test_tables_hold_the_counts(tmp_path: Path) -> None:
     assert header[1:] == [*truth.class_names, "background"] == [row[0] for row in rows]
     assert [[int(cell) for cell in row[1:]] for row in rows] == content["counts"]
     with pytest.raises(ValueError, match="detections of 1 images, annotations of 8"):
-        match(Detections.pack([((), (), ())]), truth)
+        match(SplitDetections.pack([((), (), ())]), truth)
 
 
 def test_the_worst_images_come_first_and_errors_have_their_colours(tmp_path: Path) -> None:

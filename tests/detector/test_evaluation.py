@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detector.data.annotations import Annotations, RawBoxes, pack
 from detector.data.formats import load_split
-from detector.evaluation import METRIC_NAMES, Detections, coco, evaluate
+from detector.evaluation import METRIC_NAMES, SplitDetections, coco, evaluate
 from tests.detector.detection_scenes import random_detections, random_truth
 
 BACKENDS = [
@@ -38,12 +38,12 @@ def truth(ignore: tuple[bool, ...] = (False, False, False)) -> Annotations:
     return pack("t", ("a", "b", "c"), paths, np.full((3, 2), 120, dtype=np.int32), raw)[0]
 
 
-def copied(annotations: Annotations) -> Detections:
+def copied(annotations: Annotations) -> SplitDetections:
     found = [annotations.boxes_of(i) for i in range(len(annotations))]
-    return Detections.pack([(boxes, np.ones(len(labels)), labels) for boxes, labels, _ in found])
+    return SplitDetections.pack([(boxes, np.ones(len(labels)), labels) for boxes, labels, _ in found])
 
 
-def disturbed(annotations: Annotations, seed: int) -> Detections:
+def disturbed(annotations: Annotations, seed: int) -> SplitDetections:
     """Shifted truth with wrong labels here and there, and false boxes."""
     rng = np.random.default_rng(seed)
     images = []
@@ -55,7 +55,7 @@ def disturbed(annotations: Annotations, seed: int) -> Detections:
         changed = np.where(rng.random(len(labels)) < 0.2, rng.integers(0, annotations.num_classes, len(labels)), labels)
         all_labels = np.concatenate([changed, rng.integers(0, annotations.num_classes, 5)])
         images.append((np.concatenate([noisy, false]), rng.random(len(all_labels)), all_labels))
-    return Detections.pack(images)
+    return SplitDetections.pack(images)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -71,7 +71,7 @@ def test_perfect_detections(backend: str, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_detections(backend: str) -> None:
-    metrics = evaluate(Detections.pack([((), (), ())] * 3), truth(), backend=backend)
+    metrics = evaluate(SplitDetections.pack([((), (), ())] * 3), truth(), backend=backend)
     assert metrics.ap == metrics.ar_100 == metrics.class_ap50["a"] == 0.0
 
 
@@ -103,7 +103,7 @@ def test_both_backends_give_the_same_numbers(seed: int, capfd: pytest.CaptureFix
     assert fast.numbers() == pytest.approx(reference.numbers(), abs=1e-9, nan_ok=True)
     assert fast.class_ap == pytest.approx(reference.class_ap, abs=1e-9, nan_ok=True)
     assert fast.class_ap50 == pytest.approx(reference.class_ap50, abs=1e-9, nan_ok=True)
-    nothing = Detections.pack([((), (), ())] * len(annotations))
+    nothing = SplitDetections.pack([((), (), ())] * len(annotations))
     both = [evaluate(nothing, annotations, backend=name).numbers() for name in ("pycocotools", "hotcoco")]
     assert both[0] == pytest.approx(both[1], abs=1e-9, nan_ok=True)
     assert capfd.readouterr().out == ""
@@ -121,14 +121,14 @@ def test_hotcoco_is_taken_when_it_is_installed(monkeypatch: pytest.MonkeyPatch) 
 
 def test_numbers_of_images_must_agree() -> None:
     with pytest.raises(ValueError, match="2 images, annotations of 3"):
-        evaluate(Detections.pack([((), (), ())] * 2), truth())
+        evaluate(SplitDetections.pack([((), (), ())] * 2), truth())
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 11])
 def test_shares_of_processes_make_up_the_whole(world: int) -> None:
     whole = random_detections(random_truth(5), 5)  # eight images
-    shares = [Detections.pack([whole.image(image) for image in range(rank, 8, world)]) for rank in range(world)]
-    again = Detections.interleaved(shares)
+    shares = [SplitDetections.pack([whole.image(image) for image in range(rank, 8, world)]) for rank in range(world)]
+    again = SplitDetections.interleaved(shares)
     for key in ("boxes_xyxy", "scores", "labels", "offsets"):
         np.testing.assert_array_equal(getattr(again, key), getattr(whole, key))
 

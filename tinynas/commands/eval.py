@@ -1,4 +1,4 @@
-"""`tinynas eval`: COCO metrics of a checkpoint on a split, and a report of it."""
+"""`tinynas eval`: COCO metrics of a model on a split, and a report of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training run, or an export.")],
     data: Annotated[Path | None, typer.Option(help="Data folder or YAML. Default: ./data.yaml or ./data.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or all of an unsplit set.")] = "val",
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; for exports as their runtime names it.")
+    ] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for report.html, with tables and pictures beside it.")
@@ -40,12 +42,11 @@ def run(
     from detector.data.formats import load_split
     from detector.detector import Detector
     from detector.evaluation import assess, crowding_note
-    from detector.training.processes import choose_device
     from search_spaces.files import claim_outputs
     from tinynas.commands.train import find_data
     from tinynas.results.training import RunFolder, Subject, output_names, write_training_report
 
-    detector = Detector.load(checkpoint, choose_device(device))
+    detector = Detector.load(checkpoint, device)
     if report is not None:
         claim_outputs(report, output_names(), overwrite)
     made_by = RunFolder.read(checkpoint.parent) if report and checkpoint.name in ("best.pt", "last.pt") else None

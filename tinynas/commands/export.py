@@ -22,12 +22,14 @@ def run(
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the checkpoint's.")] = None,
     batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
     score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Candidates score above this; by default as published.")
+        float | None, typer.Option(min=0, max=1, help="Candidates score above this; by default as in evaluations.")
     ] = None,
     iou_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Overlap that suppresses; by default as published.")
+        float | None, typer.Option(min=0, max=1, help="Overlap that suppresses; by default as in evaluations.")
     ] = None,
-    max_detections: Annotated[int, typer.Option(min=1, max=10_000, help="Per image.")] = 500,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Per image; by default as in the training's evaluations.")
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="OpenVINO: store the weights in fp16.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
@@ -37,10 +39,10 @@ def run(
     size = parse_image_size(image_size) if image_size else None
     images = _batch(batch)
     from detector.checkpoint import load_checkpoint
-    from detector.export import ExportSettings, export_checkpoint, main_suffix
+    from detector.deploy import ExportSettings, export_checkpoint, get_format
 
-    name = format_ or ("openvino" if out is not None and out.suffix == ".xml" else "onnx")
-    path = out or checkpoint.with_suffix(main_suffix(name))
+    name = format_ or _format_by(out)
+    path = out or checkpoint.with_suffix(get_format(name).SUFFIXES[0])
     settings = ExportSettings(
         "raw" if raw else "nms", size, images, score_threshold, iou_threshold, max_detections, half
     )
@@ -49,6 +51,14 @@ def run(
     if report.detections is not None:
         print(f"largest differences of NMS inside from torch's: {report.detections}")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
+
+
+def _format_by(out: Path | None) -> str:
+    """The format that the file's suffix tells; ONNX where it tells none."""
+    from detector.deploy import exportable, get_format
+
+    suffixes = {get_format(name).SUFFIXES[0]: name for name in exportable()}
+    return suffixes.get(out.suffix, "onnx") if out is not None else "onnx"
 
 
 def _batch(text: str) -> int | None:

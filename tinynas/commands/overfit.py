@@ -82,7 +82,7 @@ def _verdict(outcome: Outcome, folder: Path) -> str:
 
 
 def _advice(outcome: Outcome, run: Run) -> list[str]:
-    from detector.training.evaluator import selection_of
+    from detector.evaluation.settings import selection_of
     from detector.training.overfit_advice import advice
 
     chosen = selection_of(run.blank)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_SCORE = 0.3
+from search_spaces.errors import UserError
 
 
 def run(
@@ -28,21 +28,22 @@ def run(
 
     from tqdm import tqdm
 
-    from detector.backends import load_backend
+    from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
     from detector.lettering import lettering
     from detector.prediction import JSON_NAME, claim_folder, find_pictures, predict_pictures
 
     claim_folder(out, source, overwrite)
     pictures = find_pictures(source, out)
-    backend = load_backend(
-        model, score_threshold=score_threshold, iou_threshold=iou_threshold, max_detections=max_detections
-    )
-    if score_threshold is None:
-        backend = backend.at_least(DEFAULT_SCORE)
+    detector = Detector.load(model)
+    score = max(PREDICT_SCORE_THRESHOLD, detector.card.score_threshold) if score_threshold is None else score_threshold
+    try:
+        detector = detector.with_thresholds(score=score, iou=iou_threshold, max_detections=max_detections)
+    except UserError as error:
+        raise UserError(f"{model}: {error}") from None
     root = source if source.is_dir() else source.parent
     with tqdm(total=len(pictures), unit="image", desc="predict", disable=None if len(pictures) > 1 else True) as bar:
-        report = predict_pictures(backend, pictures, root, out, model=str(model), advance=bar.update)
-    for line in lettering(tuple(backend.class_names)).legend:
+        report = predict_pictures(detector, pictures, root, out, model=str(model), advance=bar.update)
+    for line in lettering(detector.class_names).legend:
         print(f"in the pictures, {line}", file=sys.stderr)
     for _, reason in report.skipped:
         print(f"skipped: {reason}", file=sys.stderr)

@@ -18,9 +18,9 @@ from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.loader import Batch, build_loader
 from detector.data.sample import write_sample_data
-from detector.evaluation import Detections, evaluate
+from detector.evaluation import SplitDetections, evaluate
+from detector.evaluation.inference import detect_all
 from detector.priors import priors
-from detector.training.evaluator import detect_all
 
 SHAPE = (320, 416)
 
@@ -67,9 +67,9 @@ def test_priors_in_a_crowd_learn_nothing(crowd: Annotations) -> None:
 def test_detections_in_a_crowd_are_no_false_ones(crowd: Annotations, backend: str) -> None:
     pytest.importorskip(backend)
     cat, in_crowd, elsewhere = [10, 20, 60, 80], [120, 10, 150, 50], [62, 80, 90, 98]
-    found = Detections.pack([([in_crowd, in_crowd, cat], [0.9, 0.8, 0.7], [0, 0, 0])])
+    found = SplitDetections.pack([([in_crowd, in_crowd, cat], [0.9, 0.8, 0.7], [0, 0, 0])])
     assert evaluate(found, crowd, backend=backend).ap == pytest.approx(1.0)
-    wrong = Detections.pack([([elsewhere, elsewhere, cat], [0.9, 0.8, 0.7], [0, 0, 0])])
+    wrong = SplitDetections.pack([([elsewhere, elsewhere, cat], [0.9, 0.8, 0.7], [0, 0, 0])])
     assert evaluate(wrong, crowd, backend=backend).ap < 0.4
 
 

@@ -17,8 +17,8 @@ from detector.data.formats import load_split
 from detector.data.vanishing import tell_of_vanishing
 from detector.evaluation import crowding_note, evaluate
 from detector.evaluation.ceiling import crowded_images
-from detector.evaluation.detections import Detections
-from detector.training.evaluator import detections_for
+from detector.evaluation.detections import SplitDetections
+from detector.evaluation.settings import detections_for
 from search_spaces.errors import UserError
 from tests.detector.data.test_divide import heap, noise
 from tests.detector.data.tool_exports import text
@@ -36,9 +36,9 @@ def crowd(*counts: int) -> Annotations:
     return pack("t", ("cell", "dog"), paths, np.full((len(counts), 2), 320, np.int32), raw)[0]
 
 
-def perfect(annotations: Annotations) -> Detections:
+def perfect(annotations: Annotations) -> SplitDetections:
     found = [annotations.boxes_of(i) for i in range(len(annotations))]
-    return Detections.pack([(boxes, np.linspace(1, 0.9, len(labels)), labels) for boxes, labels, _ in found])
+    return SplitDetections.pack([(boxes, np.linspace(1, 0.9, len(labels)), labels) for boxes, labels, _ in found])
 
 
 @pytest.mark.parametrize("counts", [(300, 300), (101, 20), (250, 90, 10), (1000,), (100, 5)])

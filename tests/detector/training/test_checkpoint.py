@@ -125,8 +125,8 @@ def test_a_failed_write_keeps_the_old_file(
 
 
 def test_detector_predicts(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    detector = Detector(checkpoint)
-    detector.save(tmp_path / "a.pt")
+    detector = Detector.of(checkpoint)
+    save_checkpoint(checkpoint, tmp_path / "a.pt")
     image = np.random.default_rng(0).integers(0, 255, (40, 90, 3)).astype(np.uint8)
     found = Detector.load(tmp_path / "a.pt").predict(image, score_threshold=0.005)
     assert len(found) == len(found.names) > 0

@@ -14,13 +14,14 @@ from torch.nn import functional
 from detector.assigners._matching import class_sum
 from detector.checkpoint import load_checkpoint
 from detector.criterion import DetectionCriterion
+from detector.devices import choose_device
 from detector.network import Network
 from detector.training import assembly, memory, processes, state
 from detector.training.config import build_config
 from detector.training.loop import fit
 from detector.training.memory import auto_batch, is_out_of_memory
 from detector.training.module import TrainingModule
-from detector.training.processes import Processes, choose_device, join_processes, leave_processes
+from detector.training.processes import Processes, join_processes, leave_processes
 from detector.training.start import resumed_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure

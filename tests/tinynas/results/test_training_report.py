@@ -15,7 +15,7 @@ from detector.checkpoint import load_checkpoint
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
 from detector.data.sample import write_sample_data
-from detector.evaluation import Assessment, Detections, Evaluation, assess, evaluate
+from detector.evaluation import Assessment, Evaluation, SplitDetections, assess, evaluate
 from search_spaces.errors import UserError
 from search_spaces.text import format_structure, resolve_structure
 from tests.detector.detection_scenes import random_detections, random_truth
@@ -51,13 +51,13 @@ def page_of(folder: Path) -> tuple[str, Page]:
     return html, Page(html)
 
 
-def subject(folder: Path, data: Path, found: Detections | None = None) -> Subject:
+def subject(folder: Path, data: Path, found: SplitDetections | None = None) -> Subject:
     """The trained run's, with other detections: by default the truth itself."""
     checkpoint = load_checkpoint(folder / "best.pt")
     truth, _ = load_split(data, "val", checkpoint.class_names)
     if found is None:
         boxes = [truth.boxes_of(index) for index in range(len(truth))]
-        found = Detections.pack([(one.boxes_xyxy, np.ones(len(one.labels)), one.labels) for one in boxes])
+        found = SplitDetections.pack([(one.boxes_xyxy, np.ones(len(one.labels)), one.labels) for one in boxes])
     assessment = assess(Evaluation(found, evaluate(found, truth)), truth)
     return Subject(
         checkpoint=folder / "best.pt", structure=checkpoint.structure, data=str(data), split="val", assessment=assessment,
@@ -123,7 +123,7 @@ def test_a_split_without_a_class_and_without_detections_says_so(
     disc = next(one["id"] for one in content["categories"] if one["name"] == "disc")
     content["annotations"] = [one for one in content["annotations"] if one["category_id"] != disc]
     path.write_text(json.dumps(content))
-    nothing = Detections.pack([((), (), ())] * 14)
+    nothing = SplitDetections.pack([((), (), ())] * 14)
     write_training_report(subject(trained, other, nothing), tmp_path)
     html, page = page_of(tmp_path)
     assert "No box of disc in val: no AP, and no part in the means." in page.text

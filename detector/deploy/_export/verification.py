@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detector.backends import Backend, Floats, ImageDetections, load_backend, postprocess_arrays
-from detector.export._stand_in import StandIn
+from detector.deploy import Floats, Model, load_model
+from detector.deploy._export.stand_in import StandIn
+from detector.detector import Detector, Selected
 from detector.model_card import ModelCard
 from detector.network import Network
+from detector.suppression import suppress
 from search_spaces.errors import UserError
 
 _MATCHED_SHARE = 0.99
@@ -47,8 +49,8 @@ class Verifier:
 
     def check_raw(self, path: Path) -> Differences:
         """Compare a raw export with torch. Raises UserError when it is too far off or not finite."""
-        backend = load_backend(path)
-        self._raw = [_raw_outputs(backend, images) for images in self._inputs]
+        model = load_model(path)
+        self._raw = [_raw_outputs(model, images) for images in self._inputs]
         boxes_px = scores = 0.0
         for images, (found_boxes, found_scores) in zip(self._inputs, self._raw):
             with torch.inference_mode():
@@ -62,11 +64,11 @@ class Verifier:
         return found
 
     def check_stand_in(self, path: Path, known: StandIn) -> Differences:
-        """Compare NMS behind a model of known outputs with `detector.postprocess`. Raises UserError as below."""
+        """Compare NMS behind a model of known outputs with `detector.suppression`. Raises UserError as below."""
         return self._compare(path, known.card, [(known.boxes, known.scores)])
 
     def check_detections(self, path: Path) -> Differences:
-        """Compare an export with NMS inside with `detector.postprocess` on the raw export's outputs; after `check_raw`.
+        """Compare an export with NMS inside with `detector.suppression` on the raw export's outputs; after `check_raw`.
 
         Images whose candidates score alike (a network hardly trained) are left out: NMS has no one right answer there.
         Raises UserError when the detections are not the same.
@@ -74,12 +76,12 @@ class Verifier:
         return self._compare(path, self.card, self._raw)
 
     def _compare(self, path: Path, card: ModelCard, raw: Sequence[tuple[Floats, Floats]]) -> Differences:
-        backend = load_backend(path)
+        detector = Detector(load_model(path))
         limits = card.score_threshold, card.iou_threshold, card.max_detections
-        pairs: list[tuple[ImageDetections, ImageDetections]] = []
+        pairs: list[tuple[Selected, Selected]] = []
         for images, (boxes, scores) in zip(self._inputs, raw):
-            expected = [postprocess_arrays(b, s, *limits) for b, s in zip(boxes, scores)]
-            together = zip(expected, backend(images), scores)
+            expected = [suppress(b, s, *limits) for b, s in zip(boxes, scores)]
+            together = zip(expected, detector.detect_tensor(images), scores)
             pairs += [(one, other) for one, other, s in together if not _saturated(s[s > card.score_threshold])]
         found = compare_detections(pairs, self._boxes_px, self._scores)
         if found.matched < _MATCHED_SHARE * found.compared:
@@ -108,19 +110,17 @@ def probe_images(batch: int, image_size: tuple[int, int]) -> tuple[Floats, Float
     return noise, scene
 
 
-def compare_detections(
-    pairs: Sequence[tuple[ImageDetections, ImageDetections]], boxes_px: float, scores: float
-) -> Differences:
+def compare_detections(pairs: Sequence[tuple[Selected, Selected]], boxes_px: float, scores: float) -> Differences:
     """Match (expected, found) detections, image by image, in any order: the same label, within the tolerances."""
     worst_box = worst_score = 0.0
     compared = matched = 0
-    for expected, found in pairs:
-        compared += max(len(expected), len(found))
-        if not len(expected) or not len(found):
+    for (boxes, certain, labels), (other_boxes, other_certain, other_labels) in pairs:
+        compared += max(len(boxes), len(other_boxes))
+        if not len(boxes) or not len(other_boxes):
             continue
-        box = np.abs(expected.boxes_xyxy[:, None] - found.boxes_xyxy[None]).max(-1)
-        score = np.abs(expected.scores[:, None] - found.scores[None])
-        near = (expected.labels[:, None] == found.labels[None]) & (box <= boxes_px) & (score <= scores)
+        box = np.abs(boxes[:, None] - other_boxes[None]).max(-1)
+        score = np.abs(certain[:, None] - other_certain[None])
+        near = (labels[:, None] == other_labels[None]) & (box <= boxes_px) & (score <= scores)
         partner = np.where(near, box + score, np.inf).argmin(1)
         rows = np.flatnonzero(near.any(1))
         matched += len(np.unique(partner[rows]))
@@ -134,8 +134,8 @@ def _saturated(scores: Floats) -> bool:
     return len(np.unique(scores)) < _DISTINCT_SHARE * len(scores)
 
 
-def _raw_outputs(backend: Backend, images: Floats) -> tuple[Floats, Floats]:
-    boxes, scores = backend.run(images)
+def _raw_outputs(model: Model, images: Floats) -> tuple[Floats, Floats]:
+    boxes, scores = model.run(images)
     return boxes.astype(np.float32), scores.astype(np.float32)
 
 

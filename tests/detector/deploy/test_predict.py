@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,12 +13,14 @@ import numpy as np
 import onnx
 import pytest
 
-from detector.backends import load_backend
+from detector.data.formats import load_split
+from detector.data.sample import write_sample_data
+from detector.detector import Detector
 from detector.drawing import class_colour, draw_detections
 from detector.model_card import VERSION_KEY
 from detector.prediction import find_pictures
 from search_spaces.errors import UserError
-from tests.detector.export.conftest import CATEGORY_IDS, NAMES, picture
+from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES, picture
 from tinynas.cli import main
 
 KINDS = ("pt", "onnx-raw", "onnx-nms", "openvino-raw", "openvino-nms")
@@ -29,7 +33,7 @@ def predict(model: Path, source: Path, out: Path, *more: str) -> int:
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_every_file_finds_the_same(kind: str, models: dict[str, Path]) -> None:
     shots = [picture(1, 200, 100), picture(2, 64, 96), picture(3, 50, 700)]
-    for expected, found in zip(load_backend(models["pt"]).detect(shots), load_backend(models[kind]).detect(shots)):
+    for expected, found in zip(Detector.load(models["pt"]).detect(shots), Detector.load(models[kind]).detect(shots)):
         assert len(expected) > 3
         np.testing.assert_array_equal(found.labels, expected.labels)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
@@ -37,38 +41,76 @@ def test_every_file_finds_the_same(kind: str, models: dict[str, Path]) -> None:
 
 
 def test_boxes_are_in_the_pictures_pixels(models: dict[str, Path]) -> None:
-    backend = load_backend(models["pt"])
+    detector = Detector.load(models["pt"])
     small = picture(1, 64, 96)
     large = cv2.resize(small, (96 * 4, 64 * 2), interpolation=cv2.INTER_NEAREST)
-    (one,) = backend.detect([small])
+    (one,) = detector.detect([small])
     # back at the network's size by the same stretch, so that the network sees the same
-    (other,) = backend.detect([np.asarray(large, dtype=np.uint8)])
+    (other,) = detector.detect([np.asarray(large, dtype=np.uint8)])
     assert one.boxes_xyxy.max() <= 96
     assert (one.boxes_xyxy >= 0).all()
     assert 300 < other.boxes_xyxy[:, 2].max() <= 384
     assert other.boxes_xyxy[:, 3].max() <= 128
 
 
-def test_detector_api_agrees(models: dict[str, Path]) -> None:
-    from detector import Detector
-
-    expected = Detector.load(models["pt"]).predict(picture(1, 200, 100), score_threshold=0.1)
-    (found,) = load_backend(models["onnx-raw"], score_threshold=0.1).detect([picture(1, 200, 100)])
-    np.testing.assert_array_equal(found.labels, expected.labels)
-    np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=2e-2)
+def test_one_call_for_one_picture_and_for_many(models: dict[str, Path], pictures: Path) -> None:
+    for kind in KINDS:
+        detector = Detector.load(models[kind])
+        shots = [picture(seed, 200, 100) for seed in range(3)]
+        many = detector.predict(shots, score_threshold=0.1)
+        assert [len(found) for found in many] == [len(detector.predict(one, score_threshold=0.1)) for one in shots]
+        assert all((found.scores > 0.1).all() and found.image_size == (200, 100) for found in many)
+        by_path = detector.predict(pictures / "a" / "one.jpg")
+        assert by_path.image_size == (120, 150)
+        assert (by_path.scores > 0.3).all()
 
 
 def test_thresholds(models: dict[str, Path]) -> None:
-    shot = [picture(1, 100, 100)]
+    shot = picture(1, 100, 100)
     for kind in KINDS:
-        assert load_backend(models[kind])(np.zeros((0, 3, 64, 96), np.float32)) == []
-    for kind in KINDS:
-        (found,) = load_backend(models[kind], score_threshold=0.25, max_detections=3).detect(shot)
-        assert len(found) <= 3
+        detector = Detector.load(models[kind])
+        assert list(detector.detect_tensor(np.zeros((0, 3, 64, 96), np.float32))) == []
+        assert detector.detect([]) == detector.predict([]) == []
+        found = detector.predict(shot, score_threshold=0.25, max_detections=3)
+        assert 0 < len(found) <= 3
         assert (found.scores > 0.25).all()
-    for change in ({"score_threshold": 0.01}, {"iou_threshold": 0.5}, {"max_detections": 900}):
-        with pytest.raises(UserError, match="export again"):
-            load_backend(models["onnx-nms"], **change)  # type: ignore[arg-type]
+    for change in ({"score": 0.01}, {"iou": 0.5}, {"max_detections": 900}):
+        with pytest.raises(UserError, match="export it again"):
+            Detector.load(models["onnx-nms"]).with_thresholds(**change)  # type: ignore[arg-type]
+
+
+def test_thresholds_that_are_built_in(
+    models: dict[str, Path], pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(models["onnx-nms"], pictures, pictures.parent / "out", "--iou-threshold", "0.5") == 2
+    error = capsys.readouterr().err
+    assert "nms.onnx: the model cannot have another IoU threshold" in error
+    assert error.count("\n") == 1
+
+
+def test_an_export_is_evaluated_as_its_checkpoint_is(models: dict[str, Path], tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "data", 1, 7, (64, 96))
+    annotations, _ = load_split(tmp_path / "data", "val")
+    expected, *others = (
+        Detector.load(models[kind]).evaluate_split(annotations, batch_size=3).detections for kind in KINDS
+    )
+    assert len(expected.scores) > 20
+    for found in others:
+        np.testing.assert_array_equal(found.offsets, expected.offsets)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        # two that score the same may change places
+        np.testing.assert_allclose(np.sort(found.boxes_xyxy, 0), np.sort(expected.boxes_xyxy, 0), atol=2e-2)
+
+
+@pytest.mark.parametrize("kind", ["onnx-nms", "openvino-raw"])
+def test_running_an_export_imports_no_torch(kind: str, models: dict[str, Path], pictures: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom tinynas.cli import main\n"
+        f"assert main(['predict', {str(models[kind])!r}, {str(pictures)!r}, '--out', {str(tmp_path / 'out')!r}]) == 0\n"
+        "print([name for name in ('torch', 'matplotlib', 'onnx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("kind", ["pt", "openvino-nms"])
@@ -174,7 +216,7 @@ def test_what_is_not_a_model(
         (tmp_path / name).write_bytes(b"junk" * 100)
     (tmp_path / "alone.xml").write_bytes(models["openvino-raw"].read_bytes())
     for name, message in (
-        ("older.onnx", "export version 1, this release reads 2; write it again from its checkpoint"),
+        ("older.onnx", "export version 1, this release reads 3; write it again from its checkpoint"),
         ("foreign.onnx", "not an export"), ("junk.pt", "not a checkpoint"), ("junk.onnx", "not an ONNX model"),
         ("junk.xml", "OpenVINO"), ("alone.xml", "alone.bin"), ("junk.txt", "expected one of .onnx, .pt, .xml"),
         ("absent.onnx", "no such file"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.backends import Floats
+from detector.deploy import Floats
 from detector.model_card import ModelCard
 
 _CANDIDATES = 2000

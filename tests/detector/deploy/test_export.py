@@ -10,12 +10,14 @@ import onnx
 import pytest
 import torch
 
-from detector.backends import load_backend, postprocess_arrays
 from detector.checkpoint import Checkpoint
-from detector.export import ExportSettings, _verification, export_checkpoint, format_names
-from detector.export._verification import probe_images
+from detector.deploy import ExportSettings, export_checkpoint, exportable, load_model
+from detector.deploy._export import suppression, verification
+from detector.deploy._export.verification import probe_images
+from detector.detector import Detector
+from detector.suppression import suppress
 from search_spaces.errors import UserError
-from tests.detector.export.conftest import CATEGORY_IDS, NAMES
+from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES
 from tinynas.cli import main
 
 FORMATS = ("onnx", "openvino")
@@ -26,12 +28,12 @@ def images(batch: int = 2, size: tuple[int, int] = (64, 96)) -> np.ndarray:
 
 
 def test_formats_are_files() -> None:
-    assert format_names() == list(FORMATS)
+    assert exportable() == list(FORMATS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_raw_outputs_are_torchs(name: str, tiny: Checkpoint, models: dict[str, Path]) -> None:
-    boxes, scores = load_backend(models[f"{name}-raw"]).run(images())
+    boxes, scores = load_model(models[f"{name}-raw"]).run(images())
     with torch.inference_mode():
         expected_boxes, expected_scores = tiny.network()(torch.from_numpy(images()))
     assert boxes.shape == (2, 8 * 12 + 4 * 6 + 2 * 3, 4)
@@ -41,18 +43,17 @@ def test_raw_outputs_are_torchs(name: str, tiny: Checkpoint, models: dict[str, P
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_nms_inside_is_postprocess(name: str, models: dict[str, Path]) -> None:
-    found = load_backend(models[f"{name}-nms"])(images())
-    for one, boxes, scores in zip(found, *load_backend(models[f"{name}-raw"]).run(images())):
-        expected = postprocess_arrays(boxes, scores, 0.05, 0.7, 500)
-        assert 5 < len(expected) < 500
-        np.testing.assert_array_equal(one.labels, expected.labels)
-        np.testing.assert_allclose(one.scores, expected.scores, atol=1e-6)
-        np.testing.assert_allclose(one.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
+    found = Detector.load(models[f"{name}-nms"]).detect_tensor(images())
+    for one, boxes, scores in zip(found, *load_model(models[f"{name}-raw"]).run(images())):
+        expected = suppress(boxes, scores, 0.05, 0.7, 500)
+        assert 5 < len(expected[0]) < 500
+        for value, wanted, tolerance in zip(one, expected, (1e-3, 1e-6, 0)):
+            np.testing.assert_allclose(value, wanted, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_nms_outputs_are_padded(name: str, models: dict[str, Path]) -> None:
-    boxes, scores, labels, count = load_backend(models[f"{name}-nms"]).run(images())
+    boxes, scores, labels, count = load_model(models[f"{name}-nms"]).run(images())
     assert (boxes.shape, scores.shape, labels.shape, count.shape) == ((2, 500, 4), (2, 500), (2, 500), (2,))
     assert labels.dtype == count.dtype == np.int64
     for row in range(2):
@@ -71,13 +72,13 @@ def test_nms_at_its_limits(name: str, suffix: str, found: str, tiny: Checkpoint,
     limits = (0.999999, 0.7, 10) if found == "nothing" else (0.0, 0.9, 10)
     settings = ExportSettings("nms", None, None, *limits)
     export_checkpoint(tiny, tmp_path / f"m{suffix}", name, settings)
-    backend = load_backend(tmp_path / f"m{suffix}")
-    assert [len(one) for one in backend(images(3))] == [0 if found == "nothing" else 10] * 3
+    detector = Detector.load(tmp_path / f"m{suffix}")
+    assert [len(scores) for _, scores, _ in detector.detect_tensor(images(3))] == [0 if found == "nothing" else 10] * 3
 
 
 @pytest.mark.parametrize("kind", ["onnx-raw", "onnx-nms", "openvino-raw", "openvino-nms"])
 def test_the_file_alone_is_enough(kind: str, models: dict[str, Path]) -> None:
-    card = load_backend(models[kind]).card
+    card = load_model(models[kind]).card
     assert card.class_names == NAMES
     assert card.category_ids == CATEGORY_IDS
     assert (card.image_size, card.batch, card.output) == ((64, 96), 2, kind.split("-")[1])
@@ -99,12 +100,12 @@ def test_dynamic_batch_and_another_image_size(tiny: Checkpoint, tmp_path: Path) 
     for name, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
         path = tmp_path / f"m{suffix}"
         export_checkpoint(tiny, path, name, ExportSettings("raw", (96, 32), None))
-        backend = load_backend(path)
-        assert backend.image_size == (96, 32)
+        model = load_model(path)
+        assert model.card.image_size == (96, 32)
         for batch in (1, 3):
             with torch.inference_mode():
                 expected, _ = tiny.network()(torch.from_numpy(images(batch, (96, 32))))
-            np.testing.assert_allclose(backend.run(images(batch, (96, 32)))[0], expected.numpy(), atol=1e-3)
+            np.testing.assert_allclose(model.run(images(batch, (96, 32)))[0], expected.numpy(), atol=1e-3)
 
 
 def test_half_stores_smaller_weights(tiny: Checkpoint, models: dict[str, Path], tmp_path: Path) -> None:
@@ -115,25 +116,23 @@ def test_half_stores_smaller_weights(tiny: Checkpoint, models: dict[str, Path], 
 
 
 def test_a_wrong_export_leaves_no_file(tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Shifted(_verification.Verifier):
+    class Shifted(verification.Verifier):
         def __init__(self, network: torch.nn.Module, *rest: object) -> None:
             with torch.no_grad():
                 for parameter in network.parameters():
                     parameter.add_(0.01)
             super().__init__(network, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_verification, "Verifier", Shifted)
+    monkeypatch.setattr(verification, "Verifier", Shifted)
     with pytest.raises(UserError, match="differs from torch"):
         export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("raw"))
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_nms_is_noticed(tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from detector.export import _suppression
-
-    honest = _suppression.with_suppression
+    honest = suppression.with_suppression
     monkeypatch.setattr(
-        _suppression, "with_suppression", lambda raw, card: honest(raw, replace(card, iou_threshold=0.3))
+        suppression, "with_suppression", lambda raw, card: honest(raw, replace(card, iou_threshold=0.3))
     )
     with pytest.raises(UserError, match="other detections"):
         export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("nms"))
@@ -145,7 +144,7 @@ def test_command(models: dict[str, Path], tmp_path: Path, capsys: pytest.Capture
     assert main(["export", str(models["pt"]), "-o", str(out), "--raw", "--image-size", "32x64"]) == 0
     assert "largest differences" in capsys.readouterr().out
     assert sorted(path.name for path in out.parent.iterdir()) == ["m.bin", "m.xml"]
-    assert load_backend(out).image_size == (32, 64)
+    assert load_model(out).card.image_size == (32, 64)
 
 
 @pytest.mark.parametrize(
@@ -179,4 +178,4 @@ def test_existing_output(
     assert "m.bin: exists already" in capsys.readouterr().err
     assert (tmp_path / "m.bin").read_text() == "mine"
     assert main([*command, "--overwrite"]) == 0
-    assert load_backend(tmp_path / "m.xml").class_names == NAMES
+    assert load_model(tmp_path / "m.xml").card.class_names == NAMES

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from detector.checkpoint import Checkpoint, save_checkpoint
-from detector.export import ExportSettings, _tracing, export_checkpoint
-from detector.export._verification import probe_images
+from detector.deploy import ExportSettings, export_checkpoint
+from detector.deploy._export import tracing
+from detector.deploy._export.verification import probe_images
 from detector.model_card import ModelCard
 from detector.network import Network
 from search_spaces.text import parse_structure
@@ -43,7 +44,7 @@ CATEGORY_IDS = (3, 1007, 90)
 @pytest.fixture(scope="session", autouse=True)
 def _trace_once() -> Iterator[None]:
     """All tests export the same network: one trace per image size and batch is enough."""
-    kept, trace = {}, _tracing.trace
+    kept, trace = {}, tracing.trace
 
     def remembered(network: Network, card: ModelCard) -> onnx.ModelProto:
         key = card.image_size, card.batch
@@ -52,7 +53,7 @@ def _trace_once() -> Iterator[None]:
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tracing, "trace", remembered)
+        patch.setattr(tracing, "trace", remembered)
         yield
 
 

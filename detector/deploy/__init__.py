@@ -1,0 +1,90 @@
+"""Model files: one plug-in per format, which runs such files and, where it can, writes them.
+
+A format is a file of this folder. It has `SUFFIXES` (of the files that a model consists of, the main one's first) and
+`load(path, device, threads) -> Model`; one that can be exported to has `write(source, path)` too (`_export.source`).
+Importing a format imports no runtime, and no torch unless it is torch's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.model_card import ModelCard
+from search_spaces.errors import UserError
+from search_spaces.plugins import load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from detector.deploy._export import ExportReport as ExportReport
+    from detector.deploy._export import ExportSettings as ExportSettings
+    from detector.deploy._export import export_checkpoint as export_checkpoint
+
+_EXPORTING = ("ExportReport", "ExportSettings", "export_checkpoint")
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+Outputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is ready to run: `run` maps images (N, 3, H, W) float32, RGB 0..255, to the arrays that the card names.
+
+    counted_detections: of an image and class, how many an evaluation of it counts.
+    """
+
+    card: ModelCard
+    run: Callable[[Floats], Outputs]
+    counted_detections: int = 100
+
+
+def format_names() -> list[str]:
+    """The formats that can be run."""
+    return plugin_names("detector.deploy")
+
+
+def exportable() -> list[str]:
+    """The formats that can be written."""
+    return [name for name in format_names() if hasattr(get_format(name), "write")]
+
+
+def get_format(name: str) -> ModuleType:
+    """The plug-in of that name. Raises UserError for an unknown one."""
+    return load_plugin("detector.deploy", name)
+
+
+def format_of(path: Path) -> ModuleType:
+    """The plug-in whose files end as `path` does. Raises UserError when there is none."""
+    known = {get_format(name).SUFFIXES[0]: name for name in format_names()}
+    if path.suffix.lower() not in known:
+        names = ", ".join(sorted(known))
+        raise UserError(f"{path}: cannot run a {path.suffix or 'file without a suffix'}; expected one of {names}")
+    return get_format(known[path.suffix.lower()])
+
+
+def load_model(path: str | Path, *, device: str | None = None, threads: int | None = None) -> Model:
+    """A model by its file: a checkpoint (.pt) or an export of one.
+
+    device: as the format's runtime knows it, None: its usual one. threads: of a CPU, None: as many as the runtime takes.
+    Raises UserError, one line, for a file that is missing, of another kind or damaged, and for a runtime that is not
+    installed.
+    """
+    path = Path(path)
+    plugin = format_of(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a checkpoint (best.pt) or an export of one")
+    model: Model = plugin.load(path, device, threads)
+    return model
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTING:
+        from detector.deploy import _export
+
+        return getattr(_export, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

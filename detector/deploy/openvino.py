@@ -1,0 +1,82 @@
+"""OpenVINO files (.xml with its .bin), run on the CPU in fp32; the card is in `rt_info`."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.deploy import Floats, Model, Outputs
+from detector.deploy._runtimes import cannot_run, runtime
+from detector.model_card import VERSION_KEY, ModelCard
+from search_spaces.errors import UserError
+
+if TYPE_CHECKING:
+    from detector.deploy._export.source import Source
+
+SUFFIXES = (".xml", ".bin")
+_RT_INFO_ROOT = "tinynas"
+
+
+def load(path: Path, device: str | None = None, threads: int | None = None) -> Model:
+    """device: cpu, or another that OpenVINO finds here (gpu, npu).
+
+    Raises UserError when OpenVINO cannot read the file, it is no export of this project, or the device is not there.
+    """
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; an OpenVINO model is two files, {path.name} and {weights.name}")
+    runtime("openvino", path)
+    core = _core()
+    place = "CPU" if device in (None, "auto") else str(device).upper()
+    if place.partition(".")[0] not in (there := {name.partition(".")[0] for name in core.available_devices}):
+        raise UserError(f"{path}: --device {device}: OpenVINO finds {', '.join(sorted(there)).lower()} here")
+    # the CPU plug-in's own choice is bf16 where the processor has it
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    try:
+        model = core.read_model(path)
+        compiled = core.compile_model(model, place, config)
+    except RuntimeError as error:
+        raise cannot_run(path, "a model that OpenVINO can run", error, line=-1) from None
+    card = ModelCard.from_strings(_metadata(model), str(path))
+    outputs = [compiled.output(name) for name in card.output_names]
+
+    def run(images: Floats) -> Outputs:
+        result = compiled(images)
+        return tuple(np.array(result[output]) for output in outputs)
+
+    return Model(card, run)
+
+
+def write(source: Source, path: Path) -> None:
+    """Convert the ONNX model and write it; `half` stores the weights in fp16."""
+    import onnx
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        original = Path(folder) / "model.onnx"
+        onnx.save(source.onnx, original)
+        converted = openvino.convert_model(original)
+        for key, text in source.card.to_strings().items():
+            converted.set_rt_info(text, [_RT_INFO_ROOT, key])
+        openvino.save_model(converted, path, compress_to_fp16=source.half)
+
+
+@cache
+def _core() -> Any:
+    """One core for the process. Each core installs a signal stack of its own, and of several the last one leaves a freed
+    one installed: the next Ctrl-C would crash, or write into memory that is something else's by then."""
+    import openvino
+
+    return openvino.Core()
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    keys = (VERSION_KEY, *ModelCard.__dataclass_fields__)
+    paths = {key: [_RT_INFO_ROOT, key] for key in keys}
+    return {key: model.get_rt_info(path).astype(str) for key, path in paths.items() if model.has_rt_info(path)}

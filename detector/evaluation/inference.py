@@ -1,0 +1,40 @@
+"""Running a network over a split: detections, boxes in original pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from detector.data.loader import Batch
+from detector.evaluation.detections import SplitDetections
+from detector.network import Network
+from detector.postprocess import postprocess
+
+
+@torch.no_grad()
+def detect_all(
+    network: Network,
+    batches: Iterable[Batch],
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int = 500,
+) -> SplitDetections:
+    """Detections of every image, in the batches' order."""
+    device = next(network.parameters()).device
+    found = []
+    for batch in batches:
+        images = batch.images.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
+        boxes_BA4, scores_BAC = network(images)
+        for boxes_A4, scores_AC, scale_xy in zip(boxes_BA4, scores_BAC, batch.scale_xy.to(device)):
+            boxes, scores, labels = postprocess(boxes_A4, scores_AC, score_threshold, iou_threshold, max_detections)
+            boxes = _clipped(boxes, images.shape[-2], images.shape[-1]) / scale_xy.repeat(2)
+            found.append((boxes.cpu().numpy(), scores.cpu().numpy(), labels.cpu().numpy()))
+    return SplitDetections.pack(found)
+
+
+def _clipped(boxes_N4: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Boxes (N, 4) xyxy cut to an image of that size, same unit."""
+    limits = torch.tensor([width, height, width, height], dtype=boxes_N4.dtype, device=boxes_N4.device)
+    return torch.minimum(boxes_N4.clamp(min=0), limits)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from detector.checkpoint import Checkpoint, load_checkpoint
 from detector.deploy import Floats, Model, Outputs
-from detector.devices import choose_device
-from detector.evaluation.settings import counted_of, selection_of
 from detector.model_card import ModelCard, check_preprocessing
-from detector.network import Network
-from search_spaces.text import format_structure
-from search_spaces.version import tool_version
+
+if TYPE_CHECKING:
+    from detector.checkpoint import Checkpoint
+    from detector.network import Network
 
 SUFFIXES = (".pt",)
 
@@ -33,6 +30,10 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> T
 
     Raises UserError when the file is no checkpoint of this project.
     """
+    import torch
+
+    from detector.checkpoint import load_checkpoint
+
     checkpoint = load_checkpoint(path)
     check_preprocessing(checkpoint.preprocessing, str(path))
     if threads is not None:
@@ -42,6 +43,11 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> T
 
 def model_of(checkpoint: Checkpoint, device: str | None = None) -> TorchModel:
     """A checkpoint that is loaded already. Raises UserError for a device that is not there."""
+    import torch
+
+    from detector.devices import choose_device
+    from detector.evaluation.settings import counted_of
+
     place = choose_device(device or "auto")
     network = checkpoint.network().deploy().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -59,6 +65,10 @@ def model_of(checkpoint: Checkpoint, device: str | None = None) -> TorchModel:
 
 def card_of(checkpoint: Checkpoint) -> ModelCard:
     """The card of a checkpoint: raw outputs, any batch, the thresholds of its own evaluations."""
+    from detector.evaluation.settings import selection_of
+    from search_spaces.text import format_structure
+    from search_spaces.version import tool_version
+
     names = checkpoint.class_names
     return ModelCard(
         class_names=names, category_ids=checkpoint.category_ids or tuple(range(len(names))),

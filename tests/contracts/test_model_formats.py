@@ -74,7 +74,7 @@ def test_a_device_that_is_not_there_is_refused(name: str, files: dict[str, Path]
         load_model(files[name], device="tpu")
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("torch", "torch_export")])
+@pytest.mark.parametrize("name", FORMATS)
 def test_importing_a_format_imports_no_runtime(name: str) -> None:
     spec = importlib.util.find_spec(f"detector.deploy.{name}")
     assert spec is not None

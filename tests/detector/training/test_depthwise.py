@@ -11,10 +11,13 @@ from detector.training.depthwise import DepthwiseConv2d, speed_up_depthwise
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("side", [(8, 8), (7, 10)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_same_gradients_as_torch(stride: int, kernel: int, side: tuple[int, int], dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("channels", [6, 8, 32])
+def test_same_gradients_as_torch(
+    stride: int, kernel: int, side: tuple[int, int], dtype: torch.dtype, channels: int
+) -> None:
     torch.manual_seed(0)
-    conv = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=False)
-    x = torch.randn(2, 6, *side, requires_grad=True)
+    conv = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+    x = torch.randn(2, channels, *side, requires_grad=True)
 
     def gradients() -> tuple[torch.Tensor, ...]:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):

@@ -144,7 +144,7 @@ class Pricer:
         return SitePrediction(site, float(latency) * int(count), surface.shares(float(kernel.in_channels), outputs))
 
     def _surface(self, kernel: Kernel, size: int) -> Surface:
-        group = Group(kernel.kind, size, kernel.stride, kernel.activation, kernel.fused_add)
+        group = Group.of(kernel, size)
         key = (group, kernel.area)
         if key not in self._surfaces:
             full, tail = self.table.grids(group)
@@ -224,7 +224,7 @@ def _kernel_sizes(kernel: Dim) -> tuple[int, ...]:
 
 
 def _too_far(table: Table, share: float, limit: float, kernel: Kernel) -> UserError:
-    group = Group(kernel.kind, int(np.max(kernel.kernel)), kernel.stride, kernel.activation, kernel.fused_add)
+    group = Group.of(kernel, int(np.max(kernel.kernel)))
     inputs, outputs, areas = table.grid(group).axes
     return UserError(
         f"table {table.id}: {share:.0%} of the latency lies beyond what it covers (at most {limit:.0%} may); {group} is "

@@ -60,7 +60,7 @@ def reach(graphs: Iterable[Graph], rules: FusionRules, known: Iterable[Kernel] =
                 outputs = np.ones_like(inputs)
             for size in np.unique(kernels[counts > 0]):
                 chosen = (kernels == size) & (counts > 0)
-                group = Group(kernel.kind, int(size), kernel.stride, kernel.activation, kernel.fused_add)
+                group = Group.of(kernel, int(size))
                 weights = counts[chosen] / (members * megapixels)
                 areas = np.full(len(weights), kernel.area)
                 found.setdefault(group, []).append(np.stack([inputs[chosen], outputs[chosen], areas, weights], axis=1))
@@ -85,7 +85,7 @@ def _by_grid(known: Iterable[Kernel], rules: FusionRules, sizes: Sizes) -> dict[
     found: dict[tuple[Group, bool], list[Kernel]] = {}
     for kernel in known:
         sizes.setdefault((kernel.kind == "detect", kernel.area), (kernel.height, kernel.width))
-        group = Group(kernel.kind, int(kernel.kernel), kernel.stride, kernel.activation, kernel.fused_add)
+        group = Group.of(kernel)
         found.setdefault((group, kernel_in_tail(kernel, rules.tail_block)), []).append(kernel)
     return found
 

@@ -48,6 +48,12 @@ class Group(NamedTuple):
         activation = f" + {self.activation}" if self.activation not in ("none", "any") else ""
         return f"{self.kind}{size}{stride}{activation}{' + add' if self.fused_add else ''}"
 
+    @classmethod
+    def of(cls, kernel: Kernel, size: int | None = None) -> Group:
+        """The group whose rows a kernel's row stands among; `size`: of one member, where the kernel is a population's."""
+        side = int(kernel.kernel) if size is None else size
+        return cls(kernel.kind, side, kernel.stride, kernel.activation, kernel.fused_add)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

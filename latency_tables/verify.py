@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -114,7 +114,7 @@ def check(
     metadata = table.metadata
     if metadata.batch != 1:
         raise UserError(f"table {table.id} is for batch {metadata.batch}; networks are measured at batch 1 only")
-    compared(table, dict(graphs), np.ones(len(graphs)))  # a kernel without data is said before anything is measured
+    priced = compared(table, dict(graphs), np.ones(len(graphs)))  # a kernel without data is said before any measuring
     plugin = load_plugin("latency_tables.runtimes", metadata.runtime)
     measured: list[float] = []
     for start in range(0, len(graphs), TOGETHER):
@@ -122,7 +122,7 @@ def check(
         measured += _measured_ms(plugin, chosen, metadata, rounds)
         if progress is not None:
             progress(len(chosen))
-    return compared(table, dict(graphs), measured)
+    return replace(priced, measured_ms=np.array(measured))
 
 
 def compared(table: Table, graphs: Mapping[str, Graph], measured_ms: Sequence[float] | Floats) -> Check:

@@ -46,7 +46,7 @@ def _add(runs: Floats, kernel: Kernel, counts: npt.NDArray[np.int64], rules: Fus
     tails = np.broadcast_to(in_tail(kernel.kind, inputs, outputs, rules.tail_block), members)
     wide = outputs if kernel.kind in TWO_CHANNEL_KINDS else np.ones(members)
     for size in np.unique(sizes[counts > 0]):
-        group = Group(kernel.kind, int(size), kernel.stride, kernel.activation, kernel.fused_add)
+        group = Group.of(kernel, int(size))
         for tail in (False, True):
             chosen = np.flatnonzero((counts > 0) & (sizes == size) & (tails == tail))
             # a table whose widths are all of one class has but one grid for both

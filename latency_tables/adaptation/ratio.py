@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.adaptation.source import SourceFigures, group_of
+from latency_tables.adaptation.source import SourceFigures
 from latency_tables.kernels import KINDS, Kernel, kernel_in_tail
-from latency_tables.tables import Floats
+from latency_tables.tables import Floats, Group
 
 NOISE = 0.02
 """Standard deviation of a measurement here, in log latency."""
@@ -68,7 +68,7 @@ class Points:
 
 def points(kernels: Sequence[Kernel], source: SourceFigures, tail_block: int) -> Points:
     """The process's view of kernels and of what the source says of them."""
-    keys = [(group_of(kernel), kernel_in_tail(kernel, tail_block)) for kernel in kernels]
+    keys = [(Group.of(kernel), kernel_in_tail(kernel, tail_block)) for kernel in kernels]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     logs = np.log([[float(k.in_channels), float(k.out_channels), float(k.area)] for k in kernels])
     return Points(

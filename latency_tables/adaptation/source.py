@@ -31,11 +31,6 @@ class SourceFigures:
     deviation: Floats
 
 
-def group_of(kernel: Kernel) -> Group:
-    """The group whose rows a kernel's row stands among."""
-    return Group(kernel.kind, int(kernel.kernel), kernel.stride, kernel.activation, kernel.fused_add)
-
-
 def source_figures(table: Table, kernels: Sequence[Kernel]) -> SourceFigures:
     """What `table` says of `kernels`: its row, or what a prediction would read between its rows.
 
@@ -51,7 +46,7 @@ def source_figures(table: Table, kernels: Sequence[Kernel]) -> SourceFigures:
     latency_ms, own = np.empty(len(kernels)), np.empty(len(kernels))
     others = []
     for index, kernel in enumerate(kernels):
-        row = known.get((group_of(kernel), float(kernel.in_channels), float(kernel.out_channels), float(kernel.area)))
+        row = known.get((Group.of(kernel), float(kernel.in_channels), float(kernel.out_channels), float(kernel.area)))
         if row is None:
             others.append(index)
         else:
@@ -68,7 +63,7 @@ def _between(table: Table, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
     together: dict[tuple[Group, int], list[int]] = defaultdict(list)
     nearest: dict[Group, Group | None] = {}
     for index, kernel in enumerate(kernels):
-        wanted = group_of(kernel)
+        wanted = Group.of(kernel)
         if wanted not in nearest:
             nearest[wanted] = wanted if wanted in table.rows else _nearest_group(wanted, table.rows)
         group = nearest[wanted]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets itself up (a virtual environment in .venv), then lint, types and all tests.
+# Sets itself up (a virtual environment in .venv), then lint, types, all tests and the documentation.
 # TINYNAS_TEST_DATA=DIR adds the tests on real data (bccd/ and tiny_coco/ in DIR); without it they are reported as skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ mypy
 # Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
 # either. What they did to each other in one is docs/decisions/0003-one-openvino-core.md.
 run() { python -m pytest --timeout 300 "$@"; }
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py tests/test_docs.py
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/export
 run tests/detector/data
@@ -18,3 +18,5 @@ run tests/detector/training
 run tests/detector/export
 run tests/golden
 run --nbmake tests/test_notebooks.py notebooks
+python scripts/reference_pages.py docs/reference
+python -m sphinx -W --keep-going -q -b html docs build/docs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,28 @@ class Kernel:
     def area(self) -> int:
         """Elements per channel of the input map."""
         return self.height * self.width
+
+
+class Group(NamedTuple):
+    """What kernels of one grid share."""
+
+    kind: str
+    kernel: int
+    stride: int
+    activation: str
+    fused_add: bool
+
+    def __str__(self) -> str:
+        size = f" {self.kernel}x{self.kernel}" if self.kernel > 1 or self.kind in ("conv", "stem") else ""
+        stride = f" stride {self.stride}" if self.stride > 1 else ""
+        activation = f" + {self.activation}" if self.activation not in ("none", "any") else ""
+        return f"{self.kind}{size}{stride}{activation}{' + add' if self.fused_add else ''}"
+
+    @classmethod
+    def of(cls, kernel: Kernel, size: int | None = None) -> Group:
+        """The group that a kernel belongs to; `size`: of one member, where the kernel is a population's."""
+        side = int(kernel.kernel) if size is None else size
+        return cls(kernel.kind, side, kernel.stride, kernel.activation, kernel.fused_add)
 
 
 @dataclass(frozen=True, slots=True)

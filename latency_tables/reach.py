@@ -9,8 +9,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Kernel, fuse, in_tail, kernel_in_tail
-from latency_tables.tables import Floats, Group
+from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Group, Kernel, fuse, in_tail, kernel_in_tail
+from latency_tables.tables import Floats
 from search_spaces.graph import Graph
 
 CHANNEL_RATIO = 1.5

@@ -13,13 +13,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables.holes import fill_holes
-from latency_tables.kernels import KINDS, TWO_CHANNEL_KINDS, Kernel, in_tail
+from latency_tables.kernels import KINDS, TWO_CHANNEL_KINDS, Group, Kernel, in_tail
 from latency_tables.metadata import TableMetadata, format_metadata, read_metadata
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import write_text
@@ -31,28 +31,6 @@ COLUMNS = (
 SOURCES = ("measured", "fitted", "derived", "adapted")
 HOLE = len(SOURCES)
 Floats = npt.NDArray[np.float64]
-
-
-class Group(NamedTuple):
-    """What rows of one grid share."""
-
-    kind: str
-    kernel: int
-    stride: int
-    activation: str
-    fused_add: bool
-
-    def __str__(self) -> str:
-        size = f" {self.kernel}x{self.kernel}" if self.kernel > 1 or self.kind in ("conv", "stem") else ""
-        stride = f" stride {self.stride}" if self.stride > 1 else ""
-        activation = f" + {self.activation}" if self.activation not in ("none", "any") else ""
-        return f"{self.kind}{size}{stride}{activation}{' + add' if self.fused_add else ''}"
-
-    @classmethod
-    def of(cls, kernel: Kernel, size: int | None = None) -> Group:
-        """The group whose rows a kernel's row stands among; `size`: of one member, where the kernel is a population's."""
-        side = int(kernel.kernel) if size is None else size
-        return cls(kernel.kind, side, kernel.stride, kernel.activation, kernel.fused_add)
 
 
 @dataclass(frozen=True, slots=True)

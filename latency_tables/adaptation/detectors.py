@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Kernel, fuse, in_tail, kernel_in_tail
+from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Group, Kernel, fuse, in_tail, kernel_in_tail
 from latency_tables.reach import Cells, corners
-from latency_tables.tables import Floats, Group
+from latency_tables.tables import Floats
 from search_spaces.graph import Graph
 
 

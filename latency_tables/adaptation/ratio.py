@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.adaptation.source import SourceFigures
-from latency_tables.kernels import KINDS, Kernel, kernel_in_tail
-from latency_tables.tables import Floats, Group
+from latency_tables.kernels import KINDS, Group, Kernel, kernel_in_tail
+from latency_tables.tables import Floats
 
 NOISE = 0.02
 """Standard deviation of a measurement here, in log latency."""

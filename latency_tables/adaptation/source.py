@@ -10,8 +10,8 @@ import numpy as np
 
 from latency_tables.completion import rough_ms
 from latency_tables.interpolation import Surface, plane
-from latency_tables.kernels import TWO_CHANNEL_KINDS, Kernel
-from latency_tables.tables import SOURCES, Floats, Group, Table
+from latency_tables.kernels import TWO_CHANNEL_KINDS, Group, Kernel
+from latency_tables.tables import SOURCES, Floats, Table
 
 MEASURED, FITTED = 0.03, 0.05
 """Standard deviations, in log latency, of what a source's rows hold that is not the kernel's: noise, and its fit's error."""

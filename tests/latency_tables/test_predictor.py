@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from latency_tables import Pricer, find_table, predict
 from latency_tables.interpolation import plane
-from latency_tables.kernels import Kernel, KernelSite
+from latency_tables.kernels import Group, Kernel, KernelSite
 from latency_tables.predictor import ORIGINS
-from latency_tables.tables import Floats, Grid, Group, Row, Table
+from latency_tables.tables import Floats, Grid, Row, Table
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure

@@ -11,9 +11,9 @@ import pytest
 
 from latency_tables import Pricer, list_tables
 from latency_tables.holes import fill_holes
-from latency_tables.kernels import Kernel, KernelSite
+from latency_tables.kernels import Group, Kernel, KernelSite
 from latency_tables.metadata import TableMetadata, format_metadata, parse_metadata
-from latency_tables.tables import HOLE, Group, Row, Table, format_rows, parse_row, parse_rows, read_table, write_table
+from latency_tables.tables import HOLE, Row, Table, format_rows, parse_row, parse_rows, read_table, write_table
 from search_spaces.errors import UserError
 from tests.latency_tables.conftest import METADATA
 

@@ -8,19 +8,13 @@ from itertools import pairwise
 from typing import Literal
 
 from search_spaces.errors import UserError
+from tinynas.quantities import QUANTITIES
 
-Quantity = Literal["latency_ms", "params", "conv_macs", "layers", "peak_memory_bytes", "effectiveness"]
+Limited = Literal["latency_ms", "params", "conv_macs", "layers", "peak_memory_bytes", "effectiveness"]
+"""Keys of the quantities that can be limited."""
 TIME_UNITS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 COUNT_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
 BYTE_UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-NAMES: dict[Quantity, tuple[str, float, str]] = {
-    "latency_ms": ("latency", 1.0, "ms"),
-    "params": ("params", 1e6, "M"),
-    "conv_macs": ("MACs", 1e9, "G"),
-    "layers": ("layers", 1.0, ""),
-    "peak_memory_bytes": ("peak memory", 1e6, "MB"),
-    "effectiveness": ("effectiveness", 1.0, ""),
-}
 OTHER_OPTIONS = "params, MACs and memory have options of their own: --max-params, --max-macs, --max-memory"
 
 
@@ -29,7 +23,7 @@ class Budget:
     """An upper limit, in the quantity's own unit (ms, count, bytes). `device`: id of the table that a latency is priced
     by; empty where there is one table, and for all else."""
 
-    quantity: Quantity
+    quantity: Limited
     limit: float
     device: str = ""
 
@@ -39,7 +33,8 @@ class Budget:
         return f"{self.quantity}@{self.device}" if self.device else self.quantity
 
     def __str__(self) -> str:
-        return f"{NAMES[self.quantity][0]} {show(self.quantity, self.limit)}"
+        quantity = QUANTITIES[self.quantity]
+        return f"{quantity.label} {quantity.brief(self.limit)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +64,6 @@ class LatencyRequest:
         """All devices named, the family's first."""
         own = (self.device,) if self.device is not None else ()
         return (*own, *(name for name, _ in self.everywhere))
-
-
-def show(quantity: Quantity, value: float) -> str:
-    """The value in the unit that people use for the quantity."""
-    _, scale, unit = NAMES[quantity]
-    return f"{value / scale:.4g}{' ' if unit else ''}{unit}"
 
 
 def parse_request(budget: str, device: str | None) -> LatencyRequest:
@@ -140,12 +129,12 @@ def parse_latency(text: str) -> Budget:
     )
 
 
-def parse_count(text: str, quantity: Quantity, option: str) -> Budget:
+def parse_count(text: str, quantity: Limited, option: str) -> Budget:
     """`8.5M`, `18G`, `25`. Raises UserError."""
     return Budget(quantity, _parse(text, option, COUNT_UNITS, "a count, as in 25, 8.5M or 18G"))
 
 
-def parse_ratio(text: str, quantity: Quantity, option: str) -> Budget:
+def parse_ratio(text: str, quantity: Limited, option: str) -> Budget:
     """`0.3`, a number without a unit. Raises UserError."""
     return Budget(quantity, _parse(text, option, {"": 1.0}, "a number without a unit, as in 0.3, or off"))
 

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from latency_tables import Table, Trust, predict, trust_of
-from search_spaces import costs
+from latency_tables import Table, Trust
 from search_spaces.emit import emit_detector
-from search_spaces.graph import PARTS, Graph
+from search_spaces.graph import PARTS
 from search_spaces.structure import Structure
+from tinynas.account import Account, account
+from tinynas.quantities import QUANTITIES, Quantity, quantity_of
 from tinynas.scores.entropy import WEIGHTS, score
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """One row: `values` per structure in the quantity's own unit; shown divided by `scale` with `digits` decimals.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line: `values` per structure in the quantity's own unit. `key`: its name in JSON, `label`: on the screen.
     `trust`: how far to trust each value, by structure; empty for what is counted."""
 
     key: str
     label: str
-    unit: str
-    scale: float
-    digits: int
+    quantity: Quantity
     values: tuple[float, ...]
     trust: tuple[Trust, ...] = ()
 
     def shown(self, index: int) -> str:
-        return f"{self.values[index] / self.scale:,.{self.digits}f}" + (f" {self.unit}" if self.unit else "")
+        return self.quantity.text(self.values[index])
 
     def percent(self, index: int) -> float | None:
         """Difference to the first in percent; None where the first is 0."""
@@ -36,40 +34,37 @@ class Quantity:
         return 100 * (self.values[index] / first - 1) if first else None
 
 
-def compare(structures: Sequence[Structure], tables: Sequence[Table]) -> list[Quantity]:
-    """Score, costs and latencies of the structures, one Quantity each.
+def compare(structures: Sequence[Structure], tables: Sequence[Table]) -> list[Row]:
+    """Score, costs and latencies of the structures, a Row each.
 
     Score: maximum entropy with the published detector weights. Latencies: total, per part and the fixed overhead, per
     table. Raises UserError when a table does not cover a structure.
     """
     graphs = [emit_detector(structure) for structure in structures]
-
-    def row(key: str, label: str, unit: str, scale: float, digits: int, cost: Any) -> Quantity:
-        return Quantity(key, label, unit, scale, digits, tuple(cost(graph) for graph in graphs))
-
-    rows = [
-        row("score", "score (entropy)", "", 1, 2, lambda g: float(score(g, WEIGHTS))),
-        row("params", "params", "M", 1e6, 3, lambda g: int(costs.params(g))),
-        row("params_train", "params, training form", "M", 1e6, 3, lambda g: int(costs.params(g, deploy=False))),
-        row("conv_macs", "MACs", "G", 1e9, 3, lambda g: int(costs.conv_macs(g))),
-        row("layers", "layers", "", 1, 0, lambda g: int(costs.layers(g))),
-        row("peak_memory_bytes", "peak memory, fp32", "MB", 1e6, 2, lambda g: int(costs.peak_memory_bytes(g))),
-    ]
+    accounts = [account(graph, {table.id: table for table in tables}) for graph in graphs]
+    scores = tuple(float(score(graph, WEIGHTS)) for graph in graphs)
+    rows = [Row(key="score", label="score (entropy)", quantity=QUANTITIES["score"], values=scores)]
+    for key in ("params", "params_train", "conv_macs", "layers", "peak_memory_bytes"):
+        values = tuple(getattr(one, key) for one in accounts)
+        rows.append(Row(key=key, label=QUANTITIES[key].label, quantity=QUANTITIES[key], values=values))
     for table in tables:
-        rows += _latencies(graphs, table)
+        rows += _latencies(accounts, table.id)
     return rows
 
 
-def _latencies(graphs: Sequence[Graph], table: Table) -> list[Quantity]:
-    predictions = [predict(graph, table) for graph in graphs]
-    key = f"latency_ms@{table.id}"
-    trust = tuple(trust_of(table.metadata, prediction.shares) for prediction in predictions)
-    rows = [Quantity(key, f"latency, {table.id}", "ms", 1, 3, tuple(p.total_ms for p in predictions), trust)]
-    for part in PARTS:
-        values = tuple(p.parts.get(part, 0.0) for p in predictions)
-        rows.append(Quantity(f"{key}.{part}", f"  {part}", "ms", 1, 3, values))
-    fixed = tuple(p.overhead_ms for p in predictions)
-    return [*rows, Quantity(f"{key}.overhead", "  fixed", "ms", 1, 3, fixed)]
+def _latencies(accounts: Sequence[Account], table_id: str) -> list[Row]:
+    predictions = [one.latency[table_id] for one in accounts]
+    key = f"latency_ms@{table_id}"
+    whole = quantity_of(key)
+
+    def part(name: str, label: str, values: tuple[float, ...]) -> Row:
+        return Row(key=f"{key}.{name}", label=f"  {label}", quantity=whole, values=values)
+
+    total = tuple(prediction.total_ms for prediction in predictions)
+    trust = tuple(one.trust[table_id] for one in accounts)
+    parts = [part(name, name, tuple(p.parts.get(name, 0.0) for p in predictions)) for name in PARTS]
+    fixed = part("overhead", "fixed", tuple(prediction.overhead_ms for prediction in predictions))
+    return [Row(key=key, label=whole.label, quantity=whole, values=total, trust=trust), *parts, fixed]
 
 
 def stage_text(structure: Structure) -> list[str]:

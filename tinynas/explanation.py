@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from latency_tables import Prediction, Table, Trust, predict, trust_of
+from latency_tables import Prediction, Table, Trust
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
 from search_spaces.structure import Structure
+from tinynas.account import Account, account
 from tinynas.scores.entropy import WEIGHTS, gains, score
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpRow:
     """One op: output shape (channels, height, width), costs, and its entropy (its share in the score; 0 off the main
     path). `latency_ms` is None without a table, 0.0 for an op that is fused into the one before it."""
@@ -40,29 +41,30 @@ class Explanation:
 def explain(structure: Structure, table: Table | None = None, weights: tuple[float, ...] = WEIGHTS) -> Explanation:
     """Explain one structure. Raises UserError when the table lacks a kernel."""
     graph = emit_detector(structure)
-    prediction = predict(graph, table) if table is not None else None
-    trust = trust_of(table.metadata, prediction.shares) if table is not None and prediction is not None else None
-    totals = _totals(graph, prediction, weights) | {"latency_trust": trust.data() if trust is not None else None}
+    found = account(graph, {table.id: table} if table is not None else None)
+    prediction, trust = (found.latency[table.id], found.trust[table.id]) if table is not None else (None, None)
+    totals = _totals(found, prediction, float(score(graph, weights)))
+    totals["latency_trust"] = trust.data() if trust is not None else None
     return Explanation(totals, tuple(_rows(graph, prediction, weights)), prediction, trust)
 
 
-def _totals(graph: Graph, prediction: Prediction | None, weights: tuple[float, ...]) -> dict[str, Any]:
+def _totals(found: Account, prediction: Prediction | None, score: float) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {}
-    for part in costs.parts(graph):
-        parts[part] = {
-            "params_deploy": costs.params(graph, part=part),
-            "params_train": costs.params(graph, deploy=False, part=part),
-            "conv_macs": costs.conv_macs(graph, part=part),
-            "latency_ms": prediction.parts.get(part, 0.0) if prediction is not None else None,
+    for name, part in found.parts.items():
+        parts[name] = {
+            "params_deploy": part.params,
+            "params_train": part.params_train,
+            "conv_macs": part.conv_macs,
+            "latency_ms": prediction.parts.get(name, 0.0) if prediction is not None else None,
         }
-    parts["backbone"] |= {"layers": costs.layers(graph), "score": score(graph, weights)}
+    parts["backbone"] |= {"layers": found.layers, "score": score}
     return {
-        "params_deploy": costs.params(graph),
-        "params_train": costs.params(graph, deploy=False),
-        "conv_macs": costs.conv_macs(graph),
-        "layers": costs.layers(graph),
-        "peak_memory_bytes": costs.peak_memory_bytes(graph),
-        "score": score(graph, weights),
+        "params_deploy": found.params,
+        "params_train": found.params_train,
+        "conv_macs": found.conv_macs,
+        "layers": found.layers,
+        "peak_memory_bytes": found.peak_memory_bytes,
+        "score": score,
         "latency_ms": prediction.total_ms if prediction is not None else None,
         "latency_overhead_ms": prediction.overhead_ms if prediction is not None else None,
         "latency_shares": prediction.shares if prediction is not None else None,
@@ -81,5 +83,8 @@ def _rows(graph: Graph, prediction: Prediction | None, weights: tuple[float, ...
         shape = (int(op.shape.channels), op.shape.height, op.shape.width)
         params, macs = int(costs.op_params(graph, op)), int(costs.op_macs(graph, op))
         ms = latency.get(index, 0.0) if prediction is not None else None
-        rows.append(OpRow(op.path, op.kind, shape, params, macs, ms, entropy.get(op.path, 0.0)))
+        rows.append(OpRow(
+            path=op.path, kind=op.kind, shape=shape, params=params, macs=macs, latency_ms=ms,
+            entropy=entropy.get(op.path, 0.0),
+        ))  # fmt: skip
     return rows

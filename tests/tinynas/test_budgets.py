@@ -11,7 +11,6 @@ from tinynas.budgets import (
     parse_memory,
     parse_ratio,
     parse_request,
-    show,
 )
 
 
@@ -45,7 +44,7 @@ def test_counts_and_memory():
     assert parse_count("8.5M", "params", "--max-params").limit == 8_500_000
     assert parse_count("25", "layers", "--max-layers").limit == 25
     assert parse_memory("32MiB").limit == 32 * 2**20
-    assert show("conv_macs", 9.0e9) == "9 G"
+    assert str(Budget("conv_macs", 9.0e9)) == "MACs 9 G"
     with pytest.raises(UserError, match="the unit is missing"):
         parse_memory("24")
 

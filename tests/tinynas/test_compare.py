@@ -57,9 +57,9 @@ def test_the_table_keeps_its_lines_in_a_pipe(capsys):
     line = next(line for line in shown.splitlines() if line.startswith("params "))
     assert line.split() == ["params", "8.480", "M", "16.252", "M", "+91.7", "%", "1.406", "M", "-83.4", "%"]
     assert "stage 2  " in shown
-    assert "latency, t4-tensorrt-fp16-b1" in shown
+    assert "latency on t4-tensorrt-fp16-b1" in shown
     words = "derived, not measured, 2.5 % mean error on 13 published detectors, each left out once (largest 6.5 %)"
-    assert f"latency, t4-tensorrt-fp16-b1: {words}\n" in shown
+    assert f"latency on t4-tensorrt-fp16-b1: {words}\n" in shown
     assert "image sizes differ" in shown
 
 

@@ -9,7 +9,8 @@ import tinynas
 
 ROOT = Path(tinynas.__file__).parent
 ORDER = (
-    "scores", "budgets", "genes", "pricing", "evolution", "exact", "presets", "sampling", "adapted_tables", "devices",
+    "scores", "quantities", "budgets", "account", "genes", "pricing", "evolution", "exact", "presets", "sampling",
+    "adapted_tables", "devices",
     "search", "results", "session", "comparison", "explanation", "verification", "kit", "commands", "cli",
 )  # fmt: skip
 SOURCES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}

@@ -56,6 +56,8 @@ def _print_table(name: str, structure: Any, explanation: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tinynas.quantities import QUANTITIES
+
     totals, prediction = explanation.totals, explanation.prediction
     height, width = structure.image_size
     table = Table(title=f"{name}, {height}x{width}, {structure.head.num_classes} classes", header_style="bold")
@@ -76,19 +78,22 @@ def _print_table(name: str, structure: Any, explanation: Any) -> None:
     console = Console(width=None if Console().width >= 110 else 110)
     console.print(table)
     for part, costs in totals["parts"].items():
-        line = f"{part:9} {costs['params_deploy'] / 1e6:7.3f} M params  {costs['conv_macs'] / 1e9:7.3f} GMACs"
-        console.print(line + (f"  {costs['latency_ms']:7.3f} ms" if costs["latency_ms"] is not None else ""))
-    line = f"total     {totals['params_deploy'] / 1e6:7.3f} M params  {totals['conv_macs'] / 1e9:7.3f} GMACs"
-    if prediction is not None:
-        line += (
-            f"  {totals['latency_ms']:7.3f} ms on {prediction.table_id} (of which {prediction.overhead_ms:.3f} fixed)"
-        )
-    console.print(line)
-    console.print(
-        f"training form {totals['params_train'] / 1e6:.3f} M params, {totals['layers']} layers, peak activations "
-        f"{totals['peak_memory_bytes'] / 1e6:.1f} MB in fp32, score {totals['score']:.2f}"
-    )
+        console.print(_costs_line(part, costs))
+    on = f" on {prediction.table_id} (of which {prediction.overhead_ms:.3f} fixed)" if prediction is not None else ""
+    console.print(_costs_line("total", totals) + on)
+    named = ("params_train", "layers", "peak_memory_bytes", "score")
+    console.print(", ".join(f"{QUANTITIES[name].label} {QUANTITIES[name].text(totals[name])}" for name in named))
     if prediction is not None:
         shares = ", ".join(f"{origin} {100 * share:.0f} %" for origin, share in prediction.shares.items() if share)
         console.print(f"latency: {explanation.trust.text}", highlight=False)
         console.print(f"its rows: {shares}", highlight=False)
+
+
+def _costs_line(name: str, costs: dict[str, Any]) -> str:
+    """`backbone    11.346 M params   18.264 G MACs    1.651 ms`; no latency without a table."""
+    from tinynas.quantities import QUANTITIES
+
+    params, macs, latency = (QUANTITIES[key] for key in ("params", "conv_macs", "latency_ms"))
+    weights, work = params.text(costs["params_deploy"]), macs.text(costs["conv_macs"])
+    line = f"{name:9} {weights:>9} {params.label} {work:>10} {macs.label}"
+    return line + (f" {latency.text(costs['latency_ms']):>10}" if costs["latency_ms"] is not None else "")

@@ -68,14 +68,16 @@ def _score(plugin: ModuleType, structure: Any, graph: Any, weights: tuple[float,
 
 
 def _sizes(graph: Any) -> dict[str, int]:
-    from search_spaces import costs
+    from tinynas.account import account
 
+    found = account(graph)
+    backbone = found.parts["backbone"]
     return {
-        "layers": int(costs.layers(graph)),
-        "params": int(costs.params(graph)),
-        "params_backbone": int(costs.params(graph, part="backbone")),
-        "conv_macs": int(costs.conv_macs(graph)),
-        "conv_macs_backbone": int(costs.conv_macs(graph, part="backbone")),
+        "layers": found.layers,
+        "params": found.params,
+        "params_backbone": backbone.params,
+        "conv_macs": found.conv_macs,
+        "conv_macs_backbone": backbone.conv_macs,
     }
 
 
@@ -104,6 +106,8 @@ def _print_json(data: dict[str, Any]) -> None:
 
 
 def _print_text(data: dict[str, Any]) -> None:
+    from tinynas.quantities import QUANTITIES
+
     height, width = data["image_size"]
     print(f"{data['structure']} at {height}x{width}: {data['kind']} score {data['score']:.4f}")
     if "effectiveness" in data:
@@ -113,7 +117,9 @@ def _print_text(data: dict[str, Any]) -> None:
         output = f"{row['channels']}x{row['height']}x{row['width']}"
         weight = "" if row["weight"] is None else f"{row['weight']:g}"
         print(f"{row['group']:13} {row['layers']:6} {output:>13} {row['entropy']:9.3f} {weight:>7}")
-    print(
-        f"\n{data['layers']} layers; {data['params'] / 1e6:.3f} M params ({data['params_backbone'] / 1e6:.3f} in the "
-        f"backbone), {data['conv_macs'] / 1e9:.3f} GMACs ({data['conv_macs_backbone'] / 1e9:.3f} in the backbone)"
-    )
+    sizes = []
+    for name in ("params", "conv_macs"):
+        quantity = QUANTITIES[name]
+        whole, backbone = quantity.text(data[name]), quantity.text(data[f"{name}_backbone"])
+        sizes.append(f"{whole} {quantity.label} ({backbone} in the backbone)")
+    print(f"\n{data['layers']} layers; {', '.join(sizes)}")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tinynas.evolution.front import Front
 from tinynas.genes.population import GENES, Genes, fingerprints
-from tinynas.pricing.objective import Evaluation, Objective
+from tinynas.pricing.objective import Objective, PricedPopulation
 
 Values = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.uint64]
@@ -57,7 +57,7 @@ class Pool:
         costs = {key: values[:count] for key, values in self.costs.items()}
         return Pool(self.genes[:, :count], self.score[:count], costs, self.excess[:count], self.marks[:count])
 
-    def offer(self, genes: Genes, evaluation: Evaluation, target: int, keep: int) -> Pool:
+    def offer(self, genes: Genes, evaluation: PricedPopulation, target: int, keep: int) -> Pool:
         """The best `keep` of this pool and the candidates."""
         excess, score = evaluation.excess[target], evaluation.score
         if self.size >= keep:  # most children of a grown pool fail against its last member: look at the rest only

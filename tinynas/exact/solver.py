@@ -22,13 +22,13 @@ from tinynas.exact.lattice import Lattice, attainable, build_lattice
 from tinynas.genes.population import Encoding, Genes
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
+from tinynas.quantities import QUANTITIES
 
 PROVEN = 1e-9
 """Relative gap below which an optimum counts as proven."""
 FIRST_SLACK = 1e-3
 WIDTHS = (300, 3_000, 30_000, 300_000, 2_000_000)
 FACTORS = (0.7, 0.85, 0.95, 1.05, 1.15, 1.4)
-ADDITIVE = ("latency_ms", "params", "conv_macs", "layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def solve(
 
     Raises UserError when a budget or the score is not a sum over stages, and when no network meets all budgets.
     """
-    entangled = [budget.key for budget in budgets if budget.quantity not in ADDITIVE]
+    entangled = [budget.key for budget in budgets if not QUANTITIES[budget.quantity].additive]
     if entangled:
         raise UserError(
             f"--solver exact: {', '.join(entangled)} is not a sum over stages, so the exact solver does not apply; "
@@ -86,8 +86,8 @@ def certify(
 ) -> Certificate:  # fmt: skip
     """How far the score `found` can be from the optimum. Budgets that are not sums over stages are dropped: a bound
     without them holds with them. Raises UserError for a score that is not a sum over stages."""
-    kept = [budget for budget in budgets if budget.quantity in ADDITIVE]
-    dropped = [budget.key for budget in budgets if budget.quantity not in ADDITIVE]
+    kept = [budget for budget in budgets if QUANTITIES[budget.quantity].additive]
+    dropped = [budget.key for budget in budgets if not QUANTITIES[budget.quantity].additive]
     solution = solve(
         encoding, kept, tables, score=score, backbone_only=backbone_only, start=start, seconds=seconds
     )  # fmt: skip

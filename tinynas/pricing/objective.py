@@ -6,30 +6,27 @@ that runs networks is asked only for candidates within some target's budgets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from latency_tables import Table
-from search_spaces import costs
 from search_spaces.emit import emit_backbone, emit_detector
-from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
 from tinynas.genes.population import Encoding, Genes
 from tinynas.pricing import columns as additive
 from tinynas.pricing.additive_costs import AdditiveCosts
+from tinynas.quantities import QUANTITIES
 
 Values = npt.NDArray[np.float64]
-GraphCost = Callable[[Graph], Any]
 SCORE = "score"
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class PricedPopulation:
     """Per candidate: `score` (P,), `costs` of each budgeted quantity by key (P,), and `excess` (T, P), the sum of
     relative excesses over a target's budgets (0 if all hold). A score is nan where it was too dear to ask (see module)."""
 
@@ -56,7 +53,8 @@ class Objective:
         self._plugin = load_plugin("tinynas.scores", self.score)
         budgets = {budget.key: budget for target in targets for budget in target}
         self.keys: tuple[str, ...] = tuple(budgets)
-        self._graph_costs = {key: cost for key, budget in budgets.items() if (cost := self._graph_cost(budget))}
+        quantities = {key: QUANTITIES[budget.quantity] for key, budget in budgets.items()}
+        self._graph_costs = {key: quantity for key, quantity in quantities.items() if not quantity.additive}
         sums = [budget for key, budget in budgets.items() if key not in self._graph_costs]
         columns = [additive.budgeted(budget, self.tables) for budget in sums]
         if hasattr(self._plugin, "gains"):
@@ -67,7 +65,7 @@ class Objective:
             dict.fromkeys(tuple(budget for budget in target if budget.key != self.front_key) for target in targets)
         )
 
-    def evaluate(self, genes: Genes) -> Evaluation:
+    def evaluate(self, genes: Genes) -> PricedPopulation:
         """Score, budgeted costs and excesses of candidates (GENES, P)."""
         values: dict[str, Values] = {}
         if self.additive is not None:
@@ -81,9 +79,9 @@ class Objective:
             for budget in target:
                 row += np.maximum(found[budget.key] * (1.0 / budget.limit) - 1.0, 0.0)
         score = values[SCORE] if SCORE in values else self._asked_scores(genes, np.asarray((excess <= 0).any(axis=0)))
-        return Evaluation(score, found, excess)
+        return PricedPopulation(score, found, excess)
 
-    def admitted(self, evaluation: Evaluation) -> npt.NDArray[np.bool_] | None:
+    def admitted(self, evaluation: PricedPopulation) -> npt.NDArray[np.bool_] | None:
         """Who meets all of some target's budgets but that on `front_key` (P,); None if there are no others."""
         if not all(self._others):
             return None
@@ -96,23 +94,15 @@ class Objective:
         low, high = (self.evaluate(self.encoding.corner(largest=end)).costs[key] for end in (False, True))
         return float(low[0]), float(high[0])
 
-    def _graph_cost(self, budget: Budget) -> GraphCost | None:
-        """How a cost that is not a sum over stages is read off a graph; None for one that is."""
-        if budget.quantity == "peak_memory_bytes":
-            return costs.peak_memory_bytes
-        if budget.quantity == "effectiveness":
-            effectiveness: GraphCost = load_plugin("tinynas.scores", "deepmad").effectiveness
-            return effectiveness
-        return None
-
     def _from_graph(self, genes: Genes, with_score: bool) -> dict[str, Values]:
         structure = self.encoding.population(genes)
-        memory = "peak_memory_bytes" in self._graph_costs and not self.backbone_only
         backbone = emit_backbone(structure)
-        whole = emit_detector(structure) if memory else backbone
-        found = {
-            key: cost(whole if key == "peak_memory_bytes" else backbone) for key, cost in self._graph_costs.items()
-        }
+        beyond = any(not quantity.of_backbone for quantity in self._graph_costs.values()) and not self.backbone_only
+        whole = emit_detector(structure) if beyond else backbone
+        found = {}
+        for key, quantity in self._graph_costs.items():
+            assert quantity.count is not None
+            found[key] = quantity.count(backbone if quantity.of_backbone else whole)
         if with_score:
             found[SCORE] = self._plugin.score(backbone, self.encoding.space.score.weights)
         return {key: np.zeros(genes.shape[1]) + value for key, value in found.items()}

@@ -79,7 +79,7 @@ def member_data(plan: SearchPlan, member: FoundNetwork, file: str) -> dict[str, 
         "costs": member.costs,
         "latency": {
             name: latency_data(prediction, prediction_trust(plan, member, name))
-            for name, prediction in member.predictions.items()
+            for name, prediction in member.account.latency.items()
         },
         "entropy_by_scope": entropy_by_scope(plan, member),
         "history": member.history,
@@ -91,8 +91,9 @@ def member_data(plan: SearchPlan, member: FoundNetwork, file: str) -> dict[str, 
 def prediction_trust(plan: SearchPlan, member: FoundNetwork, table_id: str) -> Trust:
     """How far to trust a member's predicted latency: its table's, corrected where the search measured and went on."""
     row = (member.measured or {}).get(table_id) or {}
-    corrected_by = row["candidates"] if row.get("rounds", 1) > 1 else 0
-    return trust_of(plan.tables[table_id].metadata, member.predictions[table_id].shares, corrected_by)
+    if row.get("rounds", 1) == 1:
+        return member.account.trust[table_id]
+    return trust_of(plan.tables[table_id].metadata, member.account.latency[table_id].shares, row["candidates"])
 
 
 def budget_data(budget: Budget) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from latency_tables import trust_of
-from tinynas.search.plan import FoundNetwork, FrontTable, SearchPlan
+from tinynas.search.plan import FoundNetwork, FrontTable
 
 
 def format_front(front: FrontTable) -> str:
@@ -32,7 +31,7 @@ def teachers(members: Sequence[FoundNetwork]) -> list[int | None]:
     return [number + 1 if number + 1 < len(members) else None for number in range(len(members))]
 
 
-def family_data(plan: SearchPlan, members: Sequence[FoundNetwork]) -> dict[str, Any]:
+def family_data(members: Sequence[FoundNetwork]) -> dict[str, Any]:
     """The content of family.yaml: members, smallest first, each with its budget, costs and teacher; and by table where its
     milliseconds come from."""
     files = structure_files(members)
@@ -45,14 +44,12 @@ def family_data(plan: SearchPlan, members: Sequence[FoundNetwork]) -> dict[str, 
                 "score": round(member.score, 4),
                 "params": int(member.costs["params"]),
                 "conv_macs": int(member.costs["conv_macs"]),
-                "latency_ms": {name: round(p.total_ms, 4) for name, p in member.predictions.items()},
+                "latency_ms": {name: round(p.total_ms, 4) for name, p in member.account.latency.items()},
                 "measured_ms": {name: round(row["measured_ms"], 4) for name, row in (member.measured or {}).items()},
                 "teacher": members[teacher].target.name if teacher is not None else None,
             }
         )
-    first = members[0].predictions
-    latency = {name: trust_of(table.metadata, first[name].shares).record for name, table in plan.tables.items()}
-    return {"family": rows, "latency": latency}
+    return {"family": rows, "latency": {name: trust.record for name, trust in members[0].account.trust.items()}}
 
 
 def next_commands(members: Sequence[FoundNetwork], folder: Path, devices: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ from search_spaces.emit import emit_detector
 from search_spaces.files import write_text
 from search_spaces.graph import Graph
 from search_spaces.text import format_structure
-from tinynas.budgets import NAMES, Target, main_budget
+from tinynas.budgets import Target, main_budget
+from tinynas.quantities import QUANTITIES
 from tinynas.results.data import latency_by_scope, prediction_trust, search_data
 from tinynas.results.drawing import draw, scope_of
 from tinynas.results.families import family_data, format_front, structure_files
@@ -45,9 +46,7 @@ def write_result(result: SearchResult, folder: Path) -> dict[str, Any]:
     draw_search(picture, folder / "search.png")
     if len(result.members) > 1:
         draw_front(picture, folder / "front.png")
-        write_text(
-            folder / "family.yaml", yaml.safe_dump(family_data(result.plan, result.members), sort_keys=False, width=120)
-        )
+        write_text(folder / "family.yaml", yaml.safe_dump(family_data(result.members), sort_keys=False, width=120))
     for member in result.members:
         suffix = f"-{member.target.name}" if len(result.members) > 1 else ""
         _draw_member(result.plan, member, folder / f"network{suffix}.png")
@@ -58,7 +57,8 @@ def write_result(result: SearchResult, folder: Path) -> dict[str, Any]:
 def _picture(result: SearchResult) -> SearchPicture:
     shown = {member.target.name: main_budget(member.target) for member in result.members}
     budget = next(iter(shown.values()))
-    label, scale, unit = NAMES[budget.quantity]
+    quantity = QUANTITIES[budget.quantity]
+    unit = f" [{quantity.unit}]" if quantity.unit else ""
     on = f" on {budget.device}" if budget.device else ""
     curves = {
         member.target.name: [
@@ -68,11 +68,11 @@ def _picture(result: SearchResult) -> SearchPicture:
     }
     return SearchPicture(
         curves=curves,
-        front_cost=[cost / scale for cost in result.front.column(budget.key)],
+        front_cost=[cost / quantity.scale for cost in result.front.column(budget.key)],
         front_score=result.front.column("score"),
-        places={m.target.name: (m.costs[budget.key] / scale, m.score) for m in result.members},
-        limits={name: own.limit / scale for name, own in shown.items()},
-        cost_label=f"{label} [{unit}]{on}" if unit else label + on,
+        places={m.target.name: (m.costs[budget.key] / quantity.scale, m.score) for m in result.members},
+        limits={name: own.limit / quantity.scale for name, own in shown.items()},
+        cost_label=f"{quantity.label}{unit}{on}",
     )
 
 
@@ -81,7 +81,7 @@ def _draw_member(plan: SearchPlan, member: FoundNetwork, path: Path) -> None:
     title = f"{plan.space.name}, {' x '.join(map(str, plan.image_size))}, score {member.score:.1f}"
     whole = emit_detector(member.structure)
     shares, unit = _macs_by_scope(plan.graph(member.structure)), "conv GMACs"
-    for name, prediction in list(member.predictions.items())[:1]:
+    for name, prediction in list(member.account.latency.items())[:1]:
         title += f", {prediction.total_ms:.2f} ms predicted on {name}"
         if name in (member.measured or {}):
             title += f", {(member.measured or {})[name]['measured_ms']:.2f} ms measured"

@@ -46,7 +46,7 @@ def measure_members(result: SearchResult, solver: str = "evolution") -> None:
 def _measure(members: list[FoundNetwork], table: Table, solver: str) -> list[str]:
     """Note the figures of one table on the members; what is to be said of them."""
     metadata = table.metadata
-    predicted = [member.predictions[table.id].total_ms for member in members]
+    predicted = [member.account.latency[table.id].total_ms for member in members]
     graphs = [emit_detector(member.structure) for member in members]
     try:
         plugin = runtime_here(table)

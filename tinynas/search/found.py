@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 import tinynas
-from latency_tables import predict, trust_of
-from search_spaces import costs
-from search_spaces.plugins import load_plugin
+from tinynas.account import account
 from tinynas.budgets import Target
 from tinynas.evolution.loop import SearchSettings
 from tinynas.genes.population import Genes
+from tinynas.quantities import QUANTITIES
 from tinynas.search.plan import FoundNetwork, SearchPlan
 
 
@@ -21,20 +20,14 @@ def found_network(plan: SearchPlan, target: Target, genes: Genes, score: float) 
     """A found candidate with its full account. Raises UserError when a table does not cover it."""
     structure = plan.encoding().single(genes)
     graph = plan.graph(structure)
-    predictions = {name: predict(graph, table) for name, table in plan.tables.items()}
-    account = {
-        "params": float(costs.params(graph)),
-        "conv_macs": float(costs.conv_macs(graph)),
-        "layers": float(costs.layers(graph)),
-        "peak_memory_bytes": float(costs.peak_memory_bytes(graph)),
-    }
-    if any(budget.quantity == "effectiveness" for budget in target.budgets):
-        deepmad = load_plugin("tinynas.scores", "deepmad")
-        account["effectiveness"] = float(deepmad.effectiveness(graph))
-    account |= {f"latency_ms@{name}": prediction.total_ms for name, prediction in predictions.items()}
-    return FoundNetwork(
-        target=target, genes=genes, structure=structure, score=score, costs=account, predictions=predictions
-    )
+    found = account(graph, plan.tables)
+    counted: dict[str, float] = dict(found.counted())
+    for budget in target.budgets:
+        count = QUANTITIES[budget.quantity].count
+        if budget.quantity not in counted and count is not None:
+            counted[budget.quantity] = count(graph)
+    costs = {key: float(value) for key, value in counted.items()} | found.latency_ms()
+    return FoundNetwork(target=target, genes=genes, structure=structure, score=score, costs=costs, account=found)
 
 
 def note_provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: str = "evolution") -> None:
@@ -64,9 +57,9 @@ def _provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: 
             figures["table_sha256"][name] = table.hash
             timed = (member.measured or {}).get(name)
             figures["predicted_ms"][name] = round(
-                timed["predicted_ms"] if timed else member.predictions[name].total_ms, 4
+                timed["predicted_ms"] if timed else member.account.latency[name].total_ms, 4
             )
-            figures["prediction"][name] = trust_of(table.metadata, member.predictions[name].shares).record
+            figures["prediction"][name] = member.account.trust[name].record
             figures["measured_ms"][name] = round(timed["measured_ms"], 4) if timed else None
         block |= {
             key: next(iter(by.values())) if alone else by for key, by in figures.items() if alone or key != "device"

@@ -7,22 +7,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces import costs
 from tinynas.genes.population import DEPTH, HIDDEN, KERNEL, OUT, STAGES, STEM, Genes
+from tinynas.quantities import QUANTITIES
 from tinynas.search.plan import FrontTable, SearchPlan
 
 Values = npt.NDArray[np.float64]
+COUNTED = ("params", "conv_macs", "layers")
+"""Columns besides the limited quantity, the score and the structure."""
 
 
 def front_table(plan: SearchPlan, key: str, genes: Genes, score: Values, cost: Values) -> FrontTable:
     """Candidates (GENES, F) with their `score` and `cost` (F,) of the budget `key`."""
-    columns = list(dict.fromkeys((key, "score", "params", "conv_macs", "layers", "structure")))
+    columns = list(dict.fromkeys((key, "score", *COUNTED, "structure")))
     if not score.size:
         return FrontTable(tuple(columns), ())
     graph = plan.graph(plan.encoding().population(genes))
     values: dict[str, Any] = {"score": score.round(6)}
-    for name, cost_of in (("params", costs.params), ("conv_macs", costs.conv_macs), ("layers", costs.layers)):
-        values[name] = np.broadcast_to(np.asarray(cost_of(graph)), score.shape)
+    for name in COUNTED:
+        count = QUANTITIES[name].count
+        assert count is not None
+        values[name] = np.broadcast_to(np.asarray(count(graph)), score.shape)
     if key not in values:
         values[key] = cost.round(6)
     values["structure"] = np.array([short_structure(column) for column in genes.T], dtype=object)

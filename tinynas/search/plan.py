@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from latency_tables import Prediction, Table
+from latency_tables import Table
 from search_spaces.emit import emit_backbone, emit_detector
 from search_spaces.graph import Graph
 from search_spaces.space import Space
 from search_spaces.structure import Structure
+from tinynas.account import Account
 from tinynas.budgets import Target
 from tinynas.evolution.loop import SearchSettings
 from tinynas.evolution.state import SearchState
@@ -47,7 +48,7 @@ class SearchPlan:
 
 @dataclass(slots=True, kw_only=True)
 class FoundNetwork:
-    """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others; `predictions` by table id;
+    """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others, in all detail in `account`;
     `measured` and `certified` as they go into search.json (None: not asked for)."""
 
     target: Target
@@ -55,7 +56,7 @@ class FoundNetwork:
     structure: Structure
     score: float
     costs: dict[str, float]
-    predictions: dict[str, Prediction]
+    account: Account
     history: list[dict[str, Any]] = field(default_factory=list)
     certified: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None

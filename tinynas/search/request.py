@@ -21,13 +21,13 @@ from tinynas.budgets import (
     parse_memory,
     parse_ratio,
     parse_request,
-    show,
 )
 from tinynas.devices import Wanted, find_device
 from tinynas.evolution.loop import SearchSettings
 from tinynas.genes.population import Encoding
 from tinynas.presets import load_preset
 from tinynas.pricing.table_views import convs_only, without_overhead
+from tinynas.quantities import QUANTITIES
 from tinynas.scores.deepmad import MAX_EFFECTIVENESS
 from tinynas.search.plan import SearchPlan
 
@@ -153,7 +153,8 @@ def _targets(request: LatencyRequest, tables: Mapping[str, Table], common: tuple
 
 def _limit_name(common: tuple[Budget, ...]) -> str:
     """`9G MACs`: the tightest thing to call a network that has no latency budget is its first limit."""
-    return " ".join(show(budget.quantity, budget.limit).replace(" ", "") for budget in common[:1]) or "network"
+    first = next((QUANTITIES[budget.quantity].brief(budget.limit) for budget in common), "network")
+    return first.replace(" ", "")
 
 
 def _limits(options: SearchOptions, space: Space) -> tuple[Budget, ...]:

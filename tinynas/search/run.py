@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from search_spaces.errors import UserError
-from tinynas.budgets import NAMES, Budget, show
+from tinynas.budgets import Budget
 from tinynas.evolution.engine import Engine
 from tinynas.evolution.loop import evolve
 from tinynas.evolution.state import SearchState
-from tinynas.exact.solver import ADDITIVE, least
+from tinynas.exact.solver import least
+from tinynas.quantities import QUANTITIES
 from tinynas.search.folder import SearchFolder
 from tinynas.search.found import found_network, note_provenance
 from tinynas.search.front import front_table
@@ -82,10 +83,11 @@ def check_reachable(plan: SearchPlan) -> None:
     smallest = objective.evaluate(encoding.corner(largest=False)).costs
     largest = objective.evaluate(encoding.corner(largest=True)).costs
     for budget in (budget for target in plan.targets for budget in target.budgets):
-        if budget.quantity == "effectiveness":  # a ratio: lowest at neither end of the space
+        quantity = QUANTITIES[budget.quantity]
+        if not quantity.rising:
             continue
         low, high = sorted((float(smallest[budget.key][0]), float(largest[budget.key][0])))
-        if low > budget.limit and budget.quantity in ADDITIVE:
+        if low > budget.limit and quantity.additive:
             low = least(encoding, budget, plan.tables, backbone_only=plan.backbone_only)
         if low > budget.limit:
             on = f" on {budget.device}" if budget.device else ""
@@ -93,7 +95,7 @@ def check_reachable(plan: SearchPlan) -> None:
             what = "the backbone alone" if plan.backbone_only else f"{plan.num_classes} classes"
             raise UserError(
                 f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
-                f"reachable range is {show(budget.quantity, low)} to {show(budget.quantity, high)}; raise the budget, "
+                f"reachable range is {quantity.brief(low)} to {quantity.brief(high)}; raise the budget, "
                 "lower --image-size, or take another --space"
             )
 
@@ -105,8 +107,5 @@ def join_budgets(budgets: Sequence[Budget]) -> str:
 
 def costs_text(values: Mapping[str, float]) -> str:
     """`latency 4.1 ms, layers 27`, from values by budget key."""
-    found = []
-    for key, value in values.items():
-        quantity = next(name for name in NAMES if key.split("@")[0] == name)
-        found.append(f"{NAMES[quantity][0]} {show(quantity, value)}")
-    return ", ".join(found)
+    quantities = {key: QUANTITIES[key.partition("@")[0]] for key in values}
+    return ", ".join(f"{quantities[key].label} {quantities[key].brief(value)}" for key, value in values.items())

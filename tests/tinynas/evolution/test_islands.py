@@ -10,7 +10,7 @@ from tinynas.budgets import Budget
 from tinynas.evolution.front import BINS_PER_E, Front
 from tinynas.evolution.islands import Island, Pool, Task, advance
 from tinynas.genes.population import GENES, Encoding, fingerprints
-from tinynas.pricing.objective import Evaluation, Objective
+from tinynas.pricing.objective import Objective, PricedPopulation
 
 ENCODING = Encoding(load_space("res"), (64, 64), 2)
 OBJECTIVE = Objective(ENCODING, [(Budget("params", 4e6), Budget("layers", 19)), (Budget("params", 9e6),)], {})
@@ -25,7 +25,7 @@ def test_a_pool_holds_the_best_different_candidates_of_all_that_were_offered(see
     scores, excesses = rng.integers(0, 6, 25).astype(float), np.maximum(rng.integers(-3, 3, 25), 0).astype(float)
     for _ in range(batches):
         index = rng.integers(0, 25, 12)
-        evaluation = Evaluation(scores[index], {"params": scores[index] * 2}, excesses[index][None])
+        evaluation = PricedPopulation(scores[index], {"params": scores[index] * 2}, excesses[index][None])
         pool = pool.offer(known[:, index], evaluation, 0, keep)
         everything += index.tolist()
     marks = fingerprints(known)

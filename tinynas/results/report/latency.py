@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from latency_tables.predictor import ORIGINS
-from tinynas.results.report.quantities import percent
 
 MEANINGS = {
     "measured": "rows that were timed",
@@ -21,8 +20,8 @@ MEANINGS = {
 Data = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyAccount:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyRows:
     """One device: total, how far to trust it, `parts` as (name, text, percent of the total), origins as (name, meaning,
     percent), and what was measured."""
 
@@ -34,18 +33,23 @@ class LatencyAccount:
     measured: str
 
 
-def account_of(table: str, account: Data, measured: Data | None) -> LatencyAccount:
+def percent(part: float, whole: float) -> float:
+    """Share in percent; 0 of nothing."""
+    return 100.0 * part / whole if whole else 0.0
+
+
+def latency_rows(table: str, account: Data, measured: Data | None) -> LatencyRows:
     """From `latency` and `measured` of search.json (None: not measured)."""
     total = float(account["total"])
     parts = {**(account.get("parts") or {}), "fixed": account.get("overhead") or 0.0}
     shares = account.get("shares") or {}
-    return LatencyAccount(
-        table,
-        f"{total:.3f} ms",
-        trust_text(account),
-        tuple((name, f"{ms:.3f} ms", percent(ms, total)) for name, ms in parts.items() if ms),
-        tuple((name, MEANINGS[name], 100.0 * shares[name]) for name in ORIGINS if shares.get(name)),
-        f"{measured['measured_ms']:.3f} ms measured, {off_text(measured)}" if measured else "",
+    return LatencyRows(
+        table=table,
+        total=f"{total:.3f} ms",
+        trust=trust_text(account),
+        parts=tuple((name, f"{ms:.3f} ms", percent(ms, total)) for name, ms in parts.items() if ms),
+        origins=tuple((name, MEANINGS[name], 100.0 * shares[name]) for name in ORIGINS if shares.get(name)),
+        measured=f"{measured['measured_ms']:.3f} ms measured, {off_text(measured)}" if measured else "",
     )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import UserError
-from tinynas.results.report.member import Member, member
-from tinynas.results.report.quantities import Quantity
+from tinynas.quantities import quantity_of
+from tinynas.results.page.settings import flat_settings
+from tinynas.results.report.network import NetworkSection, network_section
 
 MAX_POINTS = 4000
 # other forms of a figure that the table of the family has already
@@ -23,7 +23,7 @@ def page_content(data: Data, folder: Path) -> dict[str, Any]:
     targets = data.get("targets")
     if not targets:
         raise UserError(f"{folder / 'search.json'}: no targets in it; expected the result of tinynas search")
-    members = [member(target, number, folder) for number, target in enumerate(targets)]
+    members = [network_section(target, number, folder) for number, target in enumerate(targets)]
     front = _front(data.get("front") or {}, members, targets)
     curves = [_curves(item, target) for item, target in zip(members, targets)]
     return {
@@ -45,7 +45,7 @@ def page_content(data: Data, folder: Path) -> dict[str, Any]:
     }
 
 
-def _title(data: Data, members: Sequence[Member]) -> str:
+def _title(data: Data, members: Sequence[NetworkSection]) -> str:
     space = (data.get("settings") or {}).get("space", "")
     name = space.get("name", "") if isinstance(space, Mapping) else space
     networks = f"{len(members)} networks" if len(members) > 1 else "One network"
@@ -65,7 +65,7 @@ def _work(data: Data) -> str:
     return f"{text}, {rate:,.0f} per second" if rate else text
 
 
-def _family(members: Sequence[Member]) -> dict[str, Any]:
+def _family(members: Sequence[NetworkSection]) -> dict[str, Any]:
     """All members in one table: score, certified gap, then every cost that each of them has."""
     keys = [key for key in members[0].values if key not in REPEATED and all(key in item.values for item in members)]
     if any(key.startswith("latency_ms@") for key in keys):
@@ -75,17 +75,17 @@ def _family(members: Sequence[Member]) -> dict[str, Any]:
     rows = [
         (
             item.name,
-            [Quantity.of("score").text(item.score), *([item.gap or "\u2013"] if certified else [])]
-            + [Quantity.of(key).text(item.values[key]) for key in keys],
+            [quantity_of("score").text(item.score), *([item.gap or "\u2013"] if certified else [])]
+            + [quantity_of(key).text(item.values[key]) for key in keys],
         )
         for item in members
     ]
     gap = ["certified gap"] if certified else []
     trust = dict.fromkeys(f"{a.table}: {a.trust}" for item in members for a in item.latency if a.trust)
-    return {"labels": ["score", *gap, *(Quantity.of(key).label for key in keys)], "rows": rows, "trust": list(trust)}
+    return {"labels": ["score", *gap, *(quantity_of(key).label for key in keys)], "rows": rows, "trust": list(trust)}
 
 
-def _front(front: Data, members: Sequence[Member], targets: Sequence[Data]) -> dict[str, Any] | None:
+def _front(front: Data, members: Sequence[NetworkSection], targets: Sequence[Data]) -> dict[str, Any] | None:
     """Columns with how to show them, rows by rising cost, and where the members stand; None for less than two rows."""
     names, rows = list(front.get("columns") or []), list(front.get("rows") or [])
     shown = _axis(names, targets)
@@ -99,8 +99,8 @@ def _front(front: Data, members: Sequence[Member], targets: Sequence[Data]) -> d
     numeric = [i for i in range(len(names)) if all(_is_number(row[i]) for row in rows)]
     x, y = numeric.index(names.index(shown)), numeric.index(names.index("score"))
     points = sorted(([row[i] for i in numeric] for row in rows), key=lambda row: (row[x], row[y]))
-    quantities = [Quantity.of(names[i]) for i in numeric]
-    plain = [Quantity.of(names[i].partition("@")[0]).label for i in numeric]
+    quantities = [quantity_of(names[i]) for i in numeric]
+    plain = [quantity_of(names[i].partition("@")[0]).label for i in numeric]
     marks = []
     for item, target in zip(members, targets):
         cost = item.cost(shown)
@@ -153,7 +153,7 @@ def _thinned(points: list[list[float]]) -> list[list[float]]:
     return points[::step] + ([points[-1]] if (len(points) - 1) % step else [])
 
 
-def _curves(item: Member, target: Data) -> dict[str, Any]:
+def _curves(item: NetworkSection, target: Data) -> dict[str, Any]:
     history = [
         [point["evaluations"], point["best_score"]]
         for point in target.get("history") or []
@@ -167,22 +167,7 @@ def _curves(item: Member, target: Data) -> dict[str, Any]:
     }
 
 
-def flat_settings(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted key, value) rows; lists of plain values stay on one line."""
-    if isinstance(value, Mapping):
-        return [
-            row for key, item in value.items() for row in flat_settings(item, f"{prefix}.{key}" if prefix else str(key))
-        ]
-    if isinstance(value, list) and any(isinstance(item, (Mapping, list)) for item in value):
-        if not any(isinstance(item, Mapping) for item in value):
-            return [(prefix, json.dumps(value))]
-        return [row for number, item in enumerate(value, start=1) for row in flat_settings(item, f"{prefix}.{number}")]
-    if isinstance(value, list):
-        return [(prefix, ", ".join(map(str, value)) or "none")]
-    return [(prefix, "not set" if value is None else json.dumps(value) if isinstance(value, bool) else str(value))]
-
-
-def _commands(given: Any, members: Sequence[Member]) -> list[dict[str, str]]:
+def _commands(given: Any, members: Sequence[NetworkSection]) -> list[dict[str, str]]:
     """Commands to go on, each with what it does where that is known."""
     if isinstance(given, Mapping):
         return [{"says": str(key), "line": str(line)} for key, line in given.items()]

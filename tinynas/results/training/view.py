@@ -16,10 +16,10 @@ from detector.drawing import Pixels, encoded
 from detector.evaluation import Assessment, ClassRow
 from detector.evaluation.assessment import BACKGROUND
 from detector.evaluation.pictures import COLOURS
-from search_spaces import costs
 from search_spaces.emit import emit_detector
-from tinynas.results.report.quantities import Quantity
-from tinynas.results.report.view import flat_settings
+from tinynas.account import account
+from tinynas.quantities import QUANTITIES
+from tinynas.results.page.settings import flat_settings
 from tinynas.results.training.charts import MOST_CELLS, MOST_CURVES, curve_data, run_data
 from tinynas.results.training.subject import Subject
 from tinynas.results.training.warnings import warnings_of
@@ -111,15 +111,15 @@ def _tiles(subject: Subject) -> list[Tile]:
     when = ""
     if run is not None and run.best is not None and subject.split == "val":
         when = f", epoch {run.best['epoch']:.0f} of {len(run.rows)}"
-    graph = emit_detector(subject.structure)
+    counted = account(emit_detector(subject.structure)).counted()
     tiles = [
         (_number(metrics.ap), "", f"AP at IoU 0.50 to 0.95{when}"),
         (_number(metrics.ap50), "", "AP at IoU 0.50"),
         (_number(metrics.ap75), "", "AP at IoU 0.75"),
     ]
-    for key, value in (("params", costs.params(graph)), ("conv_macs", costs.conv_macs(graph))):
-        figure, _, unit = Quantity.of(key).text(int(value)).partition(" ")
-        tiles.append((figure, unit, Quantity.of(key).label))
+    for quantity in (QUANTITIES["params"], QUANTITIES["conv_macs"]):
+        figure, _, unit = quantity.text(counted[quantity.key]).partition(" ")
+        tiles.append((figure, unit, quantity.label))
     return tiles
 
 

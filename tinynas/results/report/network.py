@@ -13,9 +13,9 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from search_spaces.structure import Structure
 from search_spaces.text import read_structure
+from tinynas.quantities import quantity_of
 from tinynas.results.drawing import Drawing, draw, scope_of
-from tinynas.results.report.latency import LatencyAccount, account_of, off_text, timed_with, trust_text
-from tinynas.results.report.quantities import Quantity, percent
+from tinynas.results.report.latency import LatencyRows, latency_rows, off_text, percent, timed_with, trust_text
 
 PROVEN = 1e-6
 Data = Mapping[str, Any]
@@ -40,7 +40,7 @@ class Share:
     bar: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeRow:
     """One stage: output, costs, and its part of each device's latency and of the score."""
 
@@ -53,8 +53,8 @@ class ScopeRow:
     entropy: Share
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSection:
     """`headline`: (figure, unit, caption, remark) of what matters most. `bound`: certified upper bound of the score, or None.
 
     `gap`: how far below it the score is at most, empty where that is not known. `values`: all costs by key. `drawing` is
@@ -72,7 +72,7 @@ class Member:
     asked: tuple[Asked, ...]
     costs: tuple[tuple[str, str], ...]
     values: Data
-    latency: tuple[LatencyAccount, ...]
+    latency: tuple[LatencyRows, ...]
     scopes: tuple[ScopeRow, ...]
     drawing: Drawing | None
 
@@ -81,7 +81,7 @@ class Member:
         return _cost(self.values, key)
 
 
-def member(target: Data, number: int, folder: Path) -> Member:
+def network_section(target: Data, number: int, folder: Path) -> NetworkSection:
     """Everything about `targets[number]` of a search."""
     latency: Data = target.get("latency") or {}
     measured: Data = target.get("measured") or {}
@@ -98,15 +98,23 @@ def member(target: Data, number: int, folder: Path) -> Member:
     drawing = (
         draw(structure, graph, first.get("by_scope") or {}) if structure is not None and graph is not None else None
     )
-    return Member(
-        number, str(target.get("name") or f"network {number + 1}"), str(target.get("structure_file") or ""),
-        float(target["score"]), certified.get("bound"), _proof(certified),
-        f"{_gap(float(certified['gap_percent']))} %" if certified else "", _headline(target, latency, certified),
-        tuple(_asked(budget, values) for budget in target.get("budgets") or []),
-        tuple((Quantity.of(key).label, Quantity.of(key).text(value)) for key, value in (target.get("costs") or {}).items()),
-        values, tuple(account_of(table, account, measured.get(table)) for table, account in latency.items()),
-        tuple(_scopes(graph, drawing, latency, target.get("entropy_by_scope") or {})), drawing,
-    )  # fmt: skip
+    costs = (target.get("costs") or {}).items()
+    return NetworkSection(
+        number=number,
+        name=str(target.get("name") or f"network {number + 1}"),
+        structure_file=str(target.get("structure_file") or ""),
+        score=float(target["score"]),
+        bound=certified.get("bound"),
+        proof=_proof(certified),
+        gap=f"{_gap(float(certified['gap_percent']))} %" if certified else "",
+        headline=_headline(target, latency, certified),
+        asked=tuple(_asked(budget, values) for budget in target.get("budgets") or []),
+        costs=tuple((quantity_of(key).label, quantity_of(key).text(value)) for key, value in costs),
+        values=values,
+        latency=tuple(latency_rows(table, found, measured.get(table)) for table, found in latency.items()),
+        scopes=tuple(_scopes(graph, drawing, latency, target.get("entropy_by_scope") or {})),
+        drawing=drawing,
+    )
 
 
 def _structure(folder: Path, name: Any) -> Structure | None:
@@ -128,7 +136,7 @@ def _proof(certified: Data) -> str:
         return "Not certified: --certify proves how close this is to the best network of its space."
     seconds = certified.get("seconds")
     took = f" Proved in {seconds:.2g} s." if isinstance(seconds, (int, float)) else ""
-    dropped = ", ".join(Quantity.of(str(key)).label for key in certified.get("dropped") or [])
+    dropped = ", ".join(quantity_of(str(key)).label for key in certified.get("dropped") or [])
     aside = f" The proof leaves the limit on {dropped} aside." if dropped else ""
     gap = float(certified["gap_percent"])
     if certified.get("exact") and gap <= PROVEN:
@@ -152,19 +160,19 @@ def _headline(target: Data, latency: Data, certified: Data) -> tuple[tuple[str, 
         tiles.append((_gap(float(certified["gap_percent"])), "%", "certified gap to the optimum, at most", ""))
     if not latency:
         for key, value in list((target.get("costs") or {}).items())[:2]:
-            figure, _, unit = Quantity.of(key).text(value).partition(" ")
-            tiles.append((figure, unit, Quantity.of(key).label, ""))
+            figure, _, unit = quantity_of(key).text(value).partition(" ")
+            tiles.append((figure, unit, quantity_of(key).label, ""))
     return tuple(tiles)
 
 
 def _asked(budget: Data, values: Data) -> Asked:
     key, name = str(budget.get("key") or budget["quantity"]), str(budget["quantity"])
     device = budget.get("device")
-    quantity = Quantity.of(f"{name}@{device}" if device else key)
+    quantity = quantity_of(f"{name}@{device}" if device else key)
     found = _cost(values, quantity.key)
     limit = float(budget["limit"])
     used = percent(found, limit) if found is not None else None
-    return Asked(quantity.label, quantity.limit(limit), quantity.text(found), used)
+    return Asked(quantity.label, quantity.brief(limit, 6), quantity.text(found), used)
 
 
 def _scopes(graph: Graph | None, drawing: Drawing | None, latency: Data, entropy: Data) -> list[ScopeRow]:
@@ -182,7 +190,10 @@ def _scopes(graph: Graph | None, drawing: Drawing | None, latency: Data, entropy
         times = tuple(share.get(scope, none) for share in shares)
         if scope != "overhead" or any(share.percent for share in times):
             name = "fixed" if scope == "overhead" else shown.get(scope, scope)
-            rows.append(ScopeRow(name, part, output, params, macs, times, gains.get(scope, none)))
+            rows.append(ScopeRow(
+                scope=name, part=part, output=output, params=params, macs=macs, latency=times,
+                entropy=gains.get(scope, none),
+            ))  # fmt: skip
     return rows
 
 

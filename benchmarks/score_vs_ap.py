@@ -33,7 +33,8 @@ from search_spaces.files import replacing, write_text
 from search_spaces.space import load_space
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, read_structure
-from tinynas.genes.population import Encoding, Genes, fingerprints
+from tinynas.genes.layout import Genes
+from tinynas.genes.population import Encoding, fingerprints
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.scores import deepmad, zen

@@ -30,7 +30,8 @@ from tinynas.budgets import Budget
 from tinynas.evolution.front import Front
 from tinynas.evolution.islands import MOST_CHANGES, Island, Task, advance, lottery
 from tinynas.evolution.loop import SearchSettings, evolve
-from tinynas.genes.population import GENES, Encoding, Genes
+from tinynas.genes.layout import GENES, Genes
+from tinynas.genes.population import Encoding
 from tinynas.pricing.objective import Objective
 
 CASES = {"res": ("t4", None, 3.8), "csp": ("t4", None, 6.0), "mob": ("cpu", 320, 10.0)}

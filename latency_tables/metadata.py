@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from latency_tables.kernels import KINDS
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
+from search_spaces.validation import first_problem
 
 NAME = r"[a-z0-9_]+(-[a-z0-9_]+)*"
 ShortName = Annotated[str, Field(pattern=f"^{NAME}$")]
@@ -156,27 +157,13 @@ def read_metadata(path: Path) -> TableMetadata:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problems = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    problem = problems[0]
-    location = ".".join(str(word) for word in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {
-            "measured": Measured,
-            "derived": Derived,
-            "adapted": Adapted,
-            "host": HostFacts,
-        }
-        owner = models.get(str(problem["loc"][0]), TableMetadata) if len(problem["loc"]) > 1 else TableMetadata
-        message = f"unknown key; {nearest(str(problem['loc'][-1]), owner.model_fields)}"
-    elif problem["type"] == "missing":
-        message = "this key is missing"
-    elif problem["type"] == "string_pattern_mismatch":
-        message = f"{problem['input']!r} found; lower-case letters, digits, _ and - between them expected"
-        message += ", ending in -bN or -bN-tN: i7_1260p-openvino-fp32-b1-t1" if location == "id" else ": my_laptop"
-    elif problem["type"] == "string_type":
-        message = f"{problem['input']!s} found; text expected, in quotes where it looks like a number or a date"
-    elif problem["type"] != "value_error":
-        message = f"{problem.get('input')!r} found; {message[0].lower()}{message[1:]}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{location + ': ' if location else ''}{message}{more}"
+    return str(first_problem(error, TableMetadata, _said))
+
+
+def _said(kind: str, key: str, found: Any) -> str | None:
+    if kind == "string_pattern_mismatch":
+        example = ", ending in -bN or -bN-tN: i7_1260p-openvino-fp32-b1-t1" if key == "id" else ": my_laptop"
+        return f"{found!r} found; lower-case letters, digits, _ and - between them expected{example}"
+    if kind == "string_type":
+        return f"{found!s} found; text expected, in quotes where it looks like a number or a date"
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.plugins import plugin_names
 from search_spaces.schema import MAX_CHANNELS, Fusion, Kernel, Links
+from search_spaces.validation import first_problem
 
 Range = Annotated[tuple[int, int], Field(description="lowest and highest value, both allowed")]
 Ratios = tuple[float, float]
@@ -219,28 +219,6 @@ def load_space(name_or_path: str | Path) -> Space:
         line = f"{text}:{mark.line + 1}" if mark else text
         raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a space file") from None
     except ValidationError as error:
-        raise UserError(f"{text}: {_problem(error)}") from None
+        raise UserError(f"{text}: {first_problem(error, Space)}") from None
     except (RecursionError, ValueError) as error:  # nested without end; YAML's own values: 2024-13-01 is no date
         raise UserError(f"{text}: not YAML ({error}); expected a space file") from None
-
-
-def _problem(error: ValidationError) -> str:
-    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    key = ".".join(str(item + 1 if isinstance(item, int) else item) for item in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message = f"unknown key; {nearest(str(problem['loc'][-1]), _keys_at(problem['loc'][:-1]))}"
-    elif problem["type"] == "missing":
-        message = "this key is missing"
-    elif problem["type"] != "value_error":
-        message = f"{reprlib.repr(problem['input'])} found; {message[0].lower()}{message[1:]}"
-    return f"{key}: {message}" if key else message
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Space
-    for word in location:
-        if isinstance(word, str):
-            annotation = model.model_fields[word].annotation
-            model = getattr(annotation, "__args__", (annotation,))[0]
-    return list(model.model_fields)

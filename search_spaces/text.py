@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import resources
@@ -17,6 +16,7 @@ from search_spaces.files import read_text
 from search_spaces.public_formats import is_public_text, read_public
 from search_spaces.schema import FORMAT_VERSION, StructureModel
 from search_spaces.structure import Head, Neck, Structure
+from search_spaces.validation import first_problem
 
 MAX_BYTES = 1_000_000
 
@@ -148,28 +148,9 @@ def _checked(structure: Structure, source: str) -> Structure:
 
 def _first_problem(error: ValidationError, source: str, node: yaml.Node | None) -> str:
     """One line for the first problem found, with its line in the file, and how many more there are."""
-    unknown = ("extra_forbidden", "invalid_key")
-    problems = sorted(error.errors(), key=lambda item: item["type"] not in unknown)
-    problem = problems[0]
-    location = list(problem["loc"])
-    if problem["type"] == "invalid_key":
-        location[-1] = str(location[-1])
-    line = _line_of(node, location)
-    key = ".".join(str(item + 1 if isinstance(item, int) else item) for item in location)
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in unknown:
-        parent = _model_at(location[:-1])
-        message = f"unknown key; {nearest(str(location[-1]), parent)}"
-    elif problem["type"] == "missing":
-        message = "this key is missing"
-    elif problem["type"] == "model_type":
-        message = f"{reprlib.repr(problem['input'])} found; expected the keys {', '.join(_model_at(location))}"
-    elif problem["type"] != "value_error":
-        message = f"{reprlib.repr(problem['input'])} found; {message[0].lower()}{message[1:]}"
-    elif not location:
-        line = _line_of(node, _location_from(message))
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{source}:{line}: {key + ': ' if key else ''}{message}{more}"
+    problem = first_problem(error, StructureModel)
+    location = list(problem.location) or _location_from(problem.message)
+    return f"{source}:{_line_of(node, location)}: {problem}"
 
 
 def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
@@ -195,16 +176,6 @@ def _location_from(message: str) -> list[str | int]:
     """Where a whole-structure check points: its message starts with a dotted key (`stages.3: ...`)."""
     head = message.split(":", 1)[0]
     return [int(word) - 1 if word.isdigit() else word for word in head.split(".")]
-
-
-def _model_at(location: list[Any]) -> list[str]:
-    model: Any = StructureModel
-    for word in location:
-        if isinstance(word, str):
-            field = next(f for n, f in model.model_fields.items() if word in (n, f.alias))
-            model = field.annotation
-            model = getattr(model, "__args__", (model,))[0]
-    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _line_of(node: yaml.Node | None, location: list[Any]) -> int:

@@ -17,6 +17,7 @@ import pydantic
 
 from search_spaces.errors import UserError, nearest
 from search_spaces.plugins import plugin_names
+from search_spaces.validation import first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +90,5 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Assigner:
     try:
         checked = module.Options(**(options or {}))
     except pydantic.ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
-        raise UserError(f"assigner {name}: {found}") from None
+        raise UserError(f"assigner {name}: {first_problem(error, module.Options)}") from None
     return functools.partial(module.assign, options=checked)

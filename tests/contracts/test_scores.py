@@ -21,7 +21,8 @@ from search_spaces.plugins import load_plugin, plugin_names
 from search_spaces.space import load_space, shipped_spaces
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
-from tinynas.genes.population import DEPTH, OUT, Encoding
+from tinynas.genes.layout import DEPTH, OUT
+from tinynas.genes.population import Encoding
 
 SCORES = plugin_names("tinynas.scores")
 PLUGINS = {name: load_plugin("tinynas.scores", name) for name in SCORES}

@@ -64,5 +64,5 @@ def test_unknown_names_say_the_nearest() -> None:
         assigners.build("alignota")
     with pytest.raises(UserError, match="did you mean center_radius"):
         assigners.build("align_ota", {"centre_radius": 2})
-    with pytest.raises(UserError, match="top_k = 0"):
+    with pytest.raises(UserError, match="top_k: 0 found"):
         assigners.build("align_ota", {"top_k": 0})

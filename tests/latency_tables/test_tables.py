@@ -192,7 +192,7 @@ def test_metadata_round_trip(metadata: TableMetadata) -> None:
             "id: Toy",
             "toy: id: 'Toy' found; lower-case letters, digits, _ and - between them",
         ),
-        ("[toy]", "[Toy]", "toy: short_names.0: 'Toy' found; lower-case letters"),
+        ("[toy]", "[Toy]", "toy: short_names.1: 'Toy' found; lower-case letters"),
         ('"2024-01-01"', "2024-01-01", "toy: date: 2024-01-01 found; text expected, in quotes"),
         ("overhead_ms: 0.25", "overhead_ms: -1", "overhead_ms: -1 found"),
         ("id: ", "id: [", "not YAML"),

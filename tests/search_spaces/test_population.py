@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.space import load_space, shipped_spaces
-from tinynas.genes.population import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, Encoding, fingerprints
+from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM
+from tinynas.genes.population import Encoding, fingerprints
 from tinynas.scores.entropy import score
 
 MEASURES = {

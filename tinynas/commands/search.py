@@ -8,57 +8,37 @@ from typing import Annotated, Any
 import typer
 
 from search_spaces.errors import UserError
+from tinynas.commands._options import with_options
+from tinynas.search.options import SearchOptions
 
-Text = str | None
 
-
+@with_options(SearchOptions, but=("convs_only",))
 def run(
-    budget: Annotated[Text, typer.Option(help="Latency: 3.8ms; a family 2ms,3ms,4ms; or 4ms@t4,30ms@cpu.")] = None,
-    device: Annotated[Text, typer.Option(help="Latency table: t4, cpu, an id or a path.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Refuse a table of another batch.")] = None,
-    precision: Annotated[Text, typer.Option(help="Refuse a table of another precision: fp16.")] = None,
-    preset: Annotated[Text, typer.Option(help="Published settings: damo-t, damo-s or damo-m; other options win.")] = None,
-    space: Annotated[Text, typer.Option(help="res, csp, mob or a space file; default: res for a GPU, mob for a CPU.")] = None,
-    image_size: Annotated[Text, typer.Option(help="H or HxW in pixels; by default the space's.")] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Classes that the head is priced for. Default: 80.")] = None,
-    max_layers: Annotated[Text, typer.Option(help="Convs on the main path; the space's limit if not given.")] = None,
-    max_params: Annotated[Text, typer.Option(help="Parameters in deploy form: 16M.")] = None,
-    max_macs: Annotated[Text, typer.Option(help="Multiply-accumulates of the convs: 9G.")] = None,
-    max_memory: Annotated[Text, typer.Option(help="Peak activation memory in fp32: 24MB.")] = None,
-    max_effectiveness: Annotated[Text, typer.Option(help="Depth over width, or off. Deepmad: 0.3, mob off.")] = None,
-    backbone_only: Annotated[bool | None, typer.Option(help="Budgets are for the backbone, not the detector.")] = None,
-    score: Annotated[Text, typer.Option(help="entropy, deepmad, zen, macs or random; by default the space's.")] = None,
-    score_weights: Annotated[Text, typer.Option(help="Weights of the five groups: 0,0,1,1,16.")] = None,
+    *,
+    asked: dict[str, Any],
+    preset: Annotated[
+        str | None, typer.Option(help="Published settings: damo-t, damo-s or damo-m; other options win.")
+    ] = None,
     solver: Annotated[str, typer.Option(help="evolution, or exact: the proven best, where it applies.")] = "evolution",
     certify: Annotated[bool, typer.Option("--certify", help="Prove how far from the best the result can be.")] = False,
     proof_seconds: Annotated[float, typer.Option(min=1, help="Longest proof per network; then the bound so far.")] = 60,
     measure: Annotated[int | None, typer.Option(min=1, help="Measure the best so many here, correct, repeat.")] = None,
     no_measure: Annotated[bool, typer.Option("--no-measure", help="Time nothing on this machine.")] = False,
-    evaluations: Annotated[int | None, typer.Option(min=1, help="Candidates to look at. Default: 500000.")] = None,
-    population: Annotated[int | None, typer.Option(min=1, help="Survivors per island. Default: 512.")] = None,
-    islands: Annotated[int | None, typer.Option(min=1, help="Populations that evolve apart; part of the result.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="One seed, one result. Default: 0.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the islands; the result is the same.")] = 1,
     backend: Annotated[str, typer.Option(help="What runs the workers: loky, dask or ray.")] = "loky",
     out: Annotated[Path, typer.Option(help="Folder for structures, search.json, front and pictures.")] = Path(),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's unfinished search.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the results of an earlier search in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print search.json, and nothing else.")] = False,
-) -> int:  # fmt: skip
+) -> int:
     """Find the best detector within a latency budget, without training; or a family of them."""
-    given = {
-        "budget": budget, "device": device, "batch": batch, "precision": precision, "space": space, "image_size": image_size,
-        "num_classes": num_classes, "max_layers": max_layers, "max_params": max_params, "max_macs": max_macs,
-        "max_memory": max_memory, "max_effectiveness": max_effectiveness, "backbone_only": backbone_only,
-        "score": score, "score_weights": score_weights, "evaluations": evaluations, "population": population,
-        "seed": seed, "islands": islands,
-    }  # fmt: skip
-    from tinynas.search.request import build_plan, options_from
+    from tinynas.search.options import options_from
+    from tinynas.search.request import build_plan
     from tinynas.session import Session, run_session
 
     if measure is not None and no_measure:
         raise UserError(f"--measure {measure} and --no-measure exclude each other; say one of them")
-    plan = build_plan(options_from(given, preset), measure=not no_measure)
+    plan = build_plan(options_from(asked, preset), measure=not no_measure)
     session = Session(
         plan=plan, folder=out, workers=workers, backend=backend, solver=solver, certify=certify, measure=measure,
         resume=resume, overwrite=overwrite, proof_seconds=proof_seconds, confirm=not no_measure,

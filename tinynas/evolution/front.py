@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tinynas.genes.moves import GENES, Genes
+from tinynas.genes.layout import GENES, Genes
 
 Values = npt.NDArray[np.float64]
 BINS_PER_E = 1000.0

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinynas.evolution.front import Front
-from tinynas.genes.population import GENES, Genes, fingerprints
+from tinynas.genes.layout import GENES, Genes
+from tinynas.genes.population import fingerprints
 from tinynas.pricing.objective import Objective, PricedPopulation
 
 Values = npt.NDArray[np.float64]

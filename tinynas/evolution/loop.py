@@ -18,7 +18,7 @@ import numpy as np
 from tinynas.evolution.front import Front
 from tinynas.evolution.islands import Island, Outcome, Task, advance
 from tinynas.evolution.state import SearchState, record
-from tinynas.genes.population import Genes
+from tinynas.genes.layout import Genes
 from tinynas.pricing.objective import Objective
 
 POLISHING = 0.2

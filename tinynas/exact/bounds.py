@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinynas.exact.lattice import Lattice, Layer, signed
-from tinynas.genes.population import Genes
+from tinynas.genes.layout import Genes
 from tinynas.pricing.stage_tables import Values
 
 LINE_STEPS = 45

@@ -18,7 +18,7 @@ from tinynas.exact.bounds import Relaxed
 from tinynas.exact.dominance import undominated
 from tinynas.exact.lattice import Lattice, Layer, signed
 from tinynas.genes.choices import Ints
-from tinynas.genes.population import Genes
+from tinynas.genes.layout import Genes
 from tinynas.pricing.stage_tables import Values
 
 SLACK = 1e-12

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tinynas.genes import choices
 from tinynas.genes.choices import Ints
-from tinynas.genes.population import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, TAP_STAGES, Genes
+from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, TAP_STAGES, Genes
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.pricing.stage_tables import Values
 

@@ -19,7 +19,8 @@ from tinynas.budgets import Budget
 from tinynas.exact.bounds import Relaxed, descend, relax
 from tinynas.exact.labels import sweep
 from tinynas.exact.lattice import Lattice, attainable, build_lattice
-from tinynas.genes.population import Encoding, Genes
+from tinynas.genes.layout import Genes
+from tinynas.genes.population import Encoding
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.quantities import QUANTITIES

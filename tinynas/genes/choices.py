@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.space import Space
-from tinynas.genes.population import TAP_STAGES
+from tinynas.genes.layout import TAP_STAGES
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,18 +41,39 @@ def followers(space: Space, number: int) -> list[int]:
     return [other for other in range(number + 1, 6) if leader(space, other) == number]
 
 
+def tap_before(number: int) -> int:
+    """The last tapped stage before a stage (of 3 and up)."""
+    return max(tap for tap in TAP_STAGES if tap < number)
+
+
+def is_dictated(space: Space, number: int) -> bool:
+    """Whether the tap before says how wide a stage is; between two taps it says how wide at most."""
+    return space.tap_growth is not None and number in TAP_STAGES[1:]
+
+
+def dictated(space: Space, number: int, taps: Ints) -> Ints:
+    """The width that each width of the tap before gives to a stage by tap growth."""
+    assert space.tap_growth is not None
+    return np.clip(nearest(nearest(taps * space.tap_growth, 1), space.channel_step), *space.stages[number - 1].out)
+
+
+def nearest(values: npt.NDArray[np.floating[Any]] | Ints, step: int) -> Ints:
+    """To the nearest multiple of `step`, halves up, at least one step."""
+    steps: Ints = np.floor(np.asarray(values) / step + 0.5).astype(np.int64)
+    return np.maximum(steps, 1) * step
+
+
 def outs_after(space: Space, number: int, before: int, tap: int) -> Ints:
     """Widths that stage `number` can have after a stage of width `before`; `tap`: width of the last tap before it (of no
     matter up to stage 2)."""
     stage = space.stages[number - 1]
     if stage.tied:
         return np.array([before], np.int64)
-    if space.tap_growth is None or number not in (3, *TAP_STAGES[1:]):
-        every = widths(space, stage.out)
+    every = widths(space, stage.out)
+    if space.tap_growth is None or number <= TAP_STAGES[0]:
         return every[every >= before]
-    dictated = _nearest(np.array([tap], np.int64) * space.tap_growth, 1)
-    wanted = dictated if number in TAP_STAGES else np.minimum(widths(space, stage.out), dictated)
-    return np.unique(np.maximum(np.clip(_nearest(wanted, space.channel_step), *stage.out), before))
+    grown = dictated(space, number, np.array([tap], np.int64))
+    return np.unique(np.maximum(grown if is_dictated(space, number) else np.minimum(every, grown), before))
 
 
 def width_pairs(space: Space, number: int) -> tuple[Ints, Ints]:
@@ -60,27 +81,15 @@ def width_pairs(space: Space, number: int) -> tuple[Ints, Ints]:
 
     Where taps dictate widths, pairs that no whole network reaches may be listed as well, but none is left out.
     """
-    stage, growth = space.stages[number - 1], space.tap_growth
+    stage = space.stages[number - 1]
     limits = space.stem.out if number == 1 else space.stages[leader(space, number - 1) - 1].out
     ins, outs = (grid.ravel() for grid in np.meshgrid(widths(space, limits), widths(space, stage.out), indexing="ij"))
     keep = ins <= outs
-    if growth is not None and number in TAP_STAGES[1:]:
-        tap = leader(space, TAP_STAGES[TAP_STAGES.index(number) - 1])
+    if is_dictated(space, number):
+        tap = leader(space, tap_before(number))
         if tap == leader(space, number - 1):  # the tap is the input
-            keep &= outs == np.maximum(_dictated(space, number, ins), ins)
+            keep &= outs == np.maximum(dictated(space, number, ins), ins)
         else:
             earlier = widths(space, space.stages[tap - 1].out)
-            keep &= np.isin(outs, _dictated(space, number, earlier)) | (outs == ins)
+            keep &= np.isin(outs, dictated(space, number, earlier)) | (outs == ins)
     return ins[keep], outs[keep]
-
-
-def _dictated(space: Space, number: int, taps: Ints) -> Ints:
-    """The width that each width of the tap before dictates to stage `number`."""
-    assert space.tap_growth is not None
-    return np.clip(_nearest(_nearest(taps * space.tap_growth, 1), space.channel_step), *space.stages[number - 1].out)
-
-
-def _nearest(values: npt.NDArray[np.floating[Any]] | Ints, step: int) -> Ints:
-    """To the nearest multiple of `step`, halves up, at least one step: as repair rounds."""
-    steps: Ints = np.floor(np.asarray(values) / step + 0.5).astype(np.int64)
-    return np.maximum(steps, 1) * step

@@ -1,8 +1,7 @@
 """Changes of genes as table lookups: mutation, the rules between genes, neighbourhoods.
 
 Everything that depends on a space alone is compiled into small arrays indexed by gene values, so that a generation costs
-a few gathers per gene and no divisions. Rows of a candidate: stem width, five stage widths, five hidden widths, five
-depths, five kernels.
+a few gathers per gene and no divisions. What is allowed is said in choices.py.
 """
 
 from __future__ import annotations
@@ -12,27 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from search_spaces.space import Space, StageSpace
+from search_spaces.space import Space
+from tinynas.genes.choices import dictated, hidden_limits, is_dictated, nearest, tap_before
+from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STAGES, STEM, TAP_STAGES, Genes
 
-Genes = npt.NDArray[np.int64]
-STAGES = 5
-STEM, OUT, HIDDEN, DEPTH, KERNEL = 0, 1, 6, 11, 16
-GENES = 21
-TAP_STAGES = (2, 4, 5)
 SLOTS = 16
 """A mutation draws one of so many slots; the moves that change a gene share them out."""
 
 
-def to_step(values: npt.NDArray[np.float64] | Genes, step: int) -> Genes:
-    """The nearest positive multiple of `step`."""
-    steps: Genes = np.floor(np.asarray(values) / step + 0.5).astype(np.int64)
-    return np.maximum(steps, 1) * step
-
-
 @dataclass(frozen=True, slots=True)
 class StageRules:
-    """What a stage's genes owe to others, indexed by a width: hidden's lowest and highest value by `out`, and the width
-    that a tap before gives (`dictated`) or allows at most (`capped`); None where the space has no such rule."""
+    """What a stage's genes owe to others. Every array is indexed by a width in channels, from 0 on: `low` and `high`, the
+    limits of hidden, by the stage's own width; `dictated`, the width that it must have, and `capped`, the most it may, by
+    the width of the last tap before it; None where the space has no such rule."""
 
     low: Genes
     high: Genes
@@ -59,10 +50,10 @@ class GeneMoves:
     def snap(self, genes: Genes) -> Genes:
         """Bring every gene to its own steps and range, in place (the rules between genes: `settle`)."""
         space, step = self.space, self.space.channel_step
-        genes[STEM] = np.clip(to_step(genes[STEM], step), *space.stem.out)
+        genes[STEM] = np.clip(nearest(genes[STEM], step), *space.stem.out)
         for index, stage in enumerate(space.stages):
-            genes[OUT + index] = np.clip(to_step(genes[OUT + index], step), *stage.out)
-            genes[HIDDEN + index] = np.minimum(to_step(genes[HIDDEN + index], step), self._highest)
+            genes[OUT + index] = np.clip(nearest(genes[OUT + index], step), *stage.out)
+            genes[HIDDEN + index] = np.minimum(nearest(genes[HIDDEN + index], step), self._highest)
             genes[DEPTH + index] = np.clip(genes[DEPTH + index], *stage.depth)
         return genes
 
@@ -76,9 +67,9 @@ class GeneMoves:
                     genes[row + index] = genes[row + index - 1]
             else:
                 if rules.dictated is not None:
-                    rules.dictated.take(genes[OUT + _tap_before(index)], out=out, mode="clip")
+                    rules.dictated.take(genes[OUT + tap_before(index + 1) - 1], out=out, mode="clip")
                 elif rules.capped is not None:
-                    np.minimum(out, rules.capped.take(genes[OUT + _tap_before(index)]), out=out)
+                    np.minimum(out, rules.capped.take(genes[OUT + tap_before(index + 1) - 1]), out=out)
                 np.maximum(out, before, out=out)
                 np.maximum(hidden, rules.low.take(out), out=hidden)
                 np.minimum(hidden, rules.high.take(out), out=hidden)
@@ -149,7 +140,7 @@ class GeneMoves:
             wanted = [min(max(value + change, low), high) for change in space.mutation.depth_steps]
         else:
             low, high = self._width_range(row)
-            factors = [int(to_step(np.array(value * factor), step)) for factor in space.mutation.channel_factors]
+            factors = [int(nearest(np.array(value * factor), step)) for factor in space.mutation.channel_factors]
             steps = [value + change * step for change in space.mutation.channel_steps]
             wanted = [min(max(width, low), high) for width in (*factors, *steps)]
         return [int(other) for other in dict.fromkeys(wanted) if other != value]
@@ -195,33 +186,16 @@ def _free_rows(space: Space) -> list[int]:
         if stage.depth[0] < stage.depth[1]:
             rows.append(DEPTH + index)
         if not stage.tied:
-            dictated = space.tap_growth is not None and index + 1 in TAP_STAGES[1:]
-            rows += [] if dictated or stage.out[0] == stage.out[1] else [OUT + index]
+            rows += [] if is_dictated(space, index + 1) or stage.out[0] == stage.out[1] else [OUT + index]
             rows += [HIDDEN + index]
             rows += [KERNEL + index] if len(stage.kernels) > 1 else []
     return sorted(rows)
 
 
-def _tap_before(index: int) -> int:
-    """Index of the last tapped stage before stage index `index`."""
-    return max(stage - 1 for stage in TAP_STAGES if stage - 1 < index)
-
-
 def _stage_rules(space: Space, index: int) -> StageRules:
-    step, stage = space.channel_step, space.stages[index]
-    out = np.arange(stage.out[1] + 1)
-    low = np.maximum(-(-np.ceil(out * stage.hidden[0]).astype(np.int64) // step) * step, step)
-    high = np.maximum(np.floor(out * stage.hidden[1]).astype(np.int64) // step * step, low)
-    dictated = capped = None
-    if space.tap_growth is not None and index + 1 in TAP_STAGES[1:]:
-        dictated = _grown(space, stage, index)
-    elif space.tap_growth is not None and index + 1 == 3:  # between two taps: not wider than the next
-        capped = _grown(space, stage, index)
-    return StageRules(low, high, dictated, capped)
-
-
-def _grown(space: Space, stage: StageSpace, index: int) -> Genes:
-    """The width that tap growth gives after a tap, by the tap's width."""
-    before = np.arange(space.stages[_tap_before(index)].out[1] + 1)
-    wanted = to_step(to_step(before.astype(np.float64) * (space.tap_growth or 1.0), 1), space.channel_step)
-    return np.clip(wanted, *stage.out)
+    number = index + 1
+    low, high = hidden_limits(space, number, np.arange(space.stages[index].out[1] + 1))
+    grown = None
+    if space.tap_growth is not None and number > TAP_STAGES[0]:
+        grown = dictated(space, number, np.arange(space.stages[tap_before(number) - 1].out[1] + 1))
+    return StageRules(low, high, *((grown, None) if is_dictated(space, number) else (None, grown)))

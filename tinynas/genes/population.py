@@ -1,7 +1,6 @@
 """Populations as integer arrays: sampling, mutation, repair, and the way back to structures.
 
-Genes are rows, candidates are columns: an int64 array of shape (GENES, P) with the rows stem width, five stage widths,
-five hidden widths, five depths, five kernels. Every random draw comes from a Generator that was handed in.
+Candidates are the columns of a gene array (layout.py). Every random draw comes from a Generator that was handed in.
 """
 
 from __future__ import annotations
@@ -15,11 +14,8 @@ from search_spaces.builder import scaled
 from search_spaces.graph import Dim
 from search_spaces.space import Space
 from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
-from tinynas.genes.moves import DEPTH, GENES, HIDDEN, KERNEL, OUT, STAGES, STEM, TAP_STAGES, GeneMoves, Genes
-
-__all__ = [
-    "DEPTH", "GENES", "HIDDEN", "KERNEL", "OUT", "STAGES", "STEM", "TAP_STAGES", "Encoding", "Genes", "fingerprints",
-]  # fmt: skip
+from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, TAP_STAGES, Genes
+from tinynas.genes.moves import GeneMoves
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Published search settings by name: a YAML file of search options each, with a space file beside it.
 
-Keys are those of `tinynas.search.request.SearchOptions`; what the command line says goes before what a preset says.
+Keys are those of `tinynas.search.options.SearchOptions`; what the command line says goes before what a preset says.
 """
 
 from __future__ import annotations

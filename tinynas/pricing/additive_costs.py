@@ -18,7 +18,8 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Graph
 from tinynas.genes import choices
 from tinynas.genes.choices import Ints
-from tinynas.genes.population import DEPTH, HIDDEN, KERNEL, OUT, STEM, TAP_STAGES, Encoding, Genes
+from tinynas.genes.layout import DEPTH, HIDDEN, KERNEL, OUT, STEM, TAP_STAGES, Genes
+from tinynas.genes.population import Encoding
 from tinynas.pricing.columns import Column
 from tinynas.pricing.stage_tables import StageTables, Values, check_size, compile_stage
 

@@ -16,7 +16,8 @@ from latency_tables import Table
 from search_spaces.emit import emit_backbone, emit_detector
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
-from tinynas.genes.population import Encoding, Genes
+from tinynas.genes.layout import Genes
+from tinynas.genes.population import Encoding
 from tinynas.pricing import columns as additive
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.quantities import QUANTITIES

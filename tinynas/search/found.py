@@ -11,7 +11,7 @@ import tinynas
 from tinynas.account import account
 from tinynas.budgets import Target
 from tinynas.evolution.loop import SearchSettings
-from tinynas.genes.population import Genes
+from tinynas.genes.layout import Genes
 from tinynas.quantities import QUANTITIES
 from tinynas.search.plan import FoundNetwork, SearchPlan
 

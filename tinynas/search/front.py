@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinynas.genes.population import DEPTH, HIDDEN, KERNEL, OUT, STAGES, STEM, Genes
+from tinynas.genes.layout import DEPTH, HIDDEN, KERNEL, OUT, STAGES, STEM, Genes
 from tinynas.quantities import QUANTITIES
 from tinynas.search.plan import FrontTable, SearchPlan
 

@@ -15,7 +15,8 @@ from tinynas.account import Account
 from tinynas.budgets import Target
 from tinynas.evolution.loop import SearchSettings
 from tinynas.evolution.state import SearchState
-from tinynas.genes.population import Encoding, Genes
+from tinynas.genes.layout import Genes
+from tinynas.genes.population import Encoding
 from tinynas.pricing.objective import Objective
 
 

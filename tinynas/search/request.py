@@ -1,11 +1,8 @@
-"""From what a person asks for (options, a preset) to a search plan."""
+"""From what a person asks for to a search plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from latency_tables import Table
 from search_spaces.emit import emit_backbone
@@ -25,56 +22,13 @@ from tinynas.budgets import (
 from tinynas.devices import Wanted, find_device
 from tinynas.evolution.loop import SearchSettings
 from tinynas.genes.population import Encoding
-from tinynas.presets import load_preset
 from tinynas.pricing.table_views import convs_only, without_overhead
 from tinynas.quantities import QUANTITIES
 from tinynas.scores.deepmad import MAX_EFFECTIVENESS
+from tinynas.search.options import SearchOptions
 from tinynas.search.plan import SearchPlan
 
 GROUPS = "stem, stage 1, stage 2, stages 3 + 4, stage 5"
-
-
-class SearchOptions(BaseModel):
-    """The options that decide a search's result, as written on the command line or in a preset."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    budget: str | None = None
-    device: str | None = None
-    batch: int | None = None
-    precision: str | None = None
-    space: str | None = None
-    image_size: str | None = None
-    num_classes: int = 80
-    max_layers: str | None = None
-    max_params: str | None = None
-    max_macs: str | None = None
-    max_memory: str | None = None
-    max_effectiveness: str | None = None
-    backbone_only: bool = False
-    convs_only: bool = False
-    score: str | None = None
-    score_weights: str | None = None
-    evaluations: int = 500_000
-    population: int = 512
-    seed: int = 0
-    islands: int | None = None
-
-
-def options_from(given: Mapping[str, Any], preset: str | None) -> SearchOptions:
-    """What is given (None: not given) over the preset's values over the defaults. Raises UserError for an unknown preset."""
-    values = load_preset(preset) if preset is not None else {}
-    values |= {key: value for key, value in given.items() if value is not None}
-    if preset is not None and values.get("budget") is None:
-        raise UserError(f"preset {preset} has no budget, none is published; say --budget, as in --budget 5.6ms")
-    if "device" in values and "device" not in given_keys(given) and "@" in str(values.get("budget", "")):
-        del values["device"]
-    return SearchOptions.model_validate(values)
-
-
-def given_keys(given: Mapping[str, Any]) -> set[str]:
-    """Names of the options that were given."""
-    return {key for key, value in given.items() if value is not None}
 
 
 def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:

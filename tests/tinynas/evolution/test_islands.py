@@ -9,7 +9,8 @@ from search_spaces.space import load_space
 from tinynas.budgets import Budget
 from tinynas.evolution.front import BINS_PER_E, Front
 from tinynas.evolution.islands import Island, Pool, Task, advance
-from tinynas.genes.population import GENES, Encoding, fingerprints
+from tinynas.genes.layout import GENES
+from tinynas.genes.population import Encoding, fingerprints
 from tinynas.pricing.objective import Objective, PricedPopulation
 
 ENCODING = Encoding(load_space("res"), (64, 64), 2)

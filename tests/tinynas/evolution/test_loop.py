@@ -11,7 +11,8 @@ from search_spaces.space import load_space
 from tinynas.budgets import Budget
 from tinynas.evolution.loop import SearchSettings, evolve
 from tinynas.evolution.state import SearchState
-from tinynas.genes.population import DEPTH, HIDDEN, OUT, Encoding
+from tinynas.genes.layout import DEPTH, HIDDEN, OUT
+from tinynas.genes.population import Encoding
 from tinynas.pricing.objective import Objective
 
 T4 = find_table("t4")

@@ -15,7 +15,8 @@ from tinynas.exact import labels
 from tinynas.exact import solver as exact
 from tinynas.exact.dominance import undominated
 from tinynas.exact.lattice import attainable, build_lattice
-from tinynas.genes.population import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, Encoding
+from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM
+from tinynas.genes.population import Encoding
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.space import load_space
+from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM
 from tinynas.genes.moves import SLOTS
-from tinynas.genes.population import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, Encoding, fingerprints
+from tinynas.genes.population import Encoding, fingerprints
 
 SPACES = {name: Encoding(load_space(name), (64, 64), 3) for name in ("res", "csp", "mob")}
 free_taps = load_space("res").model_copy(update={"tap_growth": None, "name": "free"})

@@ -12,7 +12,8 @@ from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin
 from search_spaces.space import load_space
 from tinynas.genes import choices
-from tinynas.genes.population import DEPTH, HIDDEN, KERNEL, OUT, STEM, Encoding
+from tinynas.genes.layout import DEPTH, HIDDEN, KERNEL, OUT, STEM
+from tinynas.genes.population import Encoding
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 

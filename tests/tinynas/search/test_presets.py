@@ -8,7 +8,8 @@ from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure
 from tinynas.cli import main
 from tinynas.presets import load_preset, preset_names
-from tinynas.search.request import build_plan, options_from
+from tinynas.search.options import options_from
+from tinynas.search.request import build_plan
 
 
 def test_three_presets_ship():

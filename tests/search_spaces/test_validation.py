@@ -29,11 +29,17 @@ class Whole(BaseModel):
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"name": "a", "parts": [{}, {"widht": 3}]}, "parts.2.widht: unknown key; did you mean width? (known: in, width)"),
+        (
+            {"name": "a", "parts": [{}, {"widht": 3}]},
+            "parts.2.widht: unknown key; did you mean width? (known: in, width)",
+        ),
         ({"name": "a", "spare": {"whidth": 3}}, "spare.whidth: unknown key; did you mean width? (known: in, width)"),
         ({}, "name: this key is missing"),
         ({"name": "too long"}, "name: at most five letters"),
-        ({"name": "a", "parts": [{"width": "x"}]}, "parts.1.width: 'x' found; input should be a valid integer, unable "),
+        (
+            {"name": "a", "parts": [{"width": "x"}]},
+            "parts.1.width: 'x' found; input should be a valid integer, unable ",
+        ),
         ({"name": "a", "parts": [3]}, "parts.1: 3 found; expected the keys width, in"),
         ({"parts": [{"width": "x", "wide": 1}]}, "parts.1.wide: unknown key; did you mean width?"),
     ],

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.formats import detect, get
-from detector.training.config import TrainConfig, build_config
-from detector.training.presets import preset_values
+from detector.training.settings.config import TrainConfig, build_config
+from detector.training.settings.presets import preset_values
 from search_spaces.errors import UserError
 from search_spaces.files import write_text
 from search_spaces.structure import Structure

@@ -22,7 +22,7 @@ from _training import Job, as_json, epochs_done, rows_of
 from tqdm import tqdm
 
 from detector.data.formats import detect, get
-from detector.training.process_settings import let_threads_sleep
+from detector.training.machine.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
 from search_spaces.files import lock, write_text
 

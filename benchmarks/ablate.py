@@ -21,8 +21,8 @@ from typing import Any
 
 from _trainings import Job, add_options, every_epochs, finish, run_jobs, run_program, summary
 
-from detector.training.config import build_config
-from detector.training.presets import preset_values
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_values
 from search_spaces.files import replacing
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure

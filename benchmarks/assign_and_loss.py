@@ -23,8 +23,8 @@ from detector.criterion import DetectionCriterion
 from detector.data.loader import Batch
 from detector.losses import LossConfig
 from detector.network import Network
-from detector.training.depthwise import speed_up_depthwise
-from detector.training.process_settings import keep_freed_memory
+from detector.training.machine.depthwise import speed_up_depthwise
+from detector.training.machine.process_settings import keep_freed_memory
 from search_spaces.text import resolve_structure
 
 

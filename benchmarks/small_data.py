@@ -28,7 +28,7 @@ from _trainings import Job, add_options, finish, rows_of, run_jobs, run_program,
 
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
-from detector.training.auto_preset import choose
+from detector.training.settings.auto_preset import choose
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 from search_spaces.structure import Structure

@@ -37,13 +37,13 @@ from detector.data.formats import load_split
 from detector.evaluation import Metrics, inference
 from detector.network import Network
 from detector.training import validation
-from detector.training.config import TrainConfig, build_config
-from detector.training.estimate import Pace
+from detector.training.epoch import enter_epoch
 from detector.training.loop import train_one_epoch
-from detector.training.phase import enter_epoch
-from detector.training.presets import preset_for, preset_values
 from detector.training.run import EpochPart, Run, Splits
+from detector.training.settings.config import TrainConfig, build_config
+from detector.training.settings.presets import preset_for, preset_values
 from detector.training.start import new_run
+from detector.training.timing.estimate import Pace
 from search_spaces.text import resolve_structure
 
 PARTS_OF_STEP = ("forward", "criterion", "backward", "optimizer", "average")
@@ -99,7 +99,7 @@ def step_parts(run: Run, repeats: int) -> dict[str, float]:
         (torch.Tensor, "backward", "backward"), (module.criterion, "assign", "assign"),
         (module.criterion, "forward", "criterion"), (module, "_forward_raw", "forward"),
     ]  # fmt: skip
-    enter_epoch(run.train_set, run.config, run.epoch)
+    enter_epoch(run.train_set, run.config, run.progress.epoch)
     with clock.listening(*places):
         for _ in range(repeats):
             for batch in run.train_loader:
@@ -149,7 +149,7 @@ def evaluation_parts(run: Run, repeats: int) -> dict[str, float]:
 
 
 def _epoch(run: Run) -> dict[str, float]:
-    run.part = EpochPart()
+    run.progress.part = EpochPart()
     return train_one_epoch(run, Pace(told=True), show=False)
 
 
@@ -164,7 +164,7 @@ def measure(splits: Splits, options: argparse.Namespace, amp: str, preset: str, 
     with tempfile.TemporaryDirectory() as folder:
         run = new_run(structure, splits, config, Path(folder) / "run", lambda _: None, options.weights)
         # In the middle of the strong epochs, for SADA's probabilities.
-        run.epoch = config.epochs // 2
+        run.progress.epoch = config.epochs // 2
         result: dict[str, Any] = {"amp": amp, "loader_processes": run.train_loader.num_workers}
         result["loop_images_per_second"] = loop_speed(run, options.repeats)
         bar.update()

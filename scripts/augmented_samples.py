@@ -13,10 +13,10 @@ from pathlib import Path
 
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
-from detector.training.augmented_picture import write_augmented_picture
-from detector.training.auto_preset import choose
-from detector.training.config import build_config
-from detector.training.presets import preset_for, preset_values
+from detector.training.record.augmented_picture import write_augmented_picture
+from detector.training.settings.auto_preset import choose
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_for, preset_values
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from detector.training.config import TrainConfig
+from detector.training.settings.config import TrainConfig
 from latency_tables import find_table
 from latency_tables.predictor import predict
 from search_spaces import costs

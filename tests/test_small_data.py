@@ -11,9 +11,9 @@ import pytest
 
 from detector.data.formats import load_split
 from detector.data.sample import write_sample_data
-from detector.training.auto_preset import choose
-from detector.training.config import build_config
-from detector.training.presets import preset_values
+from detector.training.settings.auto_preset import choose
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_values
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure
 

@@ -103,7 +103,6 @@ def build_loader(
     workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
-    drop_last: bool = False,
     pin_memory: bool = False,
 ) -> DataLoader[Sample]:
     """A loader that yields `Batch`. batch_size is per rank; call `dataset.set_epoch` before each pass.
@@ -116,7 +115,6 @@ def build_loader(
         sampler=ShardedSampler(dataset, shuffle=shuffle, rank=rank, world_size=world_size),
         num_workers=workers,
         collate_fn=collate,
-        drop_last=drop_last,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,

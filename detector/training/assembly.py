@@ -2,83 +2,121 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 from detector.checkpoint import Checkpoint
 from detector.criterion import DetectionCriterion
-from detector.data.dataset import DetectionDataset
+from detector.data.dataset import DetectionDataset, Sample
 from detector.data.loader import build_loader
 from detector.network import Network
-from detector.training.bad_steps import BadSteps
-from detector.training.config import TrainConfig
-from detector.training.depthwise import speed_up_depthwise
-from detector.training.ema import Ema
-from detector.training.memory import FEWEST_IMAGES, auto_batch
-from detector.training.module import TrainingModule
-from detector.training.multi_scale import largest_size
+from detector.training.epoch import largest_size
+from detector.training.machine.depthwise import speed_up_depthwise
+from detector.training.machine.memory import FEWEST_IMAGES, auto_batch
+from detector.training.machine.precision import WORTH_STEPS, quicker_precision
+from detector.training.machine.process_settings import keep_freed_memory
+from detector.training.machine.processes import Processes, autocast_type
+from detector.training.machine.strided_pointwise import avoid_strided_pointwise
 from detector.training.optimizer import build_optimizer, freeze, peak_rate
-from detector.training.precision import WORTH_STEPS, quicker_precision
-from detector.training.process_settings import keep_freed_memory
-from detector.training.processes import Processes, autocast_type
+from detector.training.optimizer.ema import Ema
+from detector.training.optimizer.schedule import build_schedule
+from detector.training.record.run_log import RunLog
 from detector.training.run import Run, Say, Splits, beside_bars
-from detector.training.run_log import RunLog
-from detector.training.schedule import build_schedule
+from detector.training.settings.config import TrainConfig
 from detector.training.step import Stepper
-from detector.training.strided_pointwise import avoid_strided_pointwise
+from detector.training.step.bad_steps import BadSteps
+from detector.training.step.gradients import Gradients, Statistics
+from detector.training.step.module import TrainingModule
+from detector.training.step.terms import LossTerm, Terms, no_terms
 from search_spaces.errors import UserError
 
 
 def assemble(
-    network: Network, splits: Splits, config: TrainConfig, folder: Path, processes: Processes, say: Say
+    network: Network,
+    splits: Splits,
+    config: TrainConfig,
+    folder: Path,
+    processes: Processes,
+    say: Say,
+    *,
+    terms: Terms = no_terms,
+    epochs_done: int = 0,
+    trial: bool = False,
 ) -> Run:
-    """A run at epoch 0 of `network` on `splits`; nothing is written. `batch_size: auto` is resolved in its config.
+    """A run of `network` on `splits` at step 0; nothing is written. `batch_size: auto` is resolved in its config.
 
+    terms: losses beside the criterion's. epochs_done: of a run that is taken up; rows of later ones are left out of its
+    log. trial: only to be timed, so that no batch of a step that is not finite is kept.
     Raises UserError for a batch that the images or the processes cannot share, and an accumulation beyond it.
     """
-    device, world = processes.device, processes.world_size
     say = beside_bars(say)
     network = _placed(network, config, processes, say)
     config = _with_precision(config, network, len(splits.train), processes, say)
-    dtype = autocast_type(config.amp, device)
-    module = TrainingModule(network, DetectionCriterion(config.loss), dtype=dtype, channels_last=config.channels_last)
-    config = _with_batch_size(config, module, len(splits.train), processes, say)
-    batch_size, part_size = _shares(config, len(splits.train), world)
-    _tell_of_smaller_batch(config, len(splits.train), world, say)
-    train_set = DetectionDataset(splits.train, network.structure.image_size, config.augment, config.seed)
-    val_set = DetectionDataset(splits.val, network.structure.image_size)
-    workers = _workers(device) if config.workers is None else config.workers
-    pinned = device.type == "cuda"
-    train_loader = build_loader(
-        train_set, batch_size, shuffle=True, workers=workers, rank=processes.rank, world_size=world, pin_memory=pinned
+    dtype = autocast_type(config.amp, processes.device)
+    found = {name: term.to(processes.device) for name, term in terms(network).items()}
+    module = TrainingModule(
+        network, DetectionCriterion(config.loss), terms=found, dtype=dtype, channels_last=config.channels_last
     )
-    val_batch = config.eval.batch_size or part_size
-    val_loader = val_share = build_loader(val_set, val_batch, shuffle=False, workers=workers, pin_memory=pinned)
-    if world > 1:
-        val_share = build_loader(
-            val_set, val_batch, shuffle=False, workers=workers, rank=processes.rank, world_size=world, pin_memory=pinned
-        )
-    stepper = _stepper(_wrapped(module, config, processes, say), network, config, batch_size * world, len(train_loader))
-    stepper.part_size, stepper.say = part_size, say
-    stepper.bad_steps = BadSteps(folder, processes.rank)
-    at_once = f" ({part_size} at once, accumulated)" if part_size < batch_size else ""
+    config = _with_batch_size(config, module, len(splits.train), processes, say)
+    shares = _shares(config, len(splits.train), processes.world_size, say)
+    data = _loaders(splits, network.structure.image_size, config, shares, processes)
+    steps = len(data.train_loader)
+    gradients = _gradients(_wrapped(module, config, processes, say), shares, fp16=dtype is torch.float16, say=say)
+    bad_steps = BadSteps(
+        most_in_a_row=config.max_bad_steps, folder=None if trial else folder, rank=processes.rank, say=say
+    )
+    stepper = _stepper(network, found, gradients, bad_steps, config, shares.batch * processes.world_size, steps)
+    at_once = f" ({shares.at_once} at once, accumulated)" if shares.at_once < shares.batch else ""
     say(
-        f"training on {device} x {world}, {str(dtype or torch.float32).removeprefix('torch.')}, "
-        f"batch {batch_size * world}{at_once}, {config.epochs} epochs of {len(train_loader)} steps, "
-        f"preset {config.preset}, {workers} loader processes"
+        f"training on {processes.device} x {processes.world_size}, {str(dtype or torch.float32).removeprefix('torch.')}, "
+        f"batch {shares.batch * processes.world_size}{at_once}, {config.epochs} epochs of {steps} steps, "
+        f"preset {config.preset}, {data.train_loader.num_workers} loader processes"
     )
     blank = Checkpoint(
         network.structure, splits.train.class_names, {}, tuple(splits.train.category_ids.tolist()),
         config=config.model_dump(mode="json"),
     )  # fmt: skip
     return Run(
-        config, folder, splits.source, processes, train_set, val_set, train_loader, val_loader, val_share, stepper,
-        blank, RunLog(folder, tensorboard=config.tensorboard), say,
+        config=config, folder=folder, data=splits.source, processes=processes, stepper=stepper, blank=blank, say=say,
+        log=RunLog(folder, epochs_done, tensorboard=config.tensorboard), **data._asdict(),
     )  # fmt: skip
+
+
+class _Data(NamedTuple):
+    """The parts of a run that bring it pictures; see `Run`."""
+
+    train_set: DetectionDataset
+    val_set: DetectionDataset
+    train_loader: DataLoader[Sample]
+    val_loader: DataLoader[Sample]
+    val_share: DataLoader[Sample]
+
+
+def _loaders(
+    splits: Splits, image_size: tuple[int, int], config: TrainConfig, shares: _Shares, processes: Processes
+) -> _Data:
+    device, rank, world = processes.device, processes.rank, processes.world_size
+    train_set = DetectionDataset(splits.train, image_size, config.augment, config.seed)
+    val_set = DetectionDataset(splits.val, image_size)
+    val_batch = config.eval.batch_size or shares.at_once
+    build = functools.partial(
+        build_loader,
+        workers=_workers(device) if config.workers is None else config.workers,
+        pin_memory=device.type == "cuda",
+    )
+    train_loader = build(train_set, shares.batch, shuffle=True, rank=rank, world_size=world)
+    val_loader = val_share = build(val_set, val_batch, shuffle=False)
+    if world > 1:
+        val_share = build(val_set, val_batch, shuffle=False, rank=rank, world_size=world)
+    return _Data(train_set, val_set, train_loader, val_loader, val_share)
 
 
 def _with_precision(config: TrainConfig, network: Network, images: int, processes: Processes, say: Say) -> TrainConfig:
@@ -110,28 +148,31 @@ def _with_batch_size(
     return config.model_copy(update={"batch_size": chosen.batch_size, "accumulate": max(parts, config.accumulate)})
 
 
-def _shares(config: TrainConfig, images: int, world: int) -> tuple[int, int]:
+class _Shares(NamedTuple):
     """Images of one process: in a step, and at once."""
-    assert config.batch_size is not None
-    batch_size = min(config.batch_size, images) // world
-    if batch_size < 1:
-        raise UserError(f"batch_size {config.batch_size}, {images} images, {world} processes: at least one image each")
-    if config.accumulate > batch_size:
-        raise UserError(
-            f"accumulate {config.accumulate}: a step has {batch_size} images on each process; expected at most that many "
-            "parts, or a larger batch_size"
-        )
-    return batch_size, -(-batch_size // config.accumulate)
+
+    batch: int
+    at_once: int
 
 
-def _tell_of_smaller_batch(config: TrainConfig, images: int, world: int, say: Say) -> None:
+def _shares(config: TrainConfig, images: int, world: int, say: Say) -> _Shares:
+    """Says when the batch is smaller than asked for, as it does not divide by the processes."""
     assert config.batch_size is not None
     asked = min(config.batch_size, images)
+    batch = asked // world
+    if batch < 1:
+        raise UserError(f"batch_size {config.batch_size}, {images} images, {world} processes: at least one image each")
+    if config.accumulate > batch:
+        raise UserError(
+            f"accumulate {config.accumulate}: a step has {batch} images on each process; expected at most that many "
+            "parts, or a larger batch_size"
+        )
     if asked % world:
         say(
-            f"batch {asked} does not divide by {world} processes: it is {asked // world * world}, as each one takes "
-            "equally many images of every step (their gradients are averaged)"
+            f"batch {asked} does not divide by {world} processes: it is {batch * world}, as each one takes equally many "
+            "images of every step (their gradients are averaged)"
         )
+    return _Shares(batch, -(-batch // config.accumulate))
 
 
 def _wrapped(module: TrainingModule, config: TrainConfig, processes: Processes, say: Say) -> nn.Module:
@@ -145,24 +186,27 @@ def _wrapped(module: TrainingModule, config: TrainConfig, processes: Processes, 
     return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
 
 
+def _gradients(module: nn.Module, shares: _Shares, *, fp16: bool, say: Say) -> Gradients:
+    device = next(module.parameters()).device
+    return Gradients(
+        module=module, scaler=torch.amp.GradScaler(device.type, enabled=fp16), statistics=Statistics(module),
+        part_size=shares.at_once, say=say,
+    )  # fmt: skip
+
+
 def _stepper(
-    module: nn.Module, network: Network, config: TrainConfig, batch_size: int, steps_per_epoch: int
-) -> Stepper:
+    network: Network, terms: Mapping[str, LossTerm], gradients: Gradients, bad_steps: BadSteps, config: TrainConfig,
+    batch_size: int, steps_per_epoch: int,
+) -> Stepper:  # fmt: skip
     """batch_size: over all processes."""
     schedule = build_schedule(config.schedule, config.epochs, steps_per_epoch)
-    device = next(network.parameters()).device
-    fp16 = autocast_type(config.amp, device) is torch.float16
+    total = schedule.total_steps
     return Stepper(
-        module=module,
-        network=network,
-        optimizer=build_optimizer(network, config.optimizer, batch_size, schedule.total_steps),
-        scaler=torch.amp.GradScaler(device.type, enabled=fp16),
-        schedule=schedule,
-        peak_rate=peak_rate(config.optimizer, batch_size, schedule.total_steps),
-        ema=Ema(network, config.ema, schedule.total_steps),
-        clip_norm=config.optimizer.clip_norm,
-        max_bad_steps=config.max_bad_steps,
-    )
+        network=network, terms=terms, gradients=gradients,
+        optimizer=build_optimizer(network, config.optimizer, batch_size, total, terms.values()), schedule=schedule,
+        peak_rate=peak_rate(config.optimizer, batch_size, total), ema=Ema(network, config.ema, total),
+        clip_norm=config.optimizer.clip_norm, bad_steps=bad_steps,
+    )  # fmt: skip
 
 
 def _placed(network: Network, config: TrainConfig, processes: Processes, say: Say) -> Network:

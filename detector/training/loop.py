@@ -17,13 +17,12 @@ from detector.checkpoint import save_checkpoint
 from detector.data.dataset import Sample
 from detector.data.loader import ShardedSampler
 from detector.evaluation import Evaluation, Metrics
-from detector.training.augmented_picture import write_augmented_picture
-from detector.training.estimate import Pace, clock, tell_estimate
-from detector.training.memory import is_out_of_memory
-from detector.training.multi_scale import at_drawn_size
-from detector.training.phase import enter_epoch
-from detector.training.run import EpochPart, Run
-from detector.training.state import remove_leftovers, save_last
+from detector.training.epoch import at_drawn_size, enter_epoch
+from detector.training.machine.memory import is_out_of_memory
+from detector.training.record.augmented_picture import write_augmented_picture
+from detector.training.record.state import remove_leftovers, save_last
+from detector.training.run import Run
+from detector.training.timing.estimate import Pace, clock, tell_estimate
 from detector.training.validation import evaluate_together
 from search_spaces.errors import UserError
 
@@ -31,7 +30,7 @@ SHOWN_EVERY = 5  # steps between two refreshes of the bar's losses
 
 
 def fit(run: Run) -> Metrics | None:
-    """Train from `run.epoch` to the end. Writes last.pt and the metrics after every epoch, best.pt at every new best AP.
+    """Train from where the run is to its end. Writes last.pt and the metrics after every epoch, best.pt at every new best AP.
 
     Returns the last evaluation's metrics (None on processes other than the first). Raises UserError when memory or the
     disk is exhausted, and after too many non-finite steps; the files of the last save stay whole.
@@ -55,22 +54,22 @@ def fit(run: Run) -> Metrics | None:
 
 
 def _fit(run: Run) -> Metrics | None:
-    evaluation, pace = None, Pace()
-    if run.epoch == 0 and run.part.batches == 0:
+    evaluation, pace, progress = None, Pace(), run.progress
+    if progress.epoch == 0 and progress.part.batches == 0:
         save_last(run)
         if run.processes.is_main:
             write_augmented_picture(run.train_set, run.config, run.folder / "augmented.jpg")
-    while run.epoch < run.config.epochs:
-        row = train_one_epoch(run, pace)
+    while progress.epoch < run.config.epochs:
+        row, metrics = train_one_epoch(run, pace), None
         started = time.perf_counter()
-        run.epoch, run.part = run.epoch + 1, EpochPart()
-        last, metrics = run.epoch == run.config.epochs, None
-        found = evaluate_together(run) if last or run.epoch % run.config.eval.every_epochs == 0 else None
+        progress.end_epoch()
+        last = progress.epoch == run.config.epochs
+        found = evaluate_together(run) if last or progress.epoch % run.config.eval.every_epochs == 0 else None
         if found is not None:
             evaluation, metrics = found, found.metrics
             row.update(metrics.numbers())
             _keep_if_best(run, evaluation)
-        run.seconds += row["train_seconds"] + time.perf_counter() - started
+        progress.seconds += row["train_seconds"] + time.perf_counter() - started
         if run.processes.is_main:
             _log(run, row, metrics)
         save_last(run)
@@ -82,35 +81,31 @@ def train_one_epoch(run: Run, pace: Pace, *, show: bool = True) -> dict[str, flo
 
     show: a progress bar.
     """
-    enter_epoch(run.train_set, run.config, run.epoch)
-    cast(ShardedSampler, run.train_loader.sampler).start = run.part.batches * (run.train_loader.batch_size or 1)
-    run.stepper.module.train()
-    part, before, started = run.part, run.part.seconds, time.perf_counter()
-    steps, title = len(run.train_loader), f"epoch {run.epoch + 1}/{run.config.epochs}"
+    epoch, part, stepper = run.progress.epoch, run.progress.part, run.stepper
+    enter_epoch(run.train_set, run.config, epoch)
+    cast(ShardedSampler, run.train_loader.sampler).start = part.batches * (run.train_loader.batch_size or 1)
+    stepper.module.train()
+    before, started = part.seconds, time.perf_counter()
+    steps, title = len(run.train_loader), f"epoch {epoch + 1}/{run.config.epochs}"
     silent = None if show and run.processes.is_main else True
     with tqdm(run.train_loader, title, total=steps, initial=part.batches, disable=silent, leave=False) as bar:
         for batch in bar:
-            bad = run.stepper.skipped
+            bad = stepper.skipped
             batch = batch.to(run.processes.device, non_blocking=True)
-            losses = run.stepper.run(at_drawn_size(batch, run.config, run.epoch, part.batches))
-            part.images += len(batch)
-            part.batches += 1
-            part.seconds = before + time.perf_counter() - started
-            if run.stepper.skipped == bad:
-                part.steps += 1
-                part.sums = {name: part.sums.get(name, 0.0) + value for name, value in losses.items()}
+            losses = stepper.run(at_drawn_size(batch, run.config, epoch, part.batches))
+            part.add(len(batch), losses, before + time.perf_counter() - started, sound=stepper.skipped == bad)
             if part.steps % SHOWN_EVERY == 0 and part.steps:
                 bar.set_postfix({name: f"{part.sums[name] / part.steps:.3f}" for name in ("cls", "dfl", "giou")})
             if pace.tick() or (part.batches == steps and not pace.told):
                 tell_estimate(run, pace)
-            if run.save_every and part.batches % run.save_every == 0 and part.batches < steps:
+            if pace.save_every and part.batches % pace.save_every == 0 and part.batches < steps:
                 save_last(run)
     return _row(run)
 
 
 def _row(run: Run) -> dict[str, float]:
     """The epoch's row: means of the losses over all processes' sound steps, images and speed."""
-    part = run.part
+    part = run.progress.part
     totals = torch.tensor([part.images, part.steps, *part.sums.values()], dtype=torch.float64)
     if run.processes.world_size > 1:
         totals = totals.to(run.processes.device)
@@ -118,30 +113,33 @@ def _row(run: Run) -> dict[str, float]:
     images, steps, *sums = totals.tolist()
     means = {name: value / max(steps, 1) for name, value in zip(part.sums, sums)}
     return {
-        "epoch": run.epoch + 1, "step": run.stepper.step, "learning_rate": run.stepper.rate, **means,
+        "epoch": run.progress.epoch + 1, "step": run.stepper.step, "learning_rate": run.stepper.rate, **means,
         "skipped": run.stepper.skipped, "train_seconds": part.seconds, "images_per_second": images / part.seconds,
     }  # fmt: skip
 
 
 def _keep_if_best(run: Run, evaluation: Evaluation) -> None:
     """best.pt, when it is the best evaluation so far."""
-    metrics = evaluation.metrics
-    if metrics.ap > run.best_ap or not (run.folder / "best.pt").is_file():
-        run.best_ap = max(run.best_ap, metrics.ap if metrics.ap == metrics.ap else -1.0)
+    metrics, progress = evaluation.metrics, run.progress
+    if metrics.ap > progress.best_ap or not (run.folder / "best.pt").is_file():
+        progress.best_ap = max(progress.best_ap, metrics.ap if metrics.ap == metrics.ap else -1.0)
         best = dataclasses.replace(run.blank, weights=run.stepper.ema.weights, metrics=metrics.numbers())
         save_checkpoint(best, run.folder / "best.pt")
-        run.best_evaluation = evaluation
+        progress.best_evaluation = evaluation
 
 
 def _log(run: Run, row: dict[str, float], metrics: Metrics | None) -> None:
-    row["seconds"] = run.seconds
+    """The epoch's row into the files, and said; `row` gets the seconds of the run so far."""
+    progress, epochs = run.progress, run.config.epochs
+    row["seconds"] = progress.seconds
     run.log.add(row, metrics)
-    left = run.seconds / run.epoch * (run.config.epochs - run.epoch)
+    left = progress.seconds / progress.epoch * (epochs - progress.epoch)
     found = f"  AP {row['ap']:.3f}  AP50 {row['ap50']:.3f}" if "ap" in row else ""
-    losses = "  ".join(f"{name} {row[name]:.3f}" for name in ("total", "cls", "dfl", "giou") if name in row)
+    shown = ("total", "cls", "dfl", "giou", *run.stepper.terms)
+    losses = "  ".join(f"{name} {row[name]:.3f}" for name in shown if name in row)
     skipped = f"  skipped {run.stepper.skipped}" if run.stepper.skipped else ""
     run.say(
-        f"epoch {run.epoch}/{run.config.epochs}  {losses}{found}  {row['images_per_second']:.1f} images/s"
+        f"epoch {progress.epoch}/{epochs}  {losses}{found}  {row['images_per_second']:.1f} images/s"
         f"  left {clock(left)}{skipped}"
     )
 

@@ -1,8 +1,8 @@
-"""A training run under way, as the loop, the checkpoints and the estimate see it."""
+"""A training run: its parts, which stay, and how far it is, which changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from detector.checkpoint import Checkpoint
 from detector.data.annotations import Annotations
 from detector.data.dataset import DetectionDataset, Sample
 from detector.evaluation import Evaluation
-from detector.training.config import TrainConfig
-from detector.training.processes import Processes
-from detector.training.run_log import RunLog
+from detector.training.machine.processes import Processes
+from detector.training.record.run_log import RunLog
+from detector.training.settings.config import TrainConfig
 from detector.training.step import Stepper
 
 Say = Callable[[str], None]
@@ -30,7 +30,7 @@ class Splits:
     val: Annotations
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class EpochPart:
     """The part of the present epoch that is done: batches, sound steps, images, sums of the losses, seconds."""
 
@@ -40,14 +40,37 @@ class EpochPart:
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def add(self, images: int, losses: Mapping[str, float], seconds: float, *, sound: bool) -> None:
+        """A batch's step; `seconds`: of the whole part. The losses of a step that was not sound are left out."""
+        self.batches, self.images, self.seconds = self.batches + 1, self.images + images, seconds
+        if sound:
+            self.steps += 1
+            self.sums = {name: self.sums.get(name, 0.0) + value for name, value in losses.items()}
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a run is: `epoch`, epochs done; seconds, of all its starts; `part`, of the epoch under way.
+
+    best_evaluation: the one that made best.pt, None until this start of the run has done it (and on processes other than
+    the first).
+    """
+
+    epoch: int = 0
+    best_ap: float = -1.0
+    seconds: float = 0.0
+    part: EpochPart = field(default_factory=EpochPart)
+    best_evaluation: Evaluation | None = None
+
+    def end_epoch(self) -> None:
+        self.epoch, self.part = self.epoch + 1, EpochPart()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run under way. `epoch`: epochs done; `blank`: the checkpoint's parts that do not change; `data`: as given.
+    """A run under way. `data`: as given; `blank`: the checkpoint's parts that do not change.
 
-    val_loader: the whole validation split; val_share: this process's share of it. save_every: batches between two saves
-    within an epoch, None until a step's time is known. best_evaluation: the one that made best.pt, None until this start
-    of the run has done it (and on processes other than the first).
+    val_loader: the whole validation split; val_share: this process's share of it.
     """
 
     config: TrainConfig
@@ -63,12 +86,7 @@ class Run:
     blank: Checkpoint
     log: RunLog
     say: Say
-    epoch: int = 0
-    best_ap: float = -1.0
-    seconds: float = 0.0
-    part: EpochPart = field(default_factory=EpochPart)
-    save_every: int | None = None
-    best_evaluation: Evaluation | None = None
+    progress: Progress = field(default_factory=Progress)
 
     @property
     def loaders(self) -> tuple[DataLoader[Sample], ...]:

@@ -14,14 +14,15 @@ from detector.data.formats import load_split
 from detector.data.vanishing import tell_of_vanishing
 from detector.evaluation import crowding_note
 from detector.network import Network
-from detector.training import bad_steps
 from detector.training.assembly import assemble
-from detector.training.config import TrainConfig, dump, validate
-from detector.training.processes import join_processes
+from detector.training.machine.processes import join_processes
+from detector.training.record.run_log import TENSORBOARD_FOLDER
+from detector.training.record.state import restore
 from detector.training.run import Run, Say, Splits
-from detector.training.run_log import TENSORBOARD_FOLDER, RunLog
-from detector.training.state import restore
-from detector.training.time_budget import fitted
+from detector.training.settings.config import TrainConfig, dump, validate
+from detector.training.step import bad_steps
+from detector.training.step.terms import Terms, no_terms
+from detector.training.timing.time_budget import fitted
 from detector.transfer import TransferReport, transfer_checkpoint
 from detector.transfer.nearest import nearest_checkpoint
 from search_spaces.errors import UserError
@@ -65,11 +66,13 @@ def _refuse_without_boxes(split: Annotations, name: str, why: str) -> None:
 
 
 def new_run(
-    structure: Structure, splits: Splits, config: TrainConfig, folder: Path, say: Say, weights: Path | None = None
-) -> Run:
+    structure: Structure, splits: Splits, config: TrainConfig, folder: Path, say: Say, weights: Path | None = None,
+    *, terms: Terms = no_terms,
+) -> Run:  # fmt: skip
     """A run from epoch 0; `folder` gets structure.txt and config.yaml.
 
     weights: a checkpoint to start from, of this structure or another one; or a folder of them: the nearest is taken.
+    terms: losses beside the detector's own.
     What an earlier run left in `folder` is deleted, once everything that could be refused has been checked.
     """
     source = None if weights is None else nearest_checkpoint(weights, structure) if weights.is_dir() else weights
@@ -84,7 +87,7 @@ def new_run(
     height, width = config.image_size or structure.image_size
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
     if config.minutes is not None:
-        config = fitted(config, structure, splits, folder, processes, say)
+        config = fitted(config, structure, splits, folder, processes, say, terms)
     tell_of_vanishing(splits.train, structure.image_size, config.augment.min_side_px, say)
     torch.manual_seed(config.seed)
     network = Network(structure)
@@ -92,7 +95,7 @@ def new_run(
     if start is not None:
         taken = transfer_checkpoint(start, network, splits.train.class_names, str(source))
         say("\n".join(taken.lines(str(source))))
-    run = assemble(network, splits, config, folder, processes, say)
+    run = assemble(network, splits, config, folder, processes, say, terms=terms)
     _tell_of_frozen_starts(run, taken)
     if processes.is_main:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,10 +119,11 @@ def _tell_of_frozen_starts(run: Run, taken: TransferReport | None) -> None:
         )
 
 
-def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say) -> Run:
+def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say, *, terms: Terms = no_terms) -> Run:
     """Go on with the run in `folder` from its last.pt, as if it had not stopped.
 
-    data, device: where they are now, if elsewhere than then. Raises UserError when there is nothing to go on with.
+    data, device: where they are now, if elsewhere than then. terms: those that `new_run` had.
+    Raises UserError when there is nothing to go on with.
     """
     checkpoint = load_checkpoint(folder / "last.pt")
     if not checkpoint.training:
@@ -141,17 +145,17 @@ def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say) -
     if not processes.is_main:
         say = _silent
     network = Network(checkpoint.structure)
-    run = assemble(network, splits, config, folder, processes, say)
+    done = checkpoint.training["epoch"]
+    run = assemble(network, splits, config, folder, processes, say, terms=terms, epochs_done=done)
     restore(run, checkpoint)
     _tell_of_other_steps(run)
-    run.log = RunLog(folder, run.epoch, tensorboard=config.tensorboard)
     return run
 
 
 def _tell_of_other_steps(run: Run) -> None:
     """Say when an epoch is longer or shorter than it was: the schedule then goes by the new length."""
-    length = len(run.train_loader)
-    expected = run.epoch * length + run.part.batches
+    length, progress = len(run.train_loader), run.progress
+    expected = progress.epoch * length + progress.part.batches
     if run.stepper.step != expected:
         run.say(
             f"warning: {run.stepper.step} steps are done, and {expected} would be by now with {length} an epoch: the number "

@@ -13,10 +13,10 @@ import torch
 from detector.data.sample import write_sample_data
 from detector.network import Network
 from detector.training.assembly import assemble
-from detector.training.config import build_config
-from detector.training.presets import preset_values
-from detector.training.processes import join_processes
+from detector.training.machine.processes import join_processes
 from detector.training.run import Splits
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_values
 from detector.training.start import load_splits
 from latency_tables import find_table
 from search_spaces import costs

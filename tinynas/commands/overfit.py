@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.training.process_settings import let_threads_sleep
+from detector.training.machine.process_settings import let_threads_sleep
 from search_spaces.files import claim_outputs
 from search_spaces.image_size import parse_image_size
 from tinynas.commands.train import ACCEPTED_DATA, find_data
 
 if TYPE_CHECKING:
-    from detector.training.overfit import Check, Outcome
+    from detector.overfit.training import OverfitResult, Reading
     from detector.training.run import Run
 
 PICTURE = "overfit.jpg"
@@ -44,9 +44,10 @@ def run(
     size = None if image_size is None else list(parse_image_size(image_size))
     source = find_data(data)
 
-    from detector.training.config import build_config
-    from detector.training.overfit import MOST_AT_ONCE, load_few, overfit, overfit_run, settings
-    from detector.training.overfit_picture import write_overfit_picture
+    from detector.overfit.images import MOST_AT_ONCE, load_few
+    from detector.overfit.picture import write_overfit_picture
+    from detector.overfit.training import overfit, overfit_run, settings
+    from detector.training.settings.config import build_config
     from search_spaces.text import resolve_structure
 
     chosen = resolve_structure(structure)
@@ -57,37 +58,37 @@ def run(
     # Their number shapes the batch and the epochs; before, the settings were only checked.
     config = build_config(settings(len(few), steps), overrides=set_ or [], direct=direct)
     started = overfit_run(chosen, few, str(source), config, folder, _say)
-    outcome = overfit(started, tell=_tell)
+    result = overfit(started, tell=_tell)
     write_overfit_picture(started, folder / PICTURE)
-    _say(_verdict(outcome, folder))
-    if not outcome.passed:
-        for line in _advice(outcome, started):
+    _say(_verdict(result, folder))
+    if not result.passed:
+        for line in _advice(result, started):
             _say(f"  - {line}")
         raise typer.Exit(1)
 
 
-def _tell(check: Check) -> None:
-    found = {name: value for name, value in check.metrics.class_ap50.items() if not math.isnan(value)}
+def _tell(reading: Reading) -> None:
+    found = {name: value for name, value in reading.metrics.class_ap50.items() if not math.isnan(value)}
     lowest = min(found, key=found.__getitem__)
     of_class = f", lowest {found[lowest]:.3f} ({lowest})" if len(found) > 1 else ""
-    _say(f"step {check.step}: loss {check.loss:.3f}, AP50 {check.metrics.ap50:.3f}{of_class}")
+    _say(f"step {reading.step}: loss {reading.loss:.3f}, AP50 {reading.metrics.ap50:.3f}{of_class}")
 
 
-def _verdict(outcome: Outcome, folder: Path) -> str:
-    last, picture = outcome.last, f"truth and predictions in {folder / PICTURE}"
-    found = f"AP50 {last.metrics.ap50:.3f} after {last.step} steps, {outcome.seconds:.0f} s"
-    if outcome.passed:
+def _verdict(result: OverfitResult, folder: Path) -> str:
+    last, picture = result.last, f"truth and predictions in {folder / PICTURE}"
+    found = f"AP50 {last.metrics.ap50:.3f} after {last.step} steps, {result.seconds:.0f} s"
+    if result.passed:
         return f"passed: {found}; {picture}"
     return f"failed: {found}; {picture}. What was seen:"
 
 
-def _advice(outcome: Outcome, run: Run) -> list[str]:
+def _advice(result: OverfitResult, run: Run) -> list[str]:
     from detector.evaluation.settings import selection_of
-    from detector.training.overfit_advice import advice
+    from detector.overfit.advice import advice
 
     chosen = selection_of(run.blank)
     return advice(
-        outcome,
+        result,
         run.val_set.annotations,
         run.blank.structure.image_size,
         chosen["iou_threshold"],

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detector.training.durations import parse_minutes
-from detector.training.process_settings import let_threads_sleep
+from detector.training.machine.process_settings import let_threads_sleep
+from detector.training.timing.durations import parse_minutes
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
@@ -18,8 +18,8 @@ from search_spaces.image_size import parse_image_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from detector.training.config import TrainConfig
     from detector.training.run import Splits
+    from detector.training.settings.config import TrainConfig
     from search_spaces.structure import Structure
 
 _MORE_EPOCHS = (
@@ -153,8 +153,8 @@ def _start(
     structure: str, data: Path, out: Path | None, preset: str | None, config: Path | None, settings: list[str],
     direct: dict[str, Any], weights: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
-    from detector.training.config import build_config
-    from detector.training.presets import preset_values
+    from detector.training.settings.config import build_config
+    from detector.training.settings.presets import preset_values
     from search_spaces.text import resolve_structure
 
     chosen = resolve_structure(structure)
@@ -184,8 +184,8 @@ def _settings(
     """The settings to train with: those of the named preset, or of the one for the number of images, with what goes
     `over` it. Says what was chosen, and what mirrored pictures would teach wrongly."""
     from detector.data.mirror import advise
-    from detector.training.auto_preset import choose
-    from detector.training.presets import SMALL_DATA_IMAGES, preset_for, preset_values
+    from detector.training.settings.auto_preset import choose
+    from detector.training.settings.presets import SMALL_DATA_IMAGES, preset_for, preset_values
 
     images = len(splits.train)
     name = preset or preset_for(images)
@@ -215,20 +215,20 @@ def _resume(folder: Path, data: Path | None, device: str | None) -> None:
 
 def _fit(start: Any, folder: Path) -> None:
     from detector.training.loop import fit
-    from detector.training.processes import leave_processes
+    from detector.training.machine.processes import leave_processes
     from tinynas.results.training import report_run
 
     together = False
     try:
         run = start()
-        if run.epoch >= run.config.epochs:
-            _say(f"{folder}: all {run.epoch} epochs are done already; nothing to go on with; {_MORE_EPOCHS}")
+        if run.progress.epoch >= run.config.epochs:
+            _say(f"{folder}: all {run.progress.epoch} epochs are done already; nothing to go on with; {_MORE_EPOCHS}")
             if run.processes.is_main and not (folder / "report.html").is_file():
                 report_run(run)
         else:
             metrics = fit(run)
             if metrics is not None:
-                _say(f"done: best AP {run.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
+                _say(f"done: best AP {run.progress.best_ap:.3f} in {folder / 'best.pt'}; last epoch: {metrics}")
                 report_run(run)
         together = True
     except KeyboardInterrupt:

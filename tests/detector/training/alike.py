@@ -14,13 +14,13 @@ from torch import nn
 
 from detector.data.loader import Batch
 from detector.training import loop
-from detector.training.config import build_config
 from detector.training.loop import fit
-from detector.training.module import TrainingModule
-from detector.training.processes import leave_processes
+from detector.training.machine.processes import leave_processes
 from detector.training.run import Run
+from detector.training.settings.config import build_config
 from detector.training.start import load_splits, new_run, resumed_run
 from detector.training.step import Stepper
+from detector.training.step.module import TrainingModule
 from detector.training.validation import evaluate_run, evaluate_together
 from search_spaces.text import read_structure
 
@@ -75,7 +75,7 @@ def train_and_resume(structure: Path, data: Path, folder: Path, patch: pytest.Mo
     torch.rand(3)
     torch.distributed.barrier()  # the first process may be writing still
     again = resumed_run(folder, None, None, print)
-    assert (again.epoch, again.part.batches) == (1, 1)
+    assert (again.progress.epoch, again.progress.part.batches) == (1, 1)
     fit(again)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from detector.data.formats import load_split
 from detector.data.mirror import MirrorAdvice
-from detector.training.auto_preset import (
+from detector.training.settings.auto_preset import (
     EPOCHS,
     MOST_EPOCHS,
     SHORT_RUN_FACTOR,
@@ -21,8 +21,8 @@ from detector.training.auto_preset import (
     choose,
     facts_of,
 )  # fmt: skip
-from detector.training.config import build_config
-from detector.training.presets import preset_values
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_values
 from search_spaces.structure import Structure
 from tinynas.cli import main
 

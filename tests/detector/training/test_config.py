@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detector.training.config import build_config, dump, validate
-from detector.training.presets import NAMES, preset_for, preset_values
+from detector.training.settings.config import build_config, dump, validate
+from detector.training.settings.presets import NAMES, preset_for, preset_values
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.training.depthwise import DepthwiseConv2d, speed_up_depthwise
+from detector.training.machine.depthwise import DepthwiseConv2d, speed_up_depthwise
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -11,9 +11,9 @@ import torch
 
 from detector.checkpoint import load_checkpoint, save_checkpoint
 from detector.network import Network
-from detector.training.config import OptimizerConfig
 from detector.training.loop import fit
 from detector.training.optimizer import build_optimizer, freeze, layer_names, norms_of_frozen, set_rate
+from detector.training.settings.config import OptimizerConfig
 from detector.training.start import load_splits, new_run, resumed_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure

@@ -16,13 +16,15 @@ from detector.checkpoint import load_checkpoint
 from detector.criterion import DetectionCriterion
 from detector.devices import choose_device
 from detector.network import Network
-from detector.training import assembly, memory, processes, state
-from detector.training.config import build_config
+from detector.training import assembly
 from detector.training.loop import fit
-from detector.training.memory import auto_batch, is_out_of_memory
-from detector.training.module import TrainingModule
-from detector.training.processes import Processes, join_processes, leave_processes
+from detector.training.machine import memory, processes
+from detector.training.machine.memory import auto_batch, is_out_of_memory
+from detector.training.machine.processes import Processes, join_processes, leave_processes
+from detector.training.record import state
+from detector.training.settings.config import build_config
 from detector.training.start import resumed_run
+from detector.training.step.module import TrainingModule
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from tests.detector.training.test_training import _run, _silent
@@ -99,9 +101,9 @@ def test_a_run_goes_on_in_fp16_that_began_in_another_type(
     fit(run)
     assert load_checkpoint(run.folder / "last.pt").training["scaler"] == {}
     again = resumed_run(run.folder, None, None, _silent)
-    again.stepper.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    again.stepper.gradients.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     state.restore(again, load_checkpoint(run.folder / "last.pt"))
-    assert again.stepper.scaler.scale(torch.ones(())) == 4.0
+    assert again.stepper.gradients.scaler.scale(torch.ones(())) == 4.0
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ import torch
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.loader import Batch, collate
-from detector.training.config import TrainConfig, validate
+from detector.training.epoch import at_drawn_size, drawn_size, largest_size, phase_of
 from detector.training.loop import fit
-from detector.training.multi_scale import at_drawn_size, drawn_size, largest_size
-from detector.training.phase import phase_of
+from detector.training.settings.config import TrainConfig, validate
 from detector.training.start import load_splits, new_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -90,7 +89,7 @@ def test_training_sees_many_sizes_and_evaluates_at_its_own(tiny: Structure, samp
     sizes: list[tuple[int, tuple[int, ...]]] = []
 
     def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        sizes.append((run.epoch, tuple(inputs[0].shape[2:])))
+        sizes.append((run.progress.epoch, tuple(inputs[0].shape[2:])))
 
     run.stepper.module.register_forward_pre_hook(note)
     metrics = fit(run)

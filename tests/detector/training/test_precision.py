@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from detector.network import Network
-from detector.training import assembly, precision
-from detector.training.config import build_config
-from detector.training.precision import quicker_precision
-from detector.training.presets import preset_values
+from detector.training import assembly
+from detector.training.machine import precision
+from detector.training.machine.precision import quicker_precision
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_values
 from detector.training.start import load_splits, new_run
 from search_spaces.structure import Structure
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from detector.training.config import TrainConfig, validate
-from detector.training.presets import nearest_published, preset_values
+from detector.training.settings.config import TrainConfig, validate
+from detector.training.settings.presets import nearest_published, preset_values
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure, shipped_names
 

@@ -17,11 +17,11 @@ from detector.data.dataset import DetectionDataset
 from detector.data.loader import ShardedSampler
 from detector.network import Network
 from detector.training import assembly
-from detector.training.config import build_config
-from detector.training.processes import Processes
+from detector.training.machine.processes import Processes
+from detector.training.record.state import _part_of
 from detector.training.run import EpochPart
+from detector.training.settings.config import build_config
 from detector.training.start import load_splits
-from detector.training.state import _part_of
 from search_spaces.text import read_structure
 from tests.detector.training.alike import SETTINGS, frozen_norms, train
 from tests.detector.training.test_resume import _assert_same_run, _rows

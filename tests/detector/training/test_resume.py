@@ -19,11 +19,12 @@ import pytest
 import torch
 
 from detector.checkpoint import load_checkpoint
-from detector.training import loop, state
-from detector.training.estimate import num_evaluations
+from detector.training import loop
 from detector.training.loop import fit
+from detector.training.record import state
 from detector.training.start import resumed_run
 from detector.training.step import Stepper
+from detector.training.timing.estimate import num_evaluations
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from tests.detector.training.test_training import _run, _silent
@@ -95,7 +96,7 @@ def test_resumed_equals_uninterrupted(
     torch.rand(3)  # what the rest of the process draws is no matter
     again = resumed_run(tmp_path / "stopped", None, None, _silent)
     within = changes["checkpoint_minutes"] == 0 and steps > 3
-    assert (again.epoch, again.part.batches) == (steps // 3, steps % 3 if within else 0)
+    assert (again.progress.epoch, again.progress.part.batches) == (steps // 3, steps % 3 if within else 0)
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
@@ -132,7 +133,7 @@ def test_data_that_moved(tiny: Structure, sample: Path, tmp_path: Path) -> None:
         UserError, match=r"data: the run's data are not there any more; say where they are now with --data"
     ):
         resumed_run(run.folder, None, None, _silent)
-    assert resumed_run(run.folder, tmp_path / "elsewhere", None, _silent).epoch == 1
+    assert resumed_run(run.folder, tmp_path / "elsewhere", None, _silent).progress.epoch == 1
 
 
 def test_a_full_disk_keeps_the_last_good_files(
@@ -159,7 +160,7 @@ def test_a_full_disk_keeps_the_last_good_files(
             fit(_run(tiny, sample, tmp_path / "full", epochs=2))
     assert not [path.name for path in (tmp_path / "full").iterdir() if path.name.startswith(".")]
     again = resumed_run(tmp_path / "full", None, None, _silent)
-    assert again.epoch == 1
+    assert again.progress.epoch == 1
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "full")
 
@@ -199,9 +200,9 @@ def test_a_state_of_another_version(tiny: Structure, sample: Path, tmp_path: Pat
 def test_the_estimate_is_said_once_and_before_the_first_epoch_ends(
     tiny: Structure, sample: Path, tmp_path: Path
 ) -> None:
-    run = _run(tiny, sample, tmp_path / "r", epochs=3)
     said: list[str] = []
-    run.say = said.append
+    run = _run(tiny, sample, tmp_path / "r", say=said.append, epochs=3)
+    said.clear()
     fit(run)
     assert said[0].startswith("estimate: about 0:")
     assert "3 epochs of 3 steps" in said[0]

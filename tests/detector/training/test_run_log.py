@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detector.evaluation import METRIC_NAMES, Metrics
-from detector.training.run_log import TENSORBOARD_FOLDER, RunLog
+from detector.training.record.run_log import TENSORBOARD_FOLDER, RunLog
 from search_spaces.errors import UserError
 
 needs_tensorboard = pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="not installed")

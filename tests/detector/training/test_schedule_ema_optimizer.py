@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from detector.network import Network
-from detector.training.config import EmaConfig, OptimizerConfig, ScheduleConfig
-from detector.training.ema import Ema, decay_at
 from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen, peak_rate
-from detector.training.schedule import build_schedule, no_aug_epochs
+from detector.training.optimizer.ema import Ema, decay_at
+from detector.training.optimizer.schedule import build_schedule, no_aug_epochs
+from detector.training.settings.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from detector.data.loader import Batch
-from detector.training import bad_steps, memory
-from detector.training.config import build_config, parse_override
-from detector.training.memory import FEWEST_IMAGES, FEWEST_STEPS, auto_batch, choose_batch
+from detector.training.machine import memory
+from detector.training.machine.memory import FEWEST_IMAGES, FEWEST_STEPS, auto_batch, choose_batch
 from detector.training.run import Run
-from detector.training.step import split
+from detector.training.settings.config import build_config, parse_override
+from detector.training.step import bad_steps
+from detector.training.step.gradients import split
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from tests.detector.training.test_training import _run
@@ -53,8 +54,8 @@ def test_gradients_in_parts_are_those_of_the_batch(tiny: Structure, sample: Path
     stepper.module.eval()
     found = []
     for size in (4, 2, 1, 3):
-        stepper.part_size = size
-        losses = stepper._gradients(batch)
+        stepper.gradients.part_size = size
+        losses = stepper.gradients.of(batch)
         gradients = {name: p.grad.clone() for name, p in stepper.network.named_parameters() if p.grad is not None}
         found.append((losses, gradients))
     whole, whole_gradients = found[0]
@@ -65,9 +66,9 @@ def test_gradients_in_parts_are_those_of_the_batch(tiny: Structure, sample: Path
             torch.testing.assert_close(gradient, whole_gradients[name], rtol=1e-3, atol=1e-6)
 
 
-def _with_memory_for(run: Run, images: int) -> list[str]:
-    """Have the run's network run out of memory above so many images; what the run says."""
-    forward, said = run.stepper.module.forward, []
+def _limit_memory(run: Run, images: int) -> None:
+    """Have the run's network run out of memory above so many images."""
+    forward = run.stepper.module.forward
 
     def limited(pictures: torch.Tensor, targets: Batch) -> Any:
         if len(pictures) > images:
@@ -77,22 +78,23 @@ def _with_memory_for(run: Run, images: int) -> list[str]:
         return forward(pictures, targets)
 
     run.stepper.module.forward = limited  # type: ignore[method-assign]
-    run.stepper.say = said.append
-    return said
 
 
 def test_out_of_memory_goes_on_in_smaller_parts(tiny: Structure, sample: Path, tmp_path: Path) -> None:
-    short, told = (_run(tiny, sample, tmp_path / name, accumulate=n) for name, n in (("short", 1), ("told", 2)))
+    said: list[str] = []
+    short = _run(tiny, sample, tmp_path / "short", say=said.append)
+    told = _run(tiny, sample, tmp_path / "told", accumulate=2)
     batch = _ready(short)
     _ready(told)
     stem = next(name for name, _ in short.stepper.network.named_buffers() if name.endswith("running_mean"))
     assert stem == "backbone.stem.norm.running_mean"
-    said = _with_memory_for(short, 2)
+    said.clear()
+    _limit_memory(short, 2)
     rate = short.stepper.rate
     for _ in range(2):
         short.stepper.run(batch)
         told.stepper.run(batch)
-    assert short.stepper.part_size == told.stepper.part_size == 2
+    assert short.stepper.gradients.part_size == told.stepper.gradients.part_size == 2
     assert short.stepper.peak_rate == told.stepper.peak_rate
     assert rate > 0
     assert _equal(short.stepper.network.state_dict(), told.stepper.network.state_dict())
@@ -103,10 +105,11 @@ def test_out_of_memory_goes_on_in_smaller_parts(tiny: Structure, sample: Path, t
 def test_memory_in_pieces_is_tidied_up_first(
     tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, cached = (_run(tiny, sample, tmp_path / name) for name in ("plain", "cached"))
+    said: list[str] = []
+    plain, cached = (_run(tiny, sample, tmp_path / name, say=said.append) for name in ("plain", "cached"))
     batch = _ready(plain)
     _ready(cached)
-    forward, tidied, said = cached.stepper.module.forward, list[bool](), list[str]()
+    forward, tidied = cached.stepper.module.forward, list[bool]()
 
     def in_pieces(*arguments: Any) -> Any:
         if not tidied:
@@ -114,19 +117,22 @@ def test_memory_in_pieces_is_tidied_up_first(
         return forward(*arguments)
 
     cached.stepper.module.forward = in_pieces  # type: ignore[method-assign]
-    cached.stepper.say = said.append
+    said.clear()
     plain.stepper.run(batch)
     with monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "empty_cache", lambda: tidied.append(True))
         cached.stepper.run(batch)
-    assert (tidied, said, cached.stepper.part_size) == ([True], [], plain.stepper.part_size)
+    assert (tidied, said, cached.stepper.gradients.part_size) == ([True], [], plain.stepper.gradients.part_size)
     assert _equal(cached.stepper.network.state_dict(), plain.stepper.network.state_dict())
 
 
 def test_not_even_one_image_fits(tiny: Structure, sample: Path, tmp_path: Path) -> None:
-    run = _run(tiny, sample, tmp_path / "r")
-    batch, said = _ready(run), _with_memory_for(run, 0)
+    said: list[str] = []
+    run = _run(tiny, sample, tmp_path / "r", say=said.append)
+    batch = _ready(run)
+    said.clear()
+    _limit_memory(run, 0)
     with pytest.raises(UserError, match="out of memory with a single image; choose a smaller image_size"):
         run.stepper.run(batch)
     assert len(said) == 2
@@ -142,10 +148,10 @@ def test_accumulation_beyond_the_batch(tiny: Structure, sample: Path, tmp_path: 
 def test_a_bad_step_changes_nothing_but_the_schedule(
     tiny: Structure, sample: Path, tmp_path: Path, poison: str
 ) -> None:
-    run = _run(tiny, sample, tmp_path / "r", max_bad_steps=3, accumulate=2)
-    stepper, batch = run.stepper, _ready(run)
     said: list[str] = []
-    stepper.say = said.append
+    run = _run(tiny, sample, tmp_path / "r", say=said.append, max_bad_steps=3, accumulate=2)
+    stepper, batch = run.stepper, _ready(run)
+    said.clear()
     stepper.run(batch)
     weights, average = _copied(stepper.network), {key: value.clone() for key, value in stepper.ema.weights.items()}
     moments = [value.clone() for state in stepper.optimizer.state.values() for value in state.values()]
@@ -166,7 +172,7 @@ def test_a_bad_step_changes_nothing_but_the_schedule(
     for _ in range(2):
         stepper.run(batch)
     handle.remove()
-    assert (stepper.skipped, stepper.step, stepper.bad_in_a_row) == (2, 3, 2)
+    assert (stepper.skipped, stepper.step, stepper.bad_steps.in_a_row) == (2, 3, 2)
     assert stepper.rate != rate
     assert _equal(weights, stepper.network.state_dict())
     assert _equal(average, stepper.ema.weights)
@@ -176,17 +182,17 @@ def test_a_bad_step_changes_nothing_but_the_schedule(
     assert len(said) == 1
     assert "skipped, nothing was changed by it; its batch is kept in" in said[0]
     stepper.run(batch)
-    assert stepper.bad_in_a_row == 0
+    assert stepper.bad_steps.in_a_row == 0
     assert not _equal(weights, stepper.network.state_dict())
 
 
 def test_bad_batches_are_kept_once_an_event(
     tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = _run(tiny, sample, tmp_path / "r", max_bad_steps=3)
-    stepper, batch = run.stepper, _ready(run)
     said: list[str] = []
-    stepper.say = said.append
+    run = _run(tiny, sample, tmp_path / "r", say=said.append, max_bad_steps=3)
+    stepper, batch = run.stepper, _ready(run)
+    said.clear()
     hook = stepper.module.register_forward_hook(lambda *a: {**a[2], "total": a[2]["total"] * bad})
     for _ in range(bad_steps.MOST_FILES + 1):
         bad = float("nan")
@@ -223,12 +229,12 @@ def test_the_scaler_finds_its_scale(tiny: Structure, sample: Path, tmp_path: Pat
     """Gradients that overflow under a large scale are no fault: the scale halves, nothing is kept or counted."""
     run = _run(tiny, sample, tmp_path / "r", max_bad_steps=2)
     stepper, batch = run.stepper, _ready(run)
-    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
+    stepper.gradients.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
     parameter = next(stepper.network.parameters())
-    parameter.register_hook(lambda g: g if stepper.scaler.get_scale() <= 2.0**4 else g * float("inf"))
+    parameter.register_hook(lambda g: g if stepper.gradients.scaler.get_scale() <= 2.0**4 else g * float("inf"))
     for _ in range(6):
         stepper.run(batch)
-    assert (stepper.skipped, stepper.bad_in_a_row, stepper.scaler.get_scale()) == (4, 0, 2.0**4)
+    assert (stepper.skipped, stepper.bad_steps.in_a_row, stepper.gradients.scaler.get_scale()) == (4, 0, 2.0**4)
     assert not list(run.folder.glob(bad_steps.PATTERN))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.training.strided_pointwise import StridedPointwiseConv2d, avoid_strided_pointwise
+from detector.training.machine.strided_pointwise import StridedPointwiseConv2d, avoid_strided_pointwise
 
 
 @pytest.mark.parametrize("channels", [3, 8, 15])

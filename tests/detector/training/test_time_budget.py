@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.training import time_budget
-from detector.training.durations import parse_minutes
-from detector.training.time_budget import FEW_STEPS, MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan, smaller_side
+from detector.training.timing import time_budget
+from detector.training.timing.durations import parse_minutes
+from detector.training.timing.time_budget import FEW_STEPS, MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan, smaller_side
 from search_spaces.errors import UserError
 from tinynas.cli import main
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import torch
 
 from detector import Detector
 from detector.checkpoint import load_checkpoint
-from detector.training.config import TrainConfig, build_config
 from detector.training.loop import fit
 from detector.training.run import Run, Splits
+from detector.training.settings.config import TrainConfig, build_config
 from detector.training.start import load_splits, new_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -35,8 +36,10 @@ def _config(**changes: object) -> TrainConfig:
     return build_config({**BASE, **changes})
 
 
-def _run(tiny: Structure, sample: Path, folder: Path, **changes: object) -> Run:
-    return new_run(tiny, load_splits(sample, _silent), _config(**changes), folder, _silent)
+def _run(
+    tiny: Structure, sample: Path, folder: Path, *, say: Callable[[str], object] = _silent, **changes: object
+) -> Run:
+    return new_run(tiny, load_splits(sample, _silent), _config(**changes), folder, say)
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:

@@ -43,7 +43,7 @@ def _write(run: Run) -> Path:
     from detector.training.validation import evaluate_run
 
     annotations, checkpoint = run.val_set.annotations, run.folder / "best.pt"
-    evaluation = run.best_evaluation
+    evaluation = run.progress.best_evaluation
     if evaluation is None:
         run.say("evaluating best.pt for the report")
         try:

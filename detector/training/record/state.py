@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 
 from detector.checkpoint import Checkpoint, save_checkpoint
-from detector.training.processes import Processes
+from detector.training.machine.processes import Processes
 from detector.training.run import EpochPart, Run
 from search_spaces.errors import UserError
 
@@ -27,7 +27,7 @@ def save_last(run: Run) -> None:
     mine: dict[str, Any] = {
         "rng": torch.get_rng_state(),
         "rng_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "part": dataclasses.asdict(run.part),
+        "part": dataclasses.asdict(run.progress.part),
     }
     ranks: list[Any] = [mine]
     if run.processes.world_size > 1:
@@ -35,12 +35,15 @@ def save_last(run: Run) -> None:
         distributed.all_gather_object(ranks, mine)
     if not run.processes.is_main:
         return
+    progress, bad_steps = run.progress, stepper.bad_steps
     training = {
-        "epoch": run.epoch, "step": stepper.step, "skipped": stepper.skipped, "bad_in_a_row": stepper.bad_in_a_row,
-        "part_size": stepper.part_size, "best_ap": run.best_ap, "seconds": run.seconds, "data": run.data,
-        "ema_updates": stepper.ema.updates, "optimizer": stepper.optimizer.state_dict(),
-        "scaler": stepper.scaler.state_dict(), "ranks": ranks,
+        "epoch": progress.epoch, "step": stepper.step, "skipped": bad_steps.total, "bad_in_a_row": bad_steps.in_a_row,
+        "part_size": stepper.gradients.part_size, "best_ap": progress.best_ap, "seconds": progress.seconds,
+        "data": run.data, "ema_updates": stepper.ema.updates, "optimizer": stepper.optimizer.state_dict(),
+        "scaler": stepper.gradients.scaler.state_dict(), "ranks": ranks,
     }  # fmt: skip
+    if stepper.terms:
+        training["terms"] = {name: term.state_dict() for name, term in stepper.terms.items()}
     checkpoint = dataclasses.replace(
         run.blank, weights=stepper.network.state_dict(), ema=stepper.ema.weights, training=training
     )
@@ -52,7 +55,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
 
     Raises UserError for the state of another version.
     """
-    saved, stepper, processes = checkpoint.training, run.stepper, run.processes
+    saved, stepper, processes, progress = checkpoint.training, run.stepper, run.processes, run.progress
     assert checkpoint.ema is not None
     if "ranks" not in saved:
         last = run.folder / "last.pt"
@@ -60,21 +63,26 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     stepper.network.load_state_dict(dict(checkpoint.weights))
     stepper.ema.restore(checkpoint.ema, saved["ema_updates"])
     stepper.optimizer.load_state_dict(saved["optimizer"])
+    for name, term in stepper.terms.items():
+        term.load_state_dict(saved["terms"][name])
     if saved["scaler"]:  # empty where the run began in another type than fp16
-        stepper.scaler.load_state_dict(saved["scaler"])
-    stepper.step, stepper.skipped, stepper.bad_in_a_row = saved["step"], saved["skipped"], saved["bad_in_a_row"]
-    run.epoch, run.best_ap, run.seconds = saved["epoch"], saved["best_ap"], saved["seconds"]
+        stepper.gradients.scaler.load_state_dict(saved["scaler"])
+    stepper.step, bad_steps = saved["step"], stepper.bad_steps
+    bad_steps.total, bad_steps.in_a_row = saved["skipped"], saved["bad_in_a_row"]
+    progress.epoch, progress.best_ap, progress.seconds = saved["epoch"], saved["best_ap"], saved["seconds"]
     ranks = saved["ranks"]
     if len(ranks) == processes.world_size and saved["part_size"] is not None:
-        stepper.part_size = saved["part_size"]
-    run.part = _part_of(processes, [EpochPart(**rank["part"]) for rank in ranks])
+        stepper.gradients.part_size = saved["part_size"]
+    progress.part = _part_of(processes, [EpochPart(**rank["part"]) for rank in ranks])
     if processes.rank < len(ranks):
         mine = ranks[processes.rank]
         torch.set_rng_state(mine["rng"])
         if processes.device.type == "cuda" and mine["rng_cuda"] is not None:
             torch.cuda.set_rng_state(mine["rng_cuda"], processes.device)
-    within = f", {run.part.batches} of {len(run.train_loader)} steps into the next" if run.part.batches else ""
-    run.say(f"going on after epoch {run.epoch} of {run.config.epochs}{within}")
+    within = (
+        f", {progress.part.batches} of {len(run.train_loader)} steps into the next" if progress.part.batches else ""
+    )
+    run.say(f"going on after epoch {progress.epoch} of {run.config.epochs}{within}")
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -91,4 +99,4 @@ def _part_of(processes: Processes, parts: list[EpochPart]) -> EpochPart:
     first, count = parts[0], len(parts)
     sums = {name: sum(part.sums[name] for part in parts) / count for name in first.sums}
     images = round(sum(part.images for part in parts) / processes.world_size)
-    return EpochPart(first.batches, first.steps, images, sums, first.seconds)
+    return EpochPart(batches=first.batches, steps=first.steps, images=images, sums=sums, seconds=first.seconds)

@@ -14,9 +14,10 @@ from detector.data.annotations import Annotations, RawBoxes, pack
 from detector.data.dataset import DetectionDataset, Sample
 from detector.data.sample import write_sample_data
 from detector.evaluation import Metrics
-from detector.training.config import build_config
-from detector.training.overfit import Check, Outcome, choose_images, load_few, overfit, overfit_run, settings
-from detector.training.overfit_advice import advice, best_possible_ap50, narrow_boxes
+from detector.overfit.advice import advice, best_possible_ap50
+from detector.overfit.images import choose_images, load_few, narrow_boxes
+from detector.overfit.training import OverfitResult, Reading, overfit, overfit_run, settings
+from detector.training.settings.config import build_config
 from search_spaces.errors import UserError
 from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
 from search_spaces.text import format_structure
@@ -44,7 +45,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _outcome(data: Path, folder: Path, steps: int = STEPS) -> Outcome:
+def _result(data: Path, folder: Path, steps: int = STEPS) -> OverfitResult:
     few = load_few(data, 8, 0, (SIDE, SIDE), lambda _: None)
     direct = {"device": "cpu", "amp": "off", "optimizer": {"learning_rate_per_image": 2.5e-3}}
     config = build_config(settings(8, steps), direct=direct)
@@ -52,11 +53,11 @@ def _outcome(data: Path, folder: Path, steps: int = STEPS) -> Outcome:
 
 
 def test_a_sound_chain_passes(pictures: Path, tmp_path: Path) -> None:
-    outcome = _outcome(pictures, tmp_path)
-    assert outcome.passed, outcome.last
-    assert outcome.last.metrics.ap50 > 0.95
-    assert outcome.last.loss < outcome.highest_loss / 2
-    assert [check.step for check in outcome.checks] == list(range(10, outcome.last.step + 1, 10))
+    result = _result(pictures, tmp_path)
+    assert result.passed, result.last
+    assert result.last.metrics.ap50 > 0.95
+    assert result.last.loss < result.highest_loss / 2
+    assert [reading.step for reading in result.readings] == list(range(10, result.last.step + 1, 10))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,11 +75,11 @@ def test_a_mistake_in_the_loader_fails(
 ) -> None:
     sound = DetectionDataset.__getitem__
     monkeypatch.setattr(DetectionDataset, "__getitem__", lambda self, index: mistake(sound(self, index)))
-    outcome = _outcome(pictures, tmp_path, steps=80)
-    assert not outcome.passed
-    assert outcome.last.metrics.ap50 < 0.3
+    result = _result(pictures, tmp_path, steps=80)
+    assert not result.passed
+    assert result.last.metrics.ap50 < 0.3
     few = load_few(pictures, 8, 0, (SIDE, SIDE), lambda _: None)
-    assert "what is learnt is not what is evaluated" in advice(outcome, few, (SIDE, SIDE), 0.65, 500)[0]
+    assert "what is learnt is not what is evaluated" in advice(result, few, (SIDE, SIDE), 0.65, 500)[0]
 
 
 def _annotations(boxes: list[list[tuple[int, tuple[float, float, float, float]]]], classes: int = 3) -> Annotations:
@@ -135,18 +136,18 @@ def test_what_no_training_can_reach() -> None:
     assert best_possible_ap50(doubled, 0.65, 500) == pytest.approx(51 / 101)
 
 
-def _check(step: int, loss: float, ap50: float, classes: dict[str, float]) -> Check:
+def _check(step: int, loss: float, ap50: float, classes: dict[str, float]) -> Reading:
     rest = dict.fromkeys(("ap", "ap75", "ap_small", "ap_medium", "ap_large", "ar_1", "ar_10", "ar_100", "ar_small",
                           "ar_medium", "ar_large"), 0.0)  # fmt: skip
-    return Check(step, loss, Metrics(ap50=ap50, class_ap=classes, class_ap50=classes, **rest))
+    return Reading(step, loss, Metrics(ap50=ap50, class_ap=classes, class_ap50=classes, **rest))
 
 
 def test_advice_fits_what_was_seen() -> None:
     images = _annotations([[(0, BOX), (1, BOX)], [(2, (50.0, 50.0, 60.0, 57.0))]])
     half = {"class 0": 1.0, "class 1": 0.0, "class 2": 1.0}
 
-    def said(*checks: Check, highest: float = 2.0) -> str:
-        return "\n".join(advice(Outcome(checks, highest, 1.0), images, (100, 100), 0.65, 500))
+    def said(*readings: Reading, highest: float = 2.0) -> str:
+        return "\n".join(advice(OverfitResult(readings, highest, 1.0), images, (100, 100), 0.65, 500))
 
     stuck = [_check(10 * k, 1.9, 0.0, dict.fromkeys(half, 0.0)) for k in range(1, 9)]
     assert "the loss hardly fell (highest 2, last 1.9)" in said(*stuck)

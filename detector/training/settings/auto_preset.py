@@ -10,9 +10,9 @@ import numpy as np
 
 from detector.data.annotations import Annotations
 from detector.data.mirror import MirrorAdvice, advise
-from detector.training.config import TrainConfig
 from detector.training.optimizer import peak_rate
-from detector.training.presets import preset_values
+from detector.training.settings.config import TrainConfig
+from detector.training.settings.presets import preset_values
 from search_spaces.structure import Structure
 
 STEPS = 2400

@@ -18,6 +18,9 @@ from search_spaces.errors import UserError
 from search_spaces.files import csv_text, write_text
 
 TENSORBOARD_FOLDER = "tensorboard"
+_RUN_COLUMNS = (
+    "epoch", "step", "learning_rate", "num_positives", "skipped", "seconds", "train_seconds", "images_per_second",
+)  # fmt: skip
 _CLASS_COLUMNS = ("epoch", "class", "ap", "ap50")
 
 
@@ -89,7 +92,7 @@ def _group(key: str) -> str:
     """TensorBoard shows the numbers of a group together."""
     if key.startswith(("ap", "ar_")):
         return "val"
-    return "loss" if key in ("total", "cls", "dfl", "giou") else "run"
+    return "run" if key in _RUN_COLUMNS else "loss"
 
 
 def _text(path: Path) -> str:

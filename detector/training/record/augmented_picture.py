@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.dataset import DetectionDataset
 from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_picture
-from detector.training.config import TrainConfig
-from detector.training.phase import enter_epoch, phase_of
+from detector.training.epoch import enter_epoch, phase_of
+from detector.training.settings.config import TrainConfig
 
 COLUMNS = 4
 TILE_PX = SMALLEST_SHOWN

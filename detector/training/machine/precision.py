@@ -14,9 +14,9 @@ import torch
 
 from detector.criterion import DetectionCriterion
 from detector.network import Network
-from detector.training.config import TrainConfig
-from detector.training.memory import is_out_of_memory, probe_step
-from detector.training.module import TrainingModule
+from detector.training.machine.memory import is_out_of_memory, probe_step
+from detector.training.settings.config import TrainConfig
+from detector.training.step.module import TrainingModule
 
 WORTH_STEPS = 200
 """Of a run with fewer steps, none are spent on measuring."""

@@ -6,12 +6,12 @@ Conv weights decay, norms, biases and the head's scales do not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 
-from detector.training.config import OptimizerConfig
+from detector.training.settings.config import OptimizerConfig
 from search_spaces.errors import UserError
 
 BACKBONE = "backbone"
@@ -57,10 +57,19 @@ def peak_rate(config: OptimizerConfig, batch_size: int, total_steps: int) -> flo
 
 
 def build_optimizer(
-    module: nn.Module, config: OptimizerConfig, batch_size: int, total_steps: int = LONG_RUN_STEPS
+    module: nn.Module,
+    config: OptimizerConfig,
+    batch_size: int,
+    total_steps: int = LONG_RUN_STEPS,
+    others: Iterable[nn.Module] = (),
 ) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW at the peak rate for `batch_size` images per step over all processes, `total_steps` in all."""
+    """SGD (Nesterov) or AdamW at the peak rate for `batch_size` images per step over all processes, `total_steps` in all.
+
+    others: modules beside the detector whose parameters learn too, each in groups of its own.
+    """
     groups = parameter_groups(module, config.weight_decay, config.layer_decay)
+    for other in others:
+        groups += [group for group in _by_decay(other.parameters(), config.weight_decay) if group["params"]]
     rate = peak_rate(config, batch_size, total_steps)
     if config.name == "adamw":
         # One pass over each tensor on a CPU, where the step would take longer than a tenth of a small network's.

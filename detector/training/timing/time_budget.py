@@ -13,11 +13,12 @@ from statistics import median
 from detector.data.loader import collate
 from detector.network import Network
 from detector.training.assembly import assemble
-from detector.training.config import TrainConfig
-from detector.training.estimate import of_first_process
-from detector.training.phase import enter_epoch
-from detector.training.processes import Processes
+from detector.training.epoch import enter_epoch
+from detector.training.machine.processes import Processes
 from detector.training.run import Run, Say, Splits
+from detector.training.settings.config import TrainConfig
+from detector.training.step.terms import Terms
+from detector.training.timing.estimate import of_first_process
 from detector.training.validation import evaluation_seconds
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -87,15 +88,20 @@ def _too_short(minutes: float, steps_per_epoch: int, cost: Cost) -> str:
 
 
 def fitted(
-    config: TrainConfig, structure: Structure, splits: Splits, folder: Path, processes: Processes, say: Say
+    config: TrainConfig,
+    structure: Structure,
+    splits: Splits,
+    folder: Path,
+    processes: Processes,
+    say: Say,
+    terms: Terms,
 ) -> TrainConfig:
     """The settings with as many epochs and evaluations as fit into `config.minutes`; steps are timed for it.
 
     structure: as it is trained. Nothing is written. Raises UserError when not one epoch fits.
     """
     assert config.minutes is not None
-    trial = assemble(Network(structure), splits, config, folder, processes, _silent)
-    trial.stepper.bad_steps = None
+    trial = assemble(Network(structure), splits, config, folder, processes, _silent, terms=terms, trial=True)
     cost = measure(trial)
     trial.stop_workers()
     steps = len(trial.train_loader)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from detector.training.config import EmaConfig
+from detector.training.settings.config import EmaConfig
 
 
 def decay_at(step: int, config: EmaConfig, total_steps: int) -> float:

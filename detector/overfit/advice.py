@@ -7,8 +7,9 @@ import torch
 
 from detector.data.annotations import Annotations
 from detector.evaluation import SplitDetections, evaluate
+from detector.overfit.images import FINEST_STRIDE_PX, narrow_boxes
+from detector.overfit.training import GOAL_AP50, OverfitResult
 from detector.postprocess import postprocess
-from detector.training.overfit import FINEST_STRIDE_PX, GOAL_AP50, Outcome, narrow_boxes
 from search_spaces.errors import listed
 
 FELL = 0.5
@@ -33,24 +34,28 @@ def best_possible_ap50(annotations: Annotations, iou_threshold: float, max_detec
 
 
 def advice(
-    outcome: Outcome, annotations: Annotations, image_size: tuple[int, int], iou_threshold: float, max_detections: int
+    result: OverfitResult,
+    annotations: Annotations,
+    image_size: tuple[int, int],
+    iou_threshold: float,
+    max_detections: int,
 ) -> list[str]:
     """What to look at, one line each, the likeliest first; at least one."""
-    last, count = outcome.last, len(outcome.checks)
-    before = outcome.checks[-1 - min(max(3, count // 4), count - 1)]
+    last, count = result.last, len(result.readings)
+    before = result.readings[-1 - min(max(3, count // 4), count - 1)]
     ap50 = last.metrics.ap50
     rise = ap50 - before.metrics.ap50
-    fell = last.loss < FELL * outcome.highest_loss
+    fell = last.loss < FELL * result.highest_loss
     lines = []
     if not fell:
         lines.append(
-            f"the loss hardly fell (highest {outcome.highest_loss:.3g}, last {last.loss:.3g}): if more --steps and "
+            f"the loss hardly fell (highest {result.highest_loss:.3g}, last {last.loss:.3g}): if more --steps and "
             "another --set optimizer.learning_rate_per_image=... change nothing, boxes or classes differ from one step "
             "to the next, or what should learn is frozen"
         )
     if fell and ap50 < LEARNT and rise <= RISING:
         lines.append(
-            f"the loss fell (highest {outcome.highest_loss:.3g}, last {last.loss:.3g}) but AP50 is {ap50:.3f}: what is "
+            f"the loss fell (highest {result.highest_loss:.3g}, last {last.loss:.3g}) but AP50 is {ap50:.3f}: what is "
             "learnt is not what is evaluated; compare the boxes of truth and prediction in the picture"
         )
     if rise > RISING:

@@ -20,10 +20,14 @@ MEASURED_STEPS = 8
 
 @dataclass(slots=True)
 class Pace:
-    """Times of the first steps of a start of the program, loading included."""
+    """Times of the first steps of a start of the program, loading included.
+
+    save_every: batches between two saves within an epoch, None until a step's time is known, and where there are none.
+    """
 
     times: list[float] = field(default_factory=lambda: [time.perf_counter()])
     told: bool = False
+    save_every: int | None = None
 
     def tick(self) -> bool:
         """Call after every step; True once enough steps are measured and nothing was told yet."""
@@ -39,21 +43,22 @@ class Pace:
 
 
 def tell_estimate(run: Run, pace: Pace) -> None:
-    """Say once how long the rest of the run takes, and set `run.save_every`. Every process calls it at the same step."""
+    """Say once how long the rest of the run takes, and set `pace.save_every`. Every process calls it at the same step."""
     pace.told = True
     seconds = of_first_process(pace.step_seconds, run)
     if run.config.checkpoint_minutes is not None:
-        run.save_every = max(1, round(60 * run.config.checkpoint_minutes / max(seconds, 1e-9)))
-    steps = len(run.train_loader)
-    steps_left = (run.config.epochs - run.epoch) * steps - run.part.batches
+        pace.save_every = max(1, round(60 * run.config.checkpoint_minutes / max(seconds, 1e-9)))
+    steps, epoch = len(run.train_loader), run.progress.epoch
+    epochs_left = run.config.epochs - epoch
+    steps_left = epochs_left * steps - run.progress.part.batches
     if not run.processes.is_main or steps_left <= 0:
         return
-    evaluations = num_evaluations(run.epoch, run.config.epochs, run.config.eval.every_epochs)
+    evaluations = num_evaluations(epoch, run.config.epochs, run.config.eval.every_epochs)
     each = evaluation_seconds(run)
     left = steps_left * seconds + evaluations * each
     done = (datetime.datetime.now() + datetime.timedelta(seconds=left)).strftime("%a %H:%M")
     run.say(
-        f"estimate: about {clock(left)} to go, done {done} ({run.config.epochs - run.epoch} epochs of {steps} steps at "
+        f"estimate: about {clock(left)} to go, done {done} ({epochs_left} epochs of {steps} steps at "
         f"{seconds:.2g} s; {evaluations} evaluations at {each:.2g} s)"
     )
 

@@ -1,19 +1,44 @@
-"""Multi-scale training: every batch at a side of its own, drawn alike in all processes."""
+"""What an epoch shows the network: strong augmentation or none, SADA as far as it has grown, batches of a drawn size.
+
+All of it follows from the settings, the epoch and the batch's number alone, so a resumed run agrees.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from detector.data.dataset import DetectionDataset
 from detector.data.loader import Batch
-from detector.training.config import TrainConfig
-from detector.training.phase import phase_of
+from detector.training.optimizer.schedule import no_aug_epochs
+from detector.training.settings.config import TrainConfig
 
 STRIDE = 32
 _STREAM = 1  # keeps these draws apart from those of the samples, which have three words of seed
+
+
+class Phase(NamedTuple):
+    """strong: with mosaic, affine, mixup and SADA; progress: 0..1, share of the strong epochs done at start and end."""
+
+    strong: bool
+    progress: tuple[float, float]
+
+
+def phase_of(config: TrainConfig, epoch: int) -> Phase:
+    """The phase of `epoch` (from 0)."""
+    strong_epochs = config.epochs - no_aug_epochs(config.schedule, config.epochs)
+    start, end = (min(done / max(strong_epochs, 1), 1.0) for done in (epoch, epoch + 1))
+    return Phase(epoch < strong_epochs, (start, end))
+
+
+def enter_epoch(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> None:
+    """Have `dataset` and its loader's workers draw what `epoch` calls for; before each pass."""
+    strong, progress = phase_of(config, epoch)
+    dataset.set_epoch(epoch, strong=strong, progress=progress)
 
 
 def at_drawn_size(batch: Batch, config: TrainConfig, epoch: int, index: int) -> Batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from detector.training.config import ScheduleConfig
+from detector.training.settings.config import ScheduleConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def test_shards_make_up_the_global_batches(world: int) -> None:
 
 
 def test_another_number_of_processes_takes_over_an_epoch() -> None:
-    parts = [EpochPart(3, 2, 6, {"cls": 4.0}, 1.5), EpochPart(3, 2, 6, {"cls": 8.0}, 1.5)]
+    parts = [EpochPart(batches=3, steps=2, images=6, sums={"cls": loss}, seconds=1.5) for loss in (4.0, 8.0)]
     for world in (1, 2, 3):
         taken = [_part_of(Processes(rank, world, torch.device("cpu")), parts) for rank in range(world)]
         assert sum(part.images for part in taken) == 12

@@ -159,7 +159,7 @@ def test_resumed_and_interrupted_runs(
     calls: list[int] = []
 
     def stopping(of: loop.Run) -> object:
-        calls.append(of.epoch)
+        calls.append(of.progress.epoch)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return validate(of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,23 +85,36 @@ class Network(nn.Module):
         cls, reg = self.detect.logits(maps)
         return RawOutput(cls, reg, self.detect.priors(maps), features)
 
+    def features(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """The named features (`tap1..3`, `neck1..3`) alone: what stands behind the last of them is not computed."""
+        _, features = self._run_ops(images, 1 + max(self.graph.outputs[name] for name in names))
+        return [features[name] for name in names]
+
+    def feature_channels(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Channels of named features."""
+        return tuple(int(self.graph.ops[self.graph.outputs[name]].shape.channels) for name in names)
+
     def _maps(self, images: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         """The head's maps (class, regression per level) and the named features."""
+        *_, detect = self.graph.ops
+        values, features = self._run_ops(images, len(self.graph.ops) - 1)
+        return [_value(values, source) for source in detect.inputs], features
+
+    def _run_ops(self, images: Tensor, count: int) -> tuple[list[Tensor | None], dict[str, Tensor]]:
+        """The first `count` ops: the values that ops behind them need, and the named features among them."""
         names: dict[int, list[str]] = {}
         for name, index in self.graph.outputs.items():
             names.setdefault(index, []).append(name)
         values: list[Tensor | None] = [None] * len(self.graph.ops)
         features: dict[str, Tensor] = {}
-        for index, op in enumerate(self.graph.ops):
-            if op.kind == "detect":
-                return [_value(values, source) for source in op.inputs], features
+        for index, op in enumerate(self.graph.ops[:count]):
             inputs = [images] if op.kind == "input" else [_value(values, source) for source in op.inputs]
             values[index] = value = self._run(op, inputs)
             for name in names.get(index, ()):
                 features[name] = value
             for source in self._last_use[index]:
                 values[source] = None
-        raise AssertionError("a detector's graph ends with its detect op")
+        return values, features
 
     def _run(self, op: Op, inputs: list[Tensor]) -> Tensor:
         x = inputs[0]

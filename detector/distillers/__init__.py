@@ -1,0 +1,50 @@
+"""Feature distillation: how far a student's aligned maps are from a teacher's (report, section 2.4, table 8).
+
+A distiller is a file here and its name is the file's: `cwd.py` is `cwd`. The file defines `Options`, a frozen pydantic
+model, and `Distiller(channels, options)`, an `nn.Module` called with the maps of every level: students and teachers
+(B, C, H, W) of one shape each, fp32, normalised channel by channel, and a CPU generator for what is drawn. It returns
+a scalar of order 1 that is 0 where the student's maps equal the teacher's, and does not grow with the image size.
+`channels`: the teacher's, level by level. What has parameters is a submodule, so that it is trained and saved. Files
+that start with an underscore are no distillers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from search_spaces.errors import UserError, nearest
+from search_spaces.plugins import plugin_names
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def names() -> list[str]:
+    """The distillers there are, in alphabetical order; imports none of them."""
+    return plugin_names(__name__)
+
+
+def build(name: str, channels: tuple[int, ...], options: Mapping[str, Any] | None = None) -> nn.Module:
+    """The distiller called `name` for maps with the teacher's `channels`, with `options` checked and filled in.
+
+    Raises UserError for an unknown name, an unknown option or a value out of range.
+    """
+    if name not in names():
+        raise UserError(f"distiller {name!r} is not known; {nearest(name, names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    known = module.Options.model_fields
+    for key in options or {}:
+        if key not in known:
+            choice = nearest(key, known) if known else "it has none"
+            raise UserError(f"distiller {name}: no option {key!r}; {choice}")
+    try:
+        checked = module.Options(**(options or {}))
+    except pydantic.ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
+        raise UserError(f"distiller {name}: {found}") from None
+    distiller: nn.Module = module.Distiller(channels, checked)
+    return distiller

@@ -58,7 +58,7 @@ def loading(images: Annotations, config: TrainConfig, size: tuple[int, int], bat
     with cold.listening((cache, "read_image", "decode"), (cache, "resize_stretch", "stretch")):
         for index in range(len(images)):
             samples._source(index)
-    names = {"_mosaic": "mosaic", "_affine": "affine", "_mixup": "mixup", "augment_boxes": "sada", "_jitter": "colour"}
+    names = {"_mosaic": "mosaic", "_affine": "affine", "_mixup": "mixup", "augment_boxes": "sada", "jitter": "colour"}
     listened = [(augment, function, name) for function, name in names.items()]
     with warm.listening((dataset, "augment", "augment"), *listened):
         for index in range(len(images)):

@@ -115,7 +115,7 @@ def augment(
             fill=config.fill, min_side_px=config.min_side_px, min_visible=config.min_visible,
             mirror=config.flip > 0 and not config.flip_pairs,
         )  # fmt: skip
-    return picture._replace(image=_jitter(picture.image, config, rng))
+    return picture._replace(image=jitter(picture.image, config, rng))
 
 
 def _mosaic(
@@ -189,7 +189,7 @@ def _mixup(
     )
 
 
-def _jitter(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:
+def jitter(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:
     """Shift hue, scale saturation and brightness of an RGB image through 256-entry tables."""
     if not (config.hue or config.saturation or config.brightness):
         return image

@@ -1,0 +1,243 @@
+"""The loop of a pre-training: steps over random crops, saved on the way, and the checkpoint that training starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+from tqdm import tqdm
+
+from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from detector.network import Network
+from detector.pretraining.module import PretrainingModule
+from detector.pretraining.pictures import Pictures
+from detector.pretraining.settings import PretrainSettings
+from detector.training.machine.processes import autocast_type
+from detector.training.optimizer import build_optimizer, set_rate
+from detector.training.optimizer.ema import Ema
+from detector.training.optimizer.schedule import Schedule
+from search_spaces.errors import UserError
+
+NO_CLASS = "(no class: pre-trained features)"
+SAVE_SECONDS = 120.0
+WARM_STEPS, TIMED_STEPS = 2, 6
+SHOWN_EVERY = 10
+MOST_BAD_STEPS = 10
+_STREAM = 3
+"""Keeps the distiller's draws apart from those of the pictures."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Pretraining:
+    """A pre-training under way. `step`: steps done of `schedule.total_steps`; first, recent: means of the loss, of the
+    first steps and of late ones (moving)."""
+
+    module: PretrainingModule
+    pictures: Pictures
+    settings: PretrainSettings
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    ema: Ema
+    dtype: torch.dtype | None
+    step: int = 0
+    first: float = 0.0
+    recent: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+
+def begin(
+    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, say: Say
+) -> Pretraining:
+    """A pre-training at step 0. Some steps are timed first, and their changes thrown away: with `settings.minutes`, and
+    with `amp: auto` on a CPU that computes in bf16, where the quicker type is taken."""
+    settings = dataclasses.replace(settings, batch_size=min(settings.batch_size, len(pictures)))
+    device = next(module.parameters()).device
+    both = settings.amp == "auto" and device.type == "cpu" and autocast_type("auto", device) is not None
+    if both or settings.steps is None:
+        state = {key: value.clone() for key, value in module.state_dict().items()}
+        times = {}
+        for amp in ("bf16", "off") if both else (settings.amp,):
+            trial = dataclasses.replace(settings, amp=amp)
+            times[amp] = _seconds_per_step(_assembled(network, module, pictures, trial, 1))
+            module.load_state_dict(state)
+        quicker = min(times, key=times.__getitem__)
+        settings, seconds = dataclasses.replace(settings, amp=quicker), times[quicker]
+    if settings.steps is None:
+        assert settings.minutes is not None
+        steps = max(1, int(60 * settings.minutes / seconds))
+        epochs = steps * settings.batch_size / len(pictures)
+        say(f"time {settings.minutes:g} min: {steps} steps of {seconds:.2g} s, {epochs:.1f} times over the pictures")
+        settings = dataclasses.replace(settings, steps=steps)
+    assert settings.steps is not None
+    return _assembled(network, module, pictures, settings, settings.steps)
+
+
+def _assembled(
+    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, steps: int
+) -> Pretraining:
+    optimizer = build_optimizer(module, settings.optimizer, settings.batch_size, steps)
+    schedule = Schedule(steps, min(settings.warmup_steps, steps // 5), 0, settings.floor_ratio)
+    device = next(module.parameters()).device
+    return Pretraining(
+        module, pictures, settings, optimizer, schedule, Ema(network, settings.ema, steps),
+        autocast_type(settings.amp, device),
+    )  # fmt: skip
+
+
+def run_to_end(run: Pretraining, state_file: Path, *, show: bool = True) -> None:
+    """All steps that are left. Writes `state_file` every two minutes and when it is interrupted.
+
+    Raises UserError with advice when the loss is not finite ten times in a row.
+    """
+    run.module.train()
+    bad, saved, started = 0, time.monotonic(), time.perf_counter()
+    total = run.schedule.total_steps
+    try:
+        with tqdm(total=total, initial=run.step, desc="pretrain", unit="step", disable=None if show else True) as bar:
+            for images in _batches(run):
+                loss = take_step(run, images)
+                bad = 0 if np.isfinite(loss) else bad + 1
+                if bad >= MOST_BAD_STEPS:
+                    raise UserError(
+                        f"pretrain stopped at step {run.step}: the loss was not finite {bad} steps in a row; lower "
+                        "--learning-rate, or use --amp off"
+                    )
+                bar.update()
+                if run.step % SHOWN_EVERY == 0:
+                    bar.set_postfix(loss=f"{run.recent:.3f}")
+                if time.monotonic() - saved > SAVE_SECONDS and run.step < total:
+                    run.seconds, started = run.seconds + time.perf_counter() - started, time.perf_counter()
+                    save_state(run, state_file)
+                    saved = time.monotonic()
+        run.seconds += time.perf_counter() - started
+    except KeyboardInterrupt:
+        run.seconds += time.perf_counter() - started
+        save_state(run, state_file)
+        raise
+
+
+def take_step(run: Pretraining, images: Tensor) -> float:
+    """One update from a batch of images (B, 3, H, W) uint8; the loss. A step that is not finite changes no weight."""
+    rate = run.settings.optimizer.learning_rate_per_image * run.settings.batch_size * run.schedule.factor(run.step)
+    set_rate(run.optimizer, rate)
+    generator = torch.Generator().manual_seed(_draws(run.settings.seed, run.step))
+    images = images.to(run.device, torch.float32, memory_format=torch.channels_last)
+    with torch.autocast(run.device.type, dtype=run.dtype, enabled=run.dtype is not None):
+        loss = run.module(images, generator)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(run.module.parameters(), run.settings.optimizer.clip_norm or float("inf"))
+    value = float(loss.detach())
+    if np.isfinite(value) and bool(torch.isfinite(norm)):
+        run.optimizer.step()
+        run.ema.update()
+        share = 1 / min(run.step + 1, 50)
+        run.recent += (value - run.recent) * share
+        if run.step < SHOWN_EVERY:
+            run.first = run.recent
+    run.step += 1
+    return value
+
+
+def save_state(run: Pretraining, path: Path) -> None:
+    """All that going on needs, to the bit on a CPU."""
+    training = {
+        "settings": run.settings.plain(), "step": run.step, "first": run.first, "recent": run.recent,
+        "seconds": run.seconds, "optimizer": run.optimizer.state_dict(), "updates": run.ema.updates,
+        "compared": run.module.compared.state_dict(), "pictures": len(run.pictures),
+    }  # fmt: skip
+    save_checkpoint(_checkpoint(run, run.module.network.state_dict(), ema=run.ema.weights, training=training), path)
+
+
+def take_up(run: Pretraining, path: Path) -> None:
+    """Go on from a saved state. Raises UserError when it is of another structure, or of other pictures."""
+    checkpoint = load_checkpoint(path)
+    saved = checkpoint.training
+    if checkpoint.structure.with_classes(1) != run.module.network.structure.with_classes(1):
+        raise UserError(
+            f"{path}: its structure is another; leave out --resume, or name the structure that it began with"
+        )
+    if saved.get("pictures") != len(run.pictures):
+        raise UserError(
+            f"{path}: began with {saved.get('pictures')} pictures, found are {len(run.pictures)}; expected the same --images"
+        )
+    run.module.network.load_state_dict(dict(checkpoint.weights))
+    run.module.compared.load_state_dict(saved["compared"])
+    run.optimizer.load_state_dict(saved["optimizer"])
+    assert checkpoint.ema is not None
+    run.ema.restore(checkpoint.ema, saved["updates"])
+    run.step, run.first, run.recent, run.seconds = (saved[key] for key in ("step", "first", "recent", "seconds"))
+
+
+def write_start(run: Pretraining, path: Path) -> None:
+    """The checkpoint of the averaged weights, for `train --weights`."""
+    metrics = {"first_loss": run.first, "last_loss": run.recent, "steps": float(run.step), "seconds": run.seconds}
+    save_checkpoint(_checkpoint(run, run.ema.weights, metrics=metrics), path)
+
+
+def _checkpoint(run: Pretraining, weights: object, **more: object) -> Checkpoint:
+    return Checkpoint(run.module.network.structure, (NO_CLASS,), weights, **more)  # type: ignore[arg-type]
+
+
+def _batches(run: Pretraining) -> Iterator[Tensor]:
+    """The batches of all steps that are left, each a function of the seed and the step alone."""
+    sampler = _Steps(run)
+    loader: DataLoader[Tensor] = DataLoader(
+        run.pictures, batch_sampler=sampler, num_workers=run.settings.workers, worker_init_fn=_start_worker,
+        generator=torch.Generator().manual_seed(run.settings.seed),
+    )  # fmt: skip
+    return iter(loader)
+
+
+class _Steps(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index): workers draw ahead, so that the epoch goes with the index."""
+
+    def __init__(self, run: Pretraining) -> None:
+        self._pictures, self._size = run.pictures, run.settings.batch_size
+        self._start, self._end = run.step, run.schedule.total_steps
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        per_epoch = len(self._pictures) // self._size
+        order_of, order = -1, np.arange(0)
+        for step in range(self._start, self._end):
+            epoch, batch = divmod(step, per_epoch)
+            if epoch != order_of:
+                order_of, order = epoch, self._pictures.order(epoch)
+            yield [(epoch, int(index)) for index in order[batch * self._size : (batch + 1) * self._size]]
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+
+def _seconds_per_step(trial: Pretraining) -> float:
+    trial.module.train()
+    trial.schedule = dataclasses.replace(trial.schedule, total_steps=WARM_STEPS + TIMED_STEPS)
+    times = [time.perf_counter()]
+    for images in _batches(trial):
+        take_step(trial, images)
+        times.append(time.perf_counter())
+    return (times[-1] - times[WARM_STEPS]) / TIMED_STEPS
+
+
+def _draws(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step, _STREAM]).generate_state(1)[0])
+
+
+def _start_worker(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

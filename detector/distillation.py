@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from detector import distillers
 from detector.distillers._alignment import Alignment
 from detector.teachers import Teacher, teacher_size
+from search_spaces.errors import UserError
 
 
 class FeatureDistillation(nn.Module):
@@ -39,6 +40,7 @@ class FeatureDistillation(nn.Module):
         self._teacher = (teacher,)
         self._student_hw = student_hw
         self.timed, self.seconds = False, 0.0
+        self._checked = False
 
     @property
     def teacher(self) -> Teacher:
@@ -54,10 +56,26 @@ class FeatureDistillation(nn.Module):
         height, width = images.shape[-2:]
         teachers = self.teacher.maps(images, teacher_size((height, width), self._student_hw, self.teacher.image_size))
         self.seconds += self._clock(images) - started
+        if not self._checked:
+            self._check(teachers)
         aligned, wanted = self.align(students, teachers)
         with torch.autocast(images.device.type, enabled=False):
             loss: Tensor = self.distiller(aligned, wanted, generator)
         return loss.float()
+
+    def _check(self, maps: Sequence[Tensor]) -> None:
+        """Once: a teacher whose maps say nothing is refused."""
+        self._checked = True
+        for stride, level in zip(self.teacher.strides, maps):
+            if not bool(level.isfinite().all()):
+                found = "are not finite (fp16 overflows: use amp=bf16 or off; else the file is damaged)"
+            elif level.numel() > level.shape[1] and not bool((level.float().std(dim=(0, 2, 3)) > 0).any()):
+                found = "are the same at every place of every image (an untrained or damaged network)"
+            else:
+                continue
+            raise UserError(
+                f"{self.teacher.name}: as teacher, its maps at stride {stride} {found}; expected a trained one"
+            )
 
     def _clock(self, images: Tensor) -> float:
         if images.device.type == "cuda":

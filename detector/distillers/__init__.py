@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -21,6 +21,26 @@ from search_spaces.plugins import plugin_names
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class DistillConfig(pydantic.BaseModel):
+    """How a teacher's features count in the loss; defaults as published (report, section 2.4)."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    teacher: str | None = pydantic.Field(None, description="checkpoint of the teacher; none: no distillation")
+    teacher_classes: Literal["same", "shared"] = pydantic.Field(
+        "same", description="whether the teacher must know the data's classes, all and no others, or at least one"
+    )
+    distiller: str = pydantic.Field("cwd", description="name of a file in detector/distillers")
+    options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of that distiller")
+    weight: float = pydantic.Field(0.5, gt=0, description="of the distillation loss, at the start of the run")
+    final_share: float = pydantic.Field(
+        0.1, ge=0, le=1, description="share of the weight that the cosine over the whole run falls towards; 1: constant"
+    )
+    last_epochs: bool = pydantic.Field(
+        False, description="distil in the last epochs too, which are without strong augmentation"
+    )
 
 
 def names() -> list[str]:

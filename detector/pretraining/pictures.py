@@ -115,7 +115,8 @@ def _crop(
     rows, columns = picture_hw
     for _ in range(TRIES):
         area = rng.uniform(*crops.area) * rows * columns
-        aspect = math.exp(rng.uniform(*map(math.log, crops.aspect))) * size_hw[1] / size_hw[0]
+        low, high = map(math.log, crops.aspect)
+        aspect = math.exp(rng.uniform(low, high)) * size_hw[1] / size_hw[0]
         width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < width <= columns and 0 < height <= rows:
             left, top = (int(rng.integers(room + 1)) for room in (columns - width, rows - height))

@@ -67,7 +67,7 @@ def load(path: Path, wanted: OnnxInput) -> Teacher:
             f"({', '.join(maps) or 'it has none: add them to the graph as outputs'})"
         )
     shape = session.get_inputs()[0].shape
-    if len(shape) != _DIMENSIONS or shape[1] not in (3, None) and not isinstance(shape[1], str):
+    if len(shape) != _DIMENSIONS or (shape[1] not in (3, None) and not isinstance(shape[1], str)):
         raise UserError(f"--teacher {path}: its input is {shape}; expected images (batch, 3, height, width)")
     batch, _, height, width = (side if isinstance(side, int) else None for side in shape)
     size_hw = None if height is None or width is None else (height, width)

@@ -12,13 +12,15 @@ from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
 from detector.data.vanishing import tell_of_vanishing
+from detector.distillers import DistillConfig
 from detector.evaluation import crowding_note
 from detector.network import Network
 from detector.training.assembly import assemble
-from detector.training.machine.processes import join_processes
+from detector.training.distillation import distillation_terms
+from detector.training.machine.processes import Processes, join_processes
 from detector.training.record.run_log import TENSORBOARD_FOLDER
 from detector.training.record.state import restore
-from detector.training.run import Run, Say, Splits
+from detector.training.run import Run, Say, Splits, beside_bars
 from detector.training.settings.config import TrainConfig, dump, validate
 from detector.training.step import bad_steps
 from detector.training.step.terms import Terms, no_terms
@@ -86,6 +88,7 @@ def new_run(
             "the head's class convs change, nothing else does")  # fmt: skip
     height, width = config.image_size or structure.image_size
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
+    terms = _with_teacher(terms, config, splits, processes, say)
     if config.minutes is not None:
         config = fitted(config, structure, splits, folder, processes, say, terms)
     tell_of_vanishing(splits.train, structure.image_size, config.augment.min_side_px, say)
@@ -108,6 +111,12 @@ def new_run(
     return run
 
 
+def _with_teacher(more: Terms, config: TrainConfig, splits: Splits, processes: Processes, say: Say) -> Terms:
+    """The terms, and distillation where the settings name a teacher."""
+    teaching = distillation_terms(config.distill, config.seed, splits.train.class_names, processes, beside_bars(say))
+    return lambda network: {**teaching(network), **more(network)}
+
+
 def _tell_of_frozen_starts(run: Run, taken: TransferReport | None) -> None:
     """Say which frozen weights no training has made: they would stay at their random start."""
     frozen = [name for name, p in run.stepper.network.named_parameters() if not p.requires_grad]
@@ -119,10 +128,18 @@ def _tell_of_frozen_starts(run: Run, taken: TransferReport | None) -> None:
         )
 
 
-def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say, *, terms: Terms = no_terms) -> Run:
+def resumed_run(
+    folder: Path,
+    data: Path | None,
+    device: str | None,
+    say: Say,
+    teacher: Path | None = None,
+    *,
+    terms: Terms = no_terms,
+) -> Run:
     """Go on with the run in `folder` from its last.pt, as if it had not stopped.
 
-    data, device: where they are now, if elsewhere than then. terms: those that `new_run` had.
+    data, device, teacher: where they are now, if elsewhere than then. terms: those of the run, as `new_run` had them.
     Raises UserError when there is nothing to go on with.
     """
     checkpoint = load_checkpoint(folder / "last.pt")
@@ -133,6 +150,8 @@ def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say, *
     config = validate(checkpoint.config)
     if device is not None:
         config = config.model_copy(update={"device": device})
+    if teacher is not None:
+        config = config.model_copy(update={"distill": _moved(config.distill, teacher, folder)})
     there = Path(checkpoint.training["data"])
     if data is None and not there.exists():
         raise UserError(f"{there}: the run's data are not there any more; say where they are now with --data")
@@ -144,12 +163,22 @@ def resumed_run(folder: Path, data: Path | None, device: str | None, say: Say, *
     torch.manual_seed(config.seed)
     if not processes.is_main:
         say = _silent
+    terms = _with_teacher(terms, config, splits, processes, say)
     network = Network(checkpoint.structure)
     done = checkpoint.training["epoch"]
     run = assemble(network, splits, config, folder, processes, say, terms=terms, epochs_done=done)
     restore(run, checkpoint)
     _tell_of_other_steps(run)
     return run
+
+
+def _moved(config: DistillConfig, teacher: Path, folder: Path) -> DistillConfig:
+    if config.teacher is None:
+        raise UserError(
+            f"--teacher {teacher}: the run in {folder} began without a teacher and goes on without; for one, start a new "
+            f"run with --weights {folder / 'best.pt'}"
+        )
+    return config.model_copy(update={"teacher": str(teacher)})
 
 
 def _tell_of_other_steps(run: Run) -> None:

@@ -69,6 +69,13 @@ def run(
             help="Checkpoint to start from, of any structure with the same blocks; or a folder: the nearest one."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Checkpoint (best.pt) of a larger detector that teaches this one its features.")
+    ] = None,
+    teacher_classes: Annotated[
+        str | None,
+        typer.Option(metavar="same|shared", help="shared: the teacher may know other classes too. Default: same."),
+    ] = None,
     freeze: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="What does not learn: backbone, stem, stem..stage2, neck, ... or none."),
@@ -86,6 +93,7 @@ def run(
         "batch_size": batch_size, "seed": seed, "device": device,
         "image_size": None if image_size is None else list(parse_image_size(image_size)),
         "freeze": None if freeze is None else parse_freeze(freeze),
+        "distill": teaching(teacher, teacher_classes) if resume is None else None,
     }  # fmt: skip
     let_threads_sleep()
     if resume is not None:
@@ -97,9 +105,10 @@ def run(
             "config": config,
             "set": set_,
             "weights": weights,
+            "teacher_classes": teacher_classes,
         }
         _refuse_with_resume({**direct, **only_new})
-        _resume(resume, data, device)
+        _resume(resume, data, device, teacher)
     elif structure is None:
         raise UserError("train what? name a structure file or a shipped structure: tinynas train S --data DIR")
     else:
@@ -147,6 +156,14 @@ def _split(data: Path, share: float) -> None:
 def parse_freeze(text: str) -> list[str]:
     """`backbone`, `stem..stage2,neck` or `none`, as the setting `freeze`."""
     return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
+
+
+def teaching(teacher: Path | None, classes: str | None) -> dict[str, str] | None:
+    """The settings below `distill` that the options stand for; None without any."""
+    if classes is not None and classes not in ("same", "shared"):
+        raise UserError(f"--teacher-classes {classes!r}: expected same or shared")
+    given = {"teacher": None if teacher is None else str(teacher), "teacher_classes": classes}
+    return {key: value for key, value in given.items() if value is not None} or None
 
 
 def _start(
@@ -205,12 +222,12 @@ def _settings(
     return config
 
 
-def _resume(folder: Path, data: Path | None, device: str | None) -> None:
+def _resume(folder: Path, data: Path | None, device: str | None, teacher: Path | None) -> None:
     from detector.training.start import resumed_run
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; --resume expects one with last.pt in it")
-    _fit(lambda: resumed_run(folder, data, device, _say), folder)
+    _fit(lambda: resumed_run(folder, data, device, _say, teacher), folder)
 
 
 def _fit(start: Any, folder: Path) -> None:
@@ -263,5 +280,5 @@ def _refuse_with_resume(options: dict[str, Any]) -> None:
     if given:
         raise UserError(
             f"--resume goes on with the run's own settings; leave out {', '.join(given)} "
-            "(only --data and --device may be given)" + (f"; {_MORE_EPOCHS}" if "epochs" in given else "")
+            "(only --data, --device and --teacher may be given)" + (f"; {_MORE_EPOCHS}" if "epochs" in given else "")
         )

@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from detector.data.augment import AugmentConfig
+from detector.distillers import DistillConfig
 from detector.evaluation.settings import EvalConfig, Share
 from detector.losses import LossConfig
 from search_spaces.errors import UserError, nearest
@@ -127,6 +128,7 @@ class TrainConfig(_Model):
     ema: EmaConfig = EmaConfig()
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
+    distill: DistillConfig = DistillConfig()
     eval: EvalConfig = EvalConfig()
 
 

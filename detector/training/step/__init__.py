@@ -73,6 +73,8 @@ class Stepper:
         values = torch.stack([*losses.values(), norm.float(), *(size.float() for size in sizes)])
         *found, finite, finite_loss = torch.cat([values, _finite_everywhere(values, losses["total"])]).tolist()
         numbers = dict(zip([*losses, "gradient_norm"], found))
+        for name, term in self.terms.items():
+            term.after_step(numbers[name])
         if finite:
             self._update(learning, norm)
         else:

@@ -30,8 +30,12 @@ class LossTerm(nn.Module):
         raise NotImplementedError
 
     def at_step(self, step: int, schedule: Schedule) -> None:
-        """Told before every step (from 0), for a weight that follows the run: it has `schedule.total_steps` steps, the last
+        """Called before every step (from 0), for a weight that follows the run: it has `schedule.total_steps` steps, the last
         `schedule.floor_steps` of them without strong augmentation. A function of both alone resumes to the bit."""
+
+    def after_step(self, value: float) -> None:
+        """Called after every step with this process's value of the loss, finite or not, before it is decided whether the
+        step counts. Raises UserError with advice where going on is no use."""
 
 
 Terms = Callable[[Network], Mapping[str, LossTerm]]

@@ -57,7 +57,13 @@ def train(structure: Path, data: Path, folder: Path, **changes: Any) -> Run:
     return run
 
 
-def train_and_resume(structure: Path, data: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+def taught(teacher: Path) -> dict[str, Any]:
+    """Changes for a run with a teacher in its first epoch and none in its second."""
+    two_stages = {"no_aug_epochs": 1, "no_aug_max_share": 0.5}
+    return {"distill": {"teacher": str(teacher), "distiller": "mgd"}, "schedule": two_stages}
+
+
+def train_and_resume(structure: Path, data: Path, folder: Path, patch: pytest.MonkeyPatch, **changes: Any) -> None:
     """The same run, stopped within its second epoch and taken up again."""
     run, left = Stepper.run, 4
 
@@ -71,7 +77,7 @@ def train_and_resume(structure: Path, data: Path, folder: Path, patch: pytest.Mo
     with patch.context() as inner:
         inner.setattr(Stepper, "run", counted)
         with pytest.raises(KeyboardInterrupt):
-            train(structure, data, folder)
+            train(structure, data, folder, **changes)
     torch.rand(3)
     torch.distributed.barrier()  # the first process may be writing still
     again = resumed_run(folder, None, None, print)
@@ -110,6 +116,9 @@ def main() -> None:
         train(structure, data, out / "parts", accumulate=2, loss={"dfl_weight": 0.0, "giou_weight": 0.0})
         train_and_resume(structure, data, out / "resumed", patch)
         train_with_an_empty_process(structure, data, out / "empty", patch)
+        teacher = taught(out / "plain" / "best.pt")
+        train(structure, data, out / "taught", accumulate=2, **teacher)
+        train_and_resume(structure, data, out / "taught-resumed", patch, accumulate=2, **teacher)
     leave_processes(together=True)
 
 

@@ -67,6 +67,14 @@ def test_two_processes_resume_exactly(two: tuple[Path, str]) -> None:
     assert len(load_checkpoint(two[0] / "plain" / "last.pt").training["ranks"]) == 2
 
 
+def test_two_processes_are_taught_and_resume_exactly(two: tuple[Path, str]) -> None:
+    """In the second stage no distiller's parameter has a loss: the processes must not wait for its gradient."""
+    first, second = _rows(two[0] / "taught")
+    assert first["distill"] > 0.1
+    assert second["distill"] == 0
+    _assert_same_run(two[0] / "taught", two[0] / "taught-resumed")
+
+
 def test_a_process_without_boxes_does_not_hang(two: tuple[Path, str]) -> None:
     assert [row["step"] for row in _rows(two[0] / "empty")] == [3, 6]
 
@@ -81,9 +89,10 @@ def test_an_evaluation_is_shared_out(two: tuple[Path, str]) -> None:
 
 
 def test_everything_is_said_once(two: tuple[Path, str]) -> None:
-    assert two[1].count("SyncBatchNorm refuses CPU tensors") == 5  # four runs, one of them in two starts
-    assert two[1].count("estimate: about") == 4  # the second start ends with its first epoch
-    assert two[1].count("epoch 2/2") == 4
+    assert two[1].count("SyncBatchNorm refuses CPU tensors") == 8  # six runs, two of them in two starts
+    assert two[1].count("estimate: about") == 6  # the second start ends with its first epoch
+    assert two[1].count("epoch 2/2") == 6
+    assert two[1].count("mgd on the neck's outputs") == 3
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])

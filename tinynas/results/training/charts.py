@@ -14,8 +14,9 @@ from detector.evaluation.curves import RECALLS
 from detector.evaluation.matching import Doubles
 from detector.lettering import font_families, lettering, plotted
 from tinynas.results.pictures import INK, new_figure, plain_axes, save_figure
-from tinynas.results.training.run_folder import LOSSES, RunFolder
+from tinynas.results.training.run_folder import RunFolder
 
+FURTHER_COLOURS = ("var(--fixed)", "#8a3fa8", "#c2417a", "#5c8a1f")
 MOST_CURVES = 12
 MOST_CELLS = 20
 CURVES_FILE, CONFUSION_FILE = "pr_curves.png", "confusion.png"
@@ -53,7 +54,7 @@ def curve_data(assessment: Assessment) -> dict[str, Any]:
 def run_data(run: RunFolder) -> dict[str, Any]:
     """Losses, AP and learning rate by epoch."""
     epochs = [int(row["epoch"]) for row in run.rows]
-    colours = ("var(--ink)", "var(--backbone)", "var(--neck)", "var(--head)")
+    colours = ("var(--ink)", "var(--backbone)", "var(--neck)", "var(--head)", *FURTHER_COLOURS)
 
     def chart(keys: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
         series = [
@@ -63,7 +64,7 @@ def run_data(run: RunFolder) -> dict[str, Any]:
         return {"x": epochs, "series": [one for one in series if any(v is not None for v in one["values"])]}
 
     return {
-        "losses": chart(LOSSES, LOSSES),
+        "losses": chart(run.losses, run.losses),
         "ap": chart(("ap", "ap50"), ("AP", "AP50")),
         "rate": chart(("learning_rate",), ("learning rate",)),
     }

@@ -14,6 +14,8 @@ from search_spaces.errors import UserError
 from search_spaces.files import read_text
 
 LOSSES = ("total", "cls", "dfl", "giou")
+TERMS = ("distill", "soft_scores", "soft_boxes", "pseudo")
+"""What may join them: a teacher's features, scores and boxes, and its boxes on pictures without annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,12 @@ class RunFolder:
         settings = _settings(config) if config.is_file() else {}
         picture = augmented.read_bytes() if augmented.is_file() else None
         return cls(path, settings, rows, picture) if rows else None
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Columns of the losses: the detector's own, and those of the terms beside them."""
+        further = dict.fromkeys(name for row in self.rows for name in TERMS if row.get(name) is not None)
+        return (*LOSSES, *further)
 
     @property
     def evaluations(self) -> list[Mapping[str, Any]]:

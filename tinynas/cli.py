@@ -28,6 +28,7 @@ WORKFLOW = (
     "sample_data",
     "data",
     "overfit",
+    "pretrain",
     "train",
     "eval",
     "export",

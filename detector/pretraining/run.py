@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ SAVE_SECONDS = 120.0
 WARM_STEPS, TIMED_STEPS = 2, 6
 SHOWN_EVERY = 10
 MOST_BAD_STEPS = 10
+MEAN_STEPS = 20
 _STREAM = 3
 """Keeps the distiller's draws apart from those of the pictures."""
 
@@ -63,24 +63,24 @@ def begin(
 ) -> Pretraining:
     """A pre-training at step 0. Some steps are timed first, and their changes thrown away: with `settings.minutes`, and
     with `amp: auto` on a CPU that computes in bf16, where the quicker type is taken."""
-    settings = dataclasses.replace(settings, batch_size=min(settings.batch_size, len(pictures)))
+    settings = replace(settings, batch_size=min(settings.batch_size, len(pictures)))
     device = next(module.parameters()).device
     both = settings.amp == "auto" and device.type == "cpu" and autocast_type("auto", device) is not None
     if both or settings.steps is None:
         state = {key: value.clone() for key, value in module.state_dict().items()}
         times = {}
         for amp in ("bf16", "off") if both else (settings.amp,):
-            trial = dataclasses.replace(settings, amp=amp)
+            trial = replace(settings, amp=amp)
             times[amp] = _seconds_per_step(_assembled(network, module, pictures, trial, 1))
             module.load_state_dict(state)
         quicker = min(times, key=times.__getitem__)
-        settings, seconds = dataclasses.replace(settings, amp=quicker), times[quicker]
+        settings, seconds = replace(settings, amp=quicker), times[quicker]
     if settings.steps is None:
         assert settings.minutes is not None
         steps = max(1, int(60 * settings.minutes / seconds))
         epochs = steps * settings.batch_size / len(pictures)
         say(f"time {settings.minutes:g} min: {steps} steps of {seconds:.2g} s, {epochs:.1f} times over the pictures")
-        settings = dataclasses.replace(settings, steps=steps)
+        settings = replace(settings, steps=steps)
     assert settings.steps is not None
     return _assembled(network, module, pictures, settings, settings.steps)
 
@@ -144,7 +144,7 @@ def take_step(run: Pretraining, images: Tensor) -> float:
     if np.isfinite(value) and bool(torch.isfinite(norm)):
         run.optimizer.step()
         run.ema.update()
-        share = 1 / min(run.step + 1, 50)
+        share = 1 / min(run.step + 1, MEAN_STEPS)
         run.recent += (value - run.recent) * share
         if run.step < SHOWN_EVERY:
             run.first = run.recent
@@ -160,6 +160,17 @@ def save_state(run: Pretraining, path: Path) -> None:
         "compared": run.module.compared.state_dict(), "pictures": len(run.pictures),
     }  # fmt: skip
     save_checkpoint(_checkpoint(run, run.module.network.state_dict(), ema=run.ema.weights, training=training), path)
+
+
+def saved_settings(path: Path, asked: PretrainSettings) -> PretrainSettings:
+    """The settings that a saved state began with, with the loader processes of now.
+
+    Raises UserError when there is no state.
+    """
+    saved = load_checkpoint(path).training
+    if "settings" not in saved:
+        raise UserError(f"{path}: holds no state of a pre-training; leave out --resume")
+    return replace(PretrainSettings.from_plain(saved["settings"]), workers=asked.workers)
 
 
 def take_up(run: Pretraining, path: Path) -> None:
@@ -224,7 +235,7 @@ class _Steps(Sampler[list[tuple[int, int]]]):
 
 def _seconds_per_step(trial: Pretraining) -> float:
     trial.module.train()
-    trial.schedule = dataclasses.replace(trial.schedule, total_steps=WARM_STEPS + TIMED_STEPS)
+    trial.schedule = replace(trial.schedule, total_steps=WARM_STEPS + TIMED_STEPS)
     times = [time.perf_counter()]
     for images in _batches(trial):
         take_step(trial, images)

@@ -9,8 +9,9 @@ from typing import Any
 from detector.training.settings.config import EmaConfig, OptimizerConfig
 
 
-def _optimizer() -> OptimizerConfig:
-    return OptimizerConfig(name="adamw", learning_rate_per_image=2e-3 / 32, weight_decay=1e-2, clip_norm=10.0)
+def pretrain_optimizer(peak_rate: float = 2e-3) -> OptimizerConfig:
+    """AdamW with this peak rate for a batch of 32."""
+    return OptimizerConfig(name="adamw", learning_rate_per_image=peak_rate / 32, weight_decay=1e-2, clip_norm=10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class PretrainSettings:
     neck: bool = True
     warmup_steps: int = 100
     floor_ratio: float = 0.02
-    optimizer: OptimizerConfig = field(default_factory=_optimizer)
+    optimizer: OptimizerConfig = field(default_factory=pretrain_optimizer)
     ema: EmaConfig = field(default_factory=lambda: EmaConfig(decay=0.998, ramp_steps=100, memory_share=0.05))
     amp: str = "auto"
     seed: int = 0
@@ -38,3 +39,9 @@ class PretrainSettings:
             **asdict(self), "options": dict(self.options), "optimizer": self.optimizer.model_dump(mode="json"),
             "ema": self.ema.model_dump(mode="json"),
         }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> PretrainSettings:
+        """From what `plain` gave."""
+        optimizer, ema = OptimizerConfig(**values["optimizer"]), EmaConfig(**values["ema"])
+        return cls(**{**values, "optimizer": optimizer, "ema": ema})

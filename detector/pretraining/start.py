@@ -1,0 +1,78 @@
+"""From structure, teacher and pictures to the checkpoint that a training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from detector.network import Network
+from detector.pretraining.module import PretrainingModule
+from detector.pretraining.pictures import Pictures, find_all
+from detector.pretraining.run import Pretraining, Say, begin, run_to_end, saved_settings, take_up, write_start
+from detector.pretraining.settings import PretrainSettings
+from detector.teachers.backbones import OnnxInput, backbone_teacher
+from detector.training.machine.depthwise import speed_up_depthwise
+from detector.training.machine.process_settings import keep_freed_memory
+from detector.training.machine.processes import choose_device
+from detector.training.machine.strided_pointwise import avoid_strided_pointwise
+from search_spaces.errors import UserError
+from search_spaces.structure import Structure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to pre-train: the structure at the crops' size, the teacher's name, folders of pictures, the file to write."""
+
+    structure: Structure
+    teacher: str
+    onnx: OnnxInput
+    folders: tuple[Path, ...]
+    out: Path
+    device: str = "auto"
+    resume: bool = False
+
+    @property
+    def state_file(self) -> Path:
+        """What a stopped pre-training goes on from; deleted in the end."""
+        return self.out.with_name(f"{self.out.stem}.last{self.out.suffix}")
+
+
+def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretraining:
+    """Pre-train and write `request.out`. With `request.resume`, go on with the settings that the run began with.
+
+    Raises UserError for a teacher that is not there, folders without pictures, and a state that does not fit.
+    """
+    state = request.state_file
+    if request.resume:
+        settings = saved_settings(state, settings)
+    elif state.exists():
+        raise UserError(
+            f"{state}: a pre-training to {request.out} was stopped here; pass --resume to go on with it, or delete it"
+        )
+    device = choose_device(request.device)
+    paths = find_all(request.folders, request.out)
+    teacher = backbone_teacher(request.teacher, request.onnx)
+    height, width = request.structure.image_size
+    say(
+        f"pretrain: {len(paths)} pictures, crops of {width}x{height}; teacher {request.teacher}, channels "
+        f"{', '.join(map(str, teacher.channels))} at strides {', '.join(map(str, teacher.strides))}; {settings.distiller}"
+    )
+    torch.manual_seed(settings.seed)
+    network = Network(request.structure.with_classes(1))
+    module = PretrainingModule(network, teacher, settings.distiller, settings.options, neck=settings.neck)
+    module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher.module.to(device)
+    if device.type == "cpu":
+        speed_up_depthwise(network)
+        avoid_strided_pointwise(network)
+        keep_freed_memory()
+    run = begin(network, module, Pictures(paths, request.structure.image_size, settings.seed), settings, say)
+    if request.resume:
+        take_up(run, state)
+        say(f"going on after step {run.step} of {run.schedule.total_steps}")
+    run_to_end(run, state)
+    write_start(run, request.out)
+    state.unlink(missing_ok=True)
+    return run

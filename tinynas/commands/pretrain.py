@@ -1,0 +1,108 @@
+"""`tinynas pretrain`: a backbone learns an image network's features from pictures without annotations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detector.training.machine.process_settings import let_threads_sleep
+from detector.training.timing.durations import parse_minutes
+from search_spaces.errors import UserError
+from search_spaces.files import check_folder
+from search_spaces.image_size import parse_image_size
+
+
+def run(
+    structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
+    teacher: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="A timm model, a checkpoint (.pt), an ONNX model (.onnx), or MODULE:FUNCTION in Python.",
+        ),
+    ],
+    images: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of pictures; may be given several times.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, for train --weights.")] = Path(
+        "start.pt"
+    ),
+    time: Annotated[str | None, typer.Option("--time", metavar="30m", help="How long.  [default: 30m]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of --time: so many steps.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="H[xW]", help="Of the crops. Default: the structure's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "--batch", min=2, help="Crops per step.")] = 32,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-6, help="Peak rate of a batch of 32; follows the batch.")
+    ] = 2e-3,
+    distiller: Annotated[str, typer.Option(help="What compares the maps: cwd, mimic or mgd.")] = "mimic",
+    neck: Annotated[bool, typer.Option(help="The neck learns the teacher's maps too, not the backbone alone.")] = True,
+    outputs: Annotated[
+        str | None, typer.Option("--teacher-outputs", metavar="A,B,C", help="Of an ONNX teacher: its feature maps.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option("--teacher-mean", metavar="R,G,B", help="Of an ONNX teacher's input, 0..255.")
+    ] = None,
+    std: Annotated[str | None, typer.Option("--teacher-std", metavar="R,G,B", help="As --teacher-mean.")] = None,
+    amp: Annotated[str, typer.Option(help="auto, off, bf16 or fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and crops.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with a pre-training that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the checkpoint.")] = False,
+) -> None:
+    """Pre-train a structure: any image network teaches it its feature maps on your pictures, without annotations."""
+    if time is not None and steps is not None:
+        raise UserError("--time and --steps: the time says how many steps; leave one of them out")
+    minutes = parse_minutes(time or "30m") if steps is None else None
+    if amp not in ("auto", "off", "bf16", "fp16"):
+        raise UserError(f"--amp {amp}: expected auto, off, bf16 or fp16")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("pretrain runs as one process; start it without torchrun")
+    check_folder(out.parent, "choose another -o")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already; choose another -o or say --overwrite")
+    let_threads_sleep()
+
+    from detector.pretraining.settings import PretrainSettings, pretrain_optimizer
+    from detector.pretraining.start import Request, pretrain
+    from detector.teachers.backbones import OnnxInput
+    from search_spaces.text import resolve_structure
+
+    settings = PretrainSettings(
+        steps=steps, minutes=minutes, batch_size=batch_size, distiller=distiller, neck=neck,
+        optimizer=pretrain_optimizer(learning_rate), amp=amp, seed=seed,
+    )  # fmt: skip
+    onnx = OnnxInput(
+        outputs=tuple(name.strip() for name in outputs.split(",")) if outputs else (),
+        mean=_numbers("--teacher-mean", mean, 0.0), std=_numbers("--teacher-std", std, 1.0),
+    )  # fmt: skip
+    chosen = resolve_structure(structure)
+    if image_size is not None:
+        chosen = chosen.with_image_size(*parse_image_size(image_size))
+    request = Request(
+        structure=chosen, teacher=teacher, onnx=onnx, folders=tuple(images), out=out, device=device, resume=resume
+    )
+    try:
+        done = pretrain(request, settings, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        print("\nstopped; the same command with --resume goes on")
+        raise
+    print(
+        f"the loss fell from {done.first:.3f} to {done.recent:.3f} in {done.step} steps ({done.seconds / 60:.1f} min); "
+        f"wrote {out}; next: tinynas train {structure} --weights {out} --data DIR"
+    )
+
+
+def _numbers(option: str, text: str | None, default: float) -> tuple[float, ...]:
+    """Three numbers, as R,G,B. Raises UserError."""
+    if text is None:
+        return (default,) * 3
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise UserError(f"{option} {text!r}: expected three numbers, for example 123.7,116.3,103.5")
+    return numbers

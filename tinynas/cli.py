@@ -30,6 +30,7 @@ WORKFLOW = (
     "overfit",
     "pretrain",
     "train",
+    "family",
     "eval",
     "export",
     "predict",

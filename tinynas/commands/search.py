@@ -93,7 +93,7 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
 
     print(f"wrote {', '.join(output_names(result.plan.targets))} in {out}")
     if len(data["targets"]) > 1:
-        print("each network learns from the next larger one; train the largest first:")
+        print("one command trains the family, the largest first; each network learns from the next larger one:")
     for command in data["commands"]:
         print(f"next: {command}")
 

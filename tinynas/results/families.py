@@ -53,12 +53,9 @@ def family_data(members: Sequence[FoundNetwork]) -> dict[str, Any]:
 
 
 def next_commands(members: Sequence[FoundNetwork], folder: Path, devices: Sequence[str]) -> list[str]:
-    """What to type next: look at the network, train it; a family is trained from the largest down."""
+    """What to type next: look at the network, train it; a family is trained from the largest down, each teaching the next."""
     paths = [shlex.quote(str(folder / name)) for name in structure_files(members)]
     if len(members) == 1:
         device = f" --device {devices[0]}" if devices else ""
         return [f"tinynas explain {paths[0]}{device}", f"tinynas train {paths[0]} --data DIR"]
-    return [
-        f"tinynas train {path} --data DIR --out runs/{member.target.name}"
-        for path, member in reversed(list(zip(paths, members, strict=True)))
-    ]
+    return [f"tinynas family train {shlex.quote(str(folder / 'family.yaml'))} --data DIR --out runs/family"]

@@ -13,6 +13,7 @@ from search_spaces.emit import emit_detector
 from search_spaces.text import resolve_structure
 from tinynas.cli import main
 from tinynas.explanation import explain
+from tinynas.family.members import read_family
 
 QUICK = ["--evaluations", "6000", "--population", "64"]
 
@@ -88,8 +89,11 @@ def test_a_family_is_one_network_per_budget(tmp_path, capsys):
     assert [row["name"] for row in family] == names
     assert [row["teacher"] for row in family] == ["3ms", "4ms", None]
     assert all((tmp_path / row["structure"]).is_file() for row in family)
-    trained = re.findall(r"next: tinynas train \S+structure-(\S+)\.txt", capsys.readouterr().out)
-    assert trained == names[::-1]  # a teacher is trained before its student
+    command = re.findall(r"next: tinynas (family train \S+family\.yaml) --data DIR", capsys.readouterr().out)
+    assert command == [f"family train {tmp_path / 'family.yaml'}"]
+    assert [member.name for member in read_family(tmp_path / "family.yaml")] == names[
+        ::-1
+    ]  # a teacher before its student
     assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
     assert not (tmp_path / "structure.txt").exists()
 

@@ -1,0 +1,1 @@
+"""Families of detectors, as a search with several budgets finds them."""

@@ -1,0 +1,94 @@
+"""`tinynas family train`: a family from its largest member down, each teaching the next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search_spaces.errors import UserError
+
+
+def run(
+    family: Annotated[Path, typer.Argument(metavar="FAMILY.YAML", help="Of a search with several budgets.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data, as for tinynas train. Default: ./data.yaml or ./data.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder with one run folder for each member.")] = Path("runs/family"),
+    by_itself: Annotated[
+        bool, typer.Option("--by-itself", help="Train the largest twice, taught by its first training, as published.")
+    ] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="No teachers: every member for itself, to compare.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each member.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="30m", help="Instead of --epochs: for each member.")] = None,
+    batch_size: Annotated[
+        str | None, typer.Option("--batch-size", "--batch", metavar="N|auto", help="Per step.")
+    ] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structures'.")] = None,
+    preset: Annotated[str | None, typer.Option(help="auto, small or published, as for tinynas train.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of training settings.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting of all members.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Default: 0.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a chain that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Train everything in --out anew.")] = False,
+) -> None:
+    """Train a family: the largest member first, each next one taught by the one above; a table and report.html."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("family train runs as one process; with torchrun, train the members one by one (tinynas train)")
+    if by_itself and alone:
+        raise UserError("--by-itself and --alone: the first is about teachers, the second leaves them out; drop one")
+
+    from tinynas.commands import train
+    from tinynas.family.chain import Link, claim, links_of, train_chain
+    from tinynas.family.members import read_family
+    from tinynas.results.chain import rows_of, write_chain
+
+    links = links_of(read_family(family), by_itself=by_itself, alone=alone)
+    found = train.find_data(data)
+    options: dict[str, Any] = {
+        "epochs": epochs, "time": time, "batch_size": batch_size, "image_size": image_size, "preset": preset,
+        "config": config, "set_": set_, "seed": seed,
+    }  # fmt: skip
+    told = {
+        key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None
+    }
+    members = [{"name": link.name, "structure": str(link.member.structure), "teacher": link.teacher} for link in links]
+    claim(out, {"members": members, "data": str(found), **told}, resume=resume, overwrite=overwrite)
+
+    def one(**more: Any) -> None:
+        if "resume" in more:
+            train.run(data=found, device=device, **more)
+        else:
+            train.run(data=found, device=device, **options, **more)
+
+    def report(done: list[Link]) -> None:
+        write_chain(rows_of(done, out), out, title=str(family), data=str(found))
+
+    try:
+        train_chain(links, out, one, report)
+    except KeyboardInterrupt:
+        print("or with the whole family: the same command with --resume")
+        raise
+    _show(links, out)
+
+
+def _show(links: list[Any], out: Path) -> None:
+    """The table, on the screen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tinynas.results.chain import cells_of, columns_of, rows_of
+
+    rows = rows_of(links, out)
+    table = Table(*columns_of(rows))
+    for cells in cells_of(rows):
+        table.add_row(
+            *(f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells)
+        )
+    Console().print(table)
+    print(f"wrote {out / 'family.csv'} and {out / 'report.html'}")

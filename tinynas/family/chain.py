@@ -1,0 +1,105 @@
+"""The chain: members trained one after the other, each with the one above as teacher (report, section 2.4)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces.errors import UserError
+from search_spaces.files import check_folder, write_text
+from tinynas.family.members import Member
+from tinynas.results.training.run_folder import RunFolder
+
+CHAIN_FILE = "chain.yaml"
+BY_ITSELF = "-by-itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One training of the chain: `name` of its folder, its member, and the name of the link that teaches it."""
+
+    name: str
+    member: Member
+    teacher: str | None
+
+
+def links_of(members: Sequence[Member], *, by_itself: bool, alone: bool) -> list[Link]:
+    """The trainings in order. by_itself: the largest is trained a second time, taught by its first training, and teaches
+    the next (as published); alone: nobody is taught."""
+    links: list[Link] = []
+    trained: dict[str | None, str] = {}
+    for member in members:
+        teacher = None if alone else trained.get(member.teacher)
+        links.append(Link(member.name, member, teacher))
+        trained[member.name] = member.name
+        if by_itself and not alone and member.teacher is None:
+            links.append(Link(member.name + BY_ITSELF, member, member.name))
+            trained[member.name] = member.name + BY_ITSELF
+    return links
+
+
+def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+    """Write down what the folder's chain is; what `resume` goes on with must be the same. `overwrite` deletes the members'
+    run folders of an earlier chain.
+
+    wanted: `members`, each with a `name`, and the settings, as plain values. Raises UserError for a folder that is in use,
+    and for a chain with other settings than the one to go on with.
+    """
+    check_folder(out)
+    path, text = out / CHAIN_FILE, yaml.safe_dump(dict(wanted), sort_keys=False, width=120)
+    if path.is_file() and resume:
+        began = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        other = [key for key in {**began, **wanted} if began.get(key) != wanted.get(key)]
+        if other:
+            key = other[0]
+            raise UserError(
+                f"{out}: its chain began with {key} {began.get(key)!r}, now it is {wanted.get(key)!r}; expected the same "
+                "command, or another --out"
+            )
+        return
+    if resume:
+        raise UserError(f"{path}: no such file; --resume expects the --out of a chain that was stopped")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise UserError(
+            f"{out}: already exists and is not empty; pass --resume to go on, --overwrite, or another --out"
+        )
+    for member in wanted["members"]:  # else what an earlier chain finished would count as done
+        if (out / member["name"] / "config.yaml").is_file():
+            shutil.rmtree(out / member["name"])
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the training in a folder has done all its epochs."""
+    run = RunFolder.read(folder)
+    return run is not None and int(run.rows[-1]["epoch"]) >= int(run.settings.get("epochs") or 0) > 0
+
+
+def train_chain(
+    links: Sequence[Link], out: Path, train: Callable[..., None], told: Callable[[Sequence[Link]], None]
+) -> None:
+    """Train every link that is not finished; `told` is called after each with those that are done.
+
+    train: as `tinynas train` (structure, out, teacher, resume, overwrite).
+    """
+    for number, link in enumerate(links):
+        folder = out / link.name
+        if is_finished(folder):
+            continue
+        print(
+            f"\nmember {number + 1} of {len(links)}: {link.name}"
+            + (f", taught by {link.teacher}" if link.teacher else "")
+        )
+        if (folder / "last.pt").is_file():
+            train(resume=folder)
+        else:
+            teacher = None if link.teacher is None else out / link.teacher / "best.pt"
+            train(structure=str(link.member.structure), out=folder, teacher=teacher, overwrite=True)
+        told(links[: number + 1])
+    told(links)

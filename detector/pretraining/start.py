@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from detector.devices import choose_device
 from detector.network import Network
 from detector.pretraining.module import PretrainingModule
 from detector.pretraining.pictures import Pictures, find_all
@@ -15,7 +16,6 @@ from detector.pretraining.settings import PretrainSettings
 from detector.teachers.backbones import OnnxInput, backbone_teacher
 from detector.training.machine.depthwise import speed_up_depthwise
 from detector.training.machine.process_settings import keep_freed_memory
-from detector.training.machine.processes import choose_device
 from detector.training.machine.strided_pointwise import avoid_strided_pointwise
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure

@@ -11,7 +11,7 @@ ROOT = Path(tinynas.__file__).parent
 ORDER = (
     "scores", "quantities", "budgets", "account", "genes", "pricing", "evolution", "exact", "presets", "sampling",
     "adapted_tables", "devices",
-    "search", "results", "session", "comparison", "explanation", "verification", "kit", "commands", "cli",
+    "search", "family", "results", "session", "chain", "comparison", "explanation", "verification", "kit", "commands", "cli",
 )  # fmt: skip
 SOURCES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 

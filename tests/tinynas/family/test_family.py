@@ -17,7 +17,7 @@ from search_spaces.errors import UserError
 from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
 from search_spaces.text import format_structure
 from tinynas.cli import main
-from tinynas.family.chain import links_of
+from tinynas.family.links import links_of
 from tinynas.family.members import Member, read_family
 
 SETTINGS = ("schedule.no_aug_max_share=0.5", "batch_size=4", "workers=0", "checkpoint_minutes=0", "amp=off")

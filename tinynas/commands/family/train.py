@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,8 +44,9 @@ def run(
     if by_itself and alone:
         raise UserError("--by-itself and --alone: the first is about teachers, the second leaves them out; drop one")
 
+    from tinynas.chain import claim, train_chain
     from tinynas.commands import train
-    from tinynas.family.chain import Link, claim, links_of, train_chain
+    from tinynas.family.links import Link, links_of
     from tinynas.family.members import read_family
     from tinynas.results.chain import rows_of, write_chain
 
@@ -66,7 +68,7 @@ def run(
         else:
             train.run(data=found, device=device, **options, **more)
 
-    def report(done: list[Link]) -> None:
+    def report(done: Sequence[Link]) -> None:
         write_chain(rows_of(done, out), out, title=str(family), data=str(found))
 
     try:

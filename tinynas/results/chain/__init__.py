@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from search_spaces.files import csv_text, write_text
-from tinynas.family.chain import Link, is_finished
+from tinynas.family.links import Link
 from tinynas.results.page import render_page
 from tinynas.results.training.run_folder import RunFolder
 
@@ -35,8 +35,8 @@ def rows_of(links: Sequence[Link], out: Path) -> list[Row]:
     """A row for each link that is trained to its end, in the order given."""
     rows = []
     for link in links:
-        run = RunFolder.read(out / link.name) if is_finished(out / link.name) else None
-        if run is None:
+        run = RunFolder.read(out / link.name)
+        if run is None or not run.finished:
             continue
         best = run.best or {}
         rows.append(

@@ -56,6 +56,11 @@ class RunFolder:
         return max(self.evaluations, key=lambda row: float(row["ap"]), default=None)
 
     @property
+    def finished(self) -> bool:
+        """Whether all its epochs are done."""
+        return int(self.rows[-1]["epoch"]) >= int(self.settings.get("epochs") or 0) > 0
+
+    @property
     def skipped(self) -> int:
         """Steps that were not finite, over the whole run."""
         return int(self.rows[-1].get("skipped") or 0)

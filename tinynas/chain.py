@@ -1,10 +1,9 @@
-"""The chain: members trained one after the other, each with the one above as teacher (report, section 2.4)."""
+"""A chain under way: its folder claimed, and its links trained one after the other."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,10 @@ import yaml
 
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
-from tinynas.family.members import Member
+from tinynas.family.links import Link
 from tinynas.results.training.run_folder import RunFolder
 
 CHAIN_FILE = "chain.yaml"
-BY_ITSELF = "-by-itself"
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One training of the chain: `name` of its folder, its member, and the name of the link that teaches it."""
-
-    name: str
-    member: Member
-    teacher: str | None
-
-
-def links_of(members: Sequence[Member], *, by_itself: bool, alone: bool) -> list[Link]:
-    """The trainings in order. by_itself: the largest is trained a second time, taught by its first training, and teaches
-    the next (as published); alone: nobody is taught."""
-    links: list[Link] = []
-    trained: dict[str | None, str] = {}
-    for member in members:
-        teacher = None if alone else trained.get(member.teacher)
-        links.append(Link(member.name, member, teacher))
-        trained[member.name] = member.name
-        if by_itself and not alone and member.teacher is None:
-            links.append(Link(member.name + BY_ITSELF, member, member.name))
-            trained[member.name] = member.name + BY_ITSELF
-    return links
 
 
 def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
@@ -75,12 +49,6 @@ def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool
     write_text(path, text)
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the training in a folder has done all its epochs."""
-    run = RunFolder.read(folder)
-    return run is not None and int(run.rows[-1]["epoch"]) >= int(run.settings.get("epochs") or 0) > 0
-
-
 def train_chain(
     links: Sequence[Link], out: Path, train: Callable[..., None], told: Callable[[Sequence[Link]], None]
 ) -> None:
@@ -90,7 +58,8 @@ def train_chain(
     """
     for number, link in enumerate(links):
         folder = out / link.name
-        if is_finished(folder):
+        run = RunFolder.read(folder)
+        if run is not None and run.finished:
             continue
         print(
             f"\nmember {number + 1} of {len(links)}: {link.name}"

@@ -106,18 +106,26 @@ class Builder:
         self._stage_depths = tuple(depths)
 
     def graph(self) -> Graph:
-        return Graph(self._image_size, tuple(self._ops), dict(self._outputs), tuple(self._main), self._stage_depths)
+        return Graph(
+            image_size=self._image_size,
+            ops=tuple(self._ops),
+            outputs=dict(self._outputs),
+            main_path=tuple(self._main),
+            stage_depths=self._stage_depths,
+        )
 
     # ---- ops -------------------------------------------------------------------------------------------------------
 
     def input(self, name: str = IMAGE_PATH, shape: Shape | None = None) -> Tensor:
         """The image, 3 x H x W, RGB 0..255; or an input of another shape."""
-        return self._emit(Op(name, "input", (), shape or Shape(3, *self._image_size)), at_root=True)
+        return self._emit(
+            Op(path=name, kind="input", inputs=(), shape=shape or Shape(3, *self._image_size)), at_root=True
+        )
 
     def space_to_depth(self, x: Tensor, name: str = "space_to_depth") -> Tensor:
         """Rows and columns folded by 2 into channels: (even, even), (odd, even), (even, odd), (odd, odd)."""
         shape = Shape(x.channels * 4, x.shape.height // 2, x.shape.width // 2)
-        return self._emit(Op(name, "space_to_depth", (x.index,), shape, stride=2))
+        return self._emit(Op(path=name, kind="space_to_depth", inputs=(x.index,), shape=shape, stride=2))
 
     def conv(
         self,
@@ -144,7 +152,7 @@ class Builder:
             return x
         shape = Shape(out_channels, -(-x.shape.height // stride), -(-x.shape.width // stride))
         op = Op(
-            name, "conv", (x.index,), shape, kernel=kernel, stride=stride, depthwise=depthwise,
+            path=name, kind="conv", inputs=(x.index,), shape=shape, kernel=kernel, stride=stride, depthwise=depthwise,
             norm=not bias_only, bias=bias_only, reparam=reparam, activation=activation,
         )  # fmt: skip
         if scored:
@@ -156,7 +164,15 @@ class Builder:
         """Put a conv on the main path of the score without emitting an op; `count` times, as it is repeated if None."""
         times = self._count if count is None else count
         self._main.append(
-            MainConv(self._path(name), fan_in, out_channels, times, self._level, shape.height, shape.width)
+            MainConv(
+                path=self._path(name),
+                fan_in=fan_in,
+                out_channels=out_channels,
+                count=times,
+                level=self._level,
+                height=shape.height,
+                width=shape.width,
+            )
         )
 
     def add(self, name: str, x: Tensor, y: Tensor, activation: str | None = None, when: Condition = True) -> Tensor:
@@ -164,21 +180,23 @@ class Builder:
         present = _mask(when)
         if present is False:
             return y
-        return self._emit(Op(name, "add", (x.index, y.index), y.shape, activation=activation), present, y)
+        return self._emit(
+            Op(path=name, kind="add", inputs=(x.index, y.index), shape=y.shape, activation=activation), present, y
+        )
 
     def concat(self, name: str, xs: Sequence[Tensor]) -> Tensor:
         channels = xs[0].channels
         for x in xs[1:]:
             channels = channels + x.channels
         shape = Shape(channels, xs[0].shape.height, xs[0].shape.width)
-        return self._emit(Op(name, "concat", tuple(x.index for x in xs), shape))
+        return self._emit(Op(path=name, kind="concat", inputs=tuple(x.index for x in xs), shape=shape))
 
     def max_pool(self, name: str, x: Tensor, kernel: int) -> Tensor:
-        return self._emit(Op(name, "max_pool", (x.index,), x.shape, kernel=kernel))
+        return self._emit(Op(path=name, kind="max_pool", inputs=(x.index,), shape=x.shape, kernel=kernel))
 
     def upsample(self, name: str, x: Tensor) -> Tensor:
         shape = Shape(x.channels, x.shape.height * 2, x.shape.width * 2)
-        return self._emit(Op(name, "upsample", (x.index,), shape))
+        return self._emit(Op(path=name, kind="upsample", inputs=(x.index,), shape=shape))
 
     def detect(self, name: str, levels: Sequence[tuple[Tensor, Tensor]], reg_max: int, num_classes: int) -> Tensor:
         """Decode (classification, regression) maps of all levels into boxes and scores, A priors in all.
@@ -189,7 +207,17 @@ class Builder:
         strides = tuple(self._image_size[0] // cls.shape.height for cls, _ in levels)
         inputs = tuple(tensor.index for level in levels for tensor in level)
         shape = Shape(4 + num_classes, priors, 1)
-        return self._emit(Op(name, "detect", inputs, shape, strides=strides, reg_max=reg_max, num_classes=num_classes))
+        return self._emit(
+            Op(
+                path=name,
+                kind="detect",
+                inputs=inputs,
+                shape=shape,
+                strides=strides,
+                reg_max=reg_max,
+                num_classes=num_classes,
+            )
+        )
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

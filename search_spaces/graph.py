@@ -32,7 +32,7 @@ class Shape:
         return self.channels * (self.height * self.width)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Op:
     """One operation with one output.
 
@@ -73,7 +73,7 @@ class Op:
         return self.path.rpartition(".")[0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class MainConv:
     """One conv of the main path that the maximum-entropy score is computed on.
 
@@ -90,7 +90,7 @@ class MainConv:
     width: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Graph:
     """Ops in emission order, named outputs (op indices), the main path of the score, and the blocks of each stage."""
 

@@ -244,7 +244,16 @@ def _assemble(stem: _Block, rows: list[_Block], space: str, *, mob_rule: bool) -
             raise UserError(f"{block.place}: in is {block.values['in']}, but what comes before has {channels}")
         hidden = int(to_multiple_of_8(out, ratio)) if mob_rule else block.number("btn")
         kernel = MOB_KERNEL if mob_rule else block.number("k")
-        stages.append(Stage(channels, out, hidden, block.number("L"), block.number("s"), kernel))
+        stages.append(
+            Stage(
+                in_channels=channels,
+                out_channels=out,
+                hidden_channels=hidden,
+                depth=block.number("L"),
+                stride=block.number("s"),
+                kernel=kernel,
+            )
+        )
         channels = out
     kind = FAMILY[space][1]
     if stem.values.get("in") == FOCUS_CHANNELS:
@@ -259,8 +268,18 @@ def _family(space: str, stem: Stem, stages: tuple[Stage, ...]) -> Structure:
     activation, _, side, depth, hidden_ratio, depthwise, reg_max, head_kernel = FAMILY[space]
     taps = (stages[1].out_channels, stages[3].out_channels, stages[4].out_channels)
     return Structure(
-        (side, side),
-        Backbone(space, stem, stages, activation, True, space != "mob"),
-        Neck("repgfpn", depth, hidden_ratio, taps, taps, activation, depthwise),
-        Head("zero", reg_max, head_kernel),
+        image_size=(side, side),
+        backbone=Backbone(
+            space=space, stem=stem, stages=stages, activation=activation, spp=True, reparam=space != "mob"
+        ),
+        neck=Neck(
+            kind="repgfpn",
+            depth=depth,
+            hidden_ratio=hidden_ratio,
+            in_channels=taps,
+            out_channels=taps,
+            activation=activation,
+            depthwise=depthwise,
+        ),
+        head=Head(kind="zero", reg_max=reg_max, kernel=head_kernel),
     )

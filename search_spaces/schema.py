@@ -123,22 +123,43 @@ class StructureModel(_Model):
     def to_structure(self) -> Structure:
         """The emission side's dataclasses."""
         return Structure(
-            (self.image_size[0], self.image_size[1]),
-            Backbone(
-                self.space,
-                Stem(self.stem.kind, self.stem.out, self.stem.kernel),
-                tuple(Stage(s.in_, s.out, s.hidden, s.depth, s.stride, s.kernel) for s in self.stages),
-                self.activation,
-                self.spp,
-                self.reparam,
+            image_size=(self.image_size[0], self.image_size[1]),
+            backbone=Backbone(
+                space=self.space,
+                stem=Stem(self.stem.kind, self.stem.out, self.stem.kernel),
+                stages=tuple(
+                    Stage(
+                        in_channels=s.in_,
+                        out_channels=s.out,
+                        hidden_channels=s.hidden,
+                        depth=s.depth,
+                        stride=s.stride,
+                        kernel=s.kernel,
+                    )
+                    for s in self.stages
+                ),
+                activation=self.activation,
+                spp=self.spp,
+                reparam=self.reparam,
             ),
-            Neck(
-                self.neck.kind, self.neck.depth, self.neck.hidden_ratio, tuple(self.neck.in_), tuple(self.neck.out),
-                self.neck.activation, self.neck.depthwise, self.neck.links, self.neck.fusion,
+            neck=Neck(
+                kind=self.neck.kind,
+                depth=self.neck.depth,
+                hidden_ratio=self.neck.hidden_ratio,
+                in_channels=tuple(self.neck.in_),
+                out_channels=tuple(self.neck.out),
+                activation=self.neck.activation,
+                depthwise=self.neck.depthwise,
+                links=self.neck.links,
+                fusion=self.neck.fusion,
             ),
-            Head(
-                self.head.kind, self.head.reg_max, self.head.kernel, self.head.num_classes, self.head.depth,
-                self.head.activation,
+            head=Head(
+                kind=self.head.kind,
+                reg_max=self.head.reg_max,
+                kernel=self.head.kernel,
+                num_classes=self.head.num_classes,
+                depth=self.head.depth,
+                activation=self.head.activation,
             ),
-            self.search,
-        )  # fmt: skip
+            search=self.search,
+        )

@@ -24,7 +24,7 @@ class Stem:
     kernel: int = 3
 
 
-@dataclass(frozen=True, slots=True, eq=True)
+@dataclass(frozen=True, slots=True, eq=True, kw_only=True)
 class Stage:
     """`depth` blocks, the first at `stride`. `hidden_channels`: the bottleneck (res, csp) or the expansion (mob)."""
 
@@ -36,7 +36,7 @@ class Stage:
     kernel: Dim = 3
 
 
-@dataclass(frozen=True, slots=True, eq=True)
+@dataclass(frozen=True, slots=True, eq=True, kw_only=True)
 class Backbone:
     """`space` names the block plug-in. Taps are taken after the last stage at strides 8, 16 and 32."""
 
@@ -48,7 +48,7 @@ class Backbone:
     reparam: bool = True
 
 
-@dataclass(frozen=True, slots=True, eq=True)
+@dataclass(frozen=True, slots=True, eq=True, kw_only=True)
 class Neck:
     """Feature fusion. `depth` x 3 (rounded) blocks in each fusion; 0 leaves none.
 
@@ -67,7 +67,7 @@ class Neck:
     fusion: str = "csp_reparam_elan"
 
 
-@dataclass(frozen=True, slots=True, eq=True)
+@dataclass(frozen=True, slots=True, eq=True, kw_only=True)
 class Head:
     """Task projections. `reg_max` + 1 bins per box side.
 
@@ -83,7 +83,7 @@ class Head:
     activation: str = "relu"
 
 
-@dataclass(frozen=True, slots=True, eq=True)
+@dataclass(frozen=True, slots=True, eq=True, kw_only=True)
 class Structure:
     """A whole detector. `search`: where it came from (free-form; never read by emission)."""
 

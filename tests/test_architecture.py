@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_what_runs_on_devices_needs_numpy_alone():
                 own = name.startswith("latency_tables.on_device.")
                 known = name.split(".")[0] in {*sys.stdlib_module_names, "numpy"}
                 assert own or known or runtime, f"{path}:{node.lineno} imports {name}"
+
+
+def large_dataclasses(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """(name, fields that are given, keyword-only) of every dataclass of more than four."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = [
+            line for line in node.body if isinstance(line, ast.AnnAssign) and "init=False" not in ast.unparse(line)
+        ]
+        for mark in node.decorator_list:
+            if ast.unparse(mark).startswith("dataclass") and len(fields) > 4:
+                yield node.name, len(fields), "kw_only=True" in ast.unparse(mark)
+
+
+@pytest.mark.parametrize("package", ["search_spaces", "tinynas"])
+def test_what_has_more_than_four_fields_is_given_by_name(package):
+    found = [(path, *one) for path in (ROOT / package).rglob("*.py") for one in large_dataclasses(path)]
+    assert len(found) > 5
+    assert [(path, name) for path, name, _, by_name in found if not by_name] == []
 
 
 def test_no_module_is_a_drawer():

@@ -19,7 +19,7 @@ CHECKED, FITTED = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class VerifiedTable:
     """`table`: with the scale and the overhead that were checked. `error`: the figures that its metadata stores."""
 
     table: Table
@@ -49,7 +49,7 @@ class Outcome:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """`number` detectors are checked; `fit_number` others, never among those, give scale and overhead (0: the table's)."""
 
@@ -65,7 +65,7 @@ class Verification:
     def measurements(self) -> int:
         return self.number + self.fit_number
 
-    def run(self, progress: Callable[[int], object] | None = None, *, to_store: bool = False) -> Outcome:
+    def run(self, progress: Callable[[int], object] | None = None, *, to_store: bool = False) -> VerifiedTable:
         """Measure and compare; `to_store`: the outcome is going to be stored.
 
         Raises UserError for an unknown table, for a kernel that it lacks, and, before anything is measured, when the
@@ -92,7 +92,7 @@ class Verification:
         drawn = f"{names} (seed {self.seed}, {CHECKED}), uniformly; never fitted to"
         sides = f"{_pixels(self.sizes[0])} to {_pixels(self.sizes[-1])}"
         error = {**result.summary(overhead_ms), "drawn_from": drawn, "image_sizes": sides, "scale_and_overhead": origin}
-        return Outcome(table, result, error)
+        return VerifiedTable(table, result, error)
 
     def detectors(self) -> tuple[dict[str, Graph], dict[str, Graph]]:
         """Those to check and those to fit scale and overhead on; no detector is in both."""

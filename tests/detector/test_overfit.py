@@ -29,12 +29,23 @@ SIDE, STEPS = 96, 200
 def _small() -> Structure:
     """A mob detector of some 56,000 parameters."""
     rows = [(16, 16, 32, 2), (16, 16, 32, 2), (16, 32, 64, 2), (32, 32, 64, 1), (32, 32, 64, 2)]
-    stages = tuple(Stage(i, o, hidden, 1, stride, 3) for i, o, hidden, stride in rows)
+    stages = tuple(
+        Stage(in_channels=i, out_channels=o, hidden_channels=hidden, depth=1, stride=stride, kernel=3)
+        for i, o, hidden, stride in rows
+    )
     return Structure(
         image_size=(SIDE, SIDE),
         backbone=Backbone(space="mob", stem=Stem("conv", 16), stages=stages, activation="silu", reparam=False),
-        neck=Neck("repgfpn", 0.34, 0.5, (16, 32, 32), (16, 32, 32), "silu", depthwise=True),
-        head=Head("zero", reg_max=7, kernel=1, num_classes=80),
+        neck=Neck(
+            kind="repgfpn",
+            depth=0.34,
+            hidden_ratio=0.5,
+            in_channels=(16, 32, 32),
+            out_channels=(16, 32, 32),
+            activation="silu",
+            depthwise=True,
+        ),
+        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
     )
 
 

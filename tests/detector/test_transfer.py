@@ -37,15 +37,29 @@ def build(
     mob = space == "mob"
     act = "silu" if mob else "relu"
     stages = tuple(
-        Stage(i, o, hidden, depth, stride, kernel) for i, o, depth, stride in zip(outs, outs[1:], depths, STRIDES)
+        Stage(in_channels=i, out_channels=o, hidden_channels=hidden, depth=depth, stride=stride, kernel=kernel)
+        for i, o, depth, stride in zip(outs, outs[1:], depths, STRIDES)
     )
     taps = (outs[2], outs[4], outs[5])
-    made = Backbone(space, Stem("conv" if mob else "focus", outs[0]), stages, act, reparam=not mob)
+    made = Backbone(
+        space=space, stem=Stem("conv" if mob else "focus", outs[0]), stages=stages, activation=act, reparam=not mob
+    )
     return Structure(
-        SIZE,
-        replace(made, **backbone),
-        replace(Neck("repgfpn", 0.34, 0.5, taps, taps, act, depthwise=mob), **neck or {}),
-        replace(Head("zero", 7, 1, num_classes=3), **head or {}),
+        image_size=SIZE,
+        backbone=replace(made, **backbone),
+        neck=replace(
+            Neck(
+                kind="repgfpn",
+                depth=0.34,
+                hidden_ratio=0.5,
+                in_channels=taps,
+                out_channels=taps,
+                activation=act,
+                depthwise=mob,
+            ),
+            **neck or {},
+        ),
+        head=replace(Head(kind="zero", reg_max=7, kernel=1, num_classes=3), **head or {}),
     )
 
 

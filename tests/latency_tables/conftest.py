@@ -75,7 +75,16 @@ def random_population(
     stem = width(16, 32)
     previous, stages = stem, []
     for out, inner, depth, stage in zip(outs, hidden, depths, base.backbone.stages):
-        stages.append(Stage(previous, out, inner, depth, stage.stride, kernel))
+        stages.append(
+            Stage(
+                in_channels=previous,
+                out_channels=out,
+                hidden_channels=inner,
+                depth=depth,
+                stride=stage.stride,
+                kernel=kernel,
+            )
+        )
         previous = out
     widths = (outs[1], outs[3], outs[4])
     backbone = replace(base.backbone, stem=replace(base.backbone.stem, out_channels=stem), stages=tuple(stages))
@@ -91,7 +100,12 @@ def member(population: Structure, index: int) -> Structure:
     backbone, neck = population.backbone, population.neck
     stages = tuple(
         Stage(
-            pick(s.in_channels), pick(s.out_channels), pick(s.hidden_channels), pick(s.depth), s.stride, pick(s.kernel)
+            in_channels=pick(s.in_channels),
+            out_channels=pick(s.out_channels),
+            hidden_channels=pick(s.hidden_channels),
+            depth=pick(s.depth),
+            stride=s.stride,
+            kernel=pick(s.kernel),
         )
         for s in backbone.stages
     )

@@ -1,6 +1,7 @@
 """The seven published detectors: counts and scores equal the published figures exactly."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,10 @@ def test_score_of_a_small_network_computed_by_hand():
     rows = [(48, 32, 1, 2), (96, 48, 1, 2), (96, 96, 1, 2), (192, 96, 1, 1), (384, 192, 1, 2)]
     stages, channels = [], 32
     for out, hidden, depth, stride in rows:
-        stages.append(Stage(channels, out, hidden, depth, stride))
+        stages.append(Stage(in_channels=channels, out_channels=out, hidden_channels=hidden, depth=depth, stride=stride))
         channels = out
     base = resolve_structure("T")
-    structure = type(base)(base.image_size, Backbone("res", Stem("focus", 32), tuple(stages)), base.neck, base.head)
+    structure = replace(base, backbone=Backbone(space="res", stem=Stem("focus", 32), stages=tuple(stages)))
     assert score(emit_backbone(structure), WEIGHTS) == pytest.approx(613.0245911835628, abs=1e-9)
 
 

@@ -81,7 +81,16 @@ def backbones(draw, spaces=("res", "csp", "mob")):
     for stride in (2, 2, 2, 1, 2):
         out, hidden = draw(st.integers(1, 64)) * 8, draw(st.integers(1, 64)) * 8
         depth, kernel = draw(st.integers(1, 9)), draw(st.sampled_from([1, 3, 5]))
-        stages.append(Stage(channels, out, hidden, depth, stride, kernel))
+        stages.append(
+            Stage(
+                in_channels=channels,
+                out_channels=out,
+                hidden_channels=hidden,
+                depth=depth,
+                stride=stride,
+                kernel=kernel,
+            )
+        )
         channels = out
     usual = resolve_structure({"res": "S", "csp": "M", "mob": "Ns"}[space])
     taps = tuple(stages[index].out_channels for index in (1, 3, 4))
@@ -111,7 +120,14 @@ def test_backbone_text_of_mob_is_right_or_refused(structure):
     """Its readers compute the expansion and take 5 x 5: anything else would become another network without a word."""
     backbone = structure.backbone
     usual = [
-        Stage(s.in_channels, s.out_channels, int(to_multiple_of_8(s.out_channels, ratio)), s.depth, s.stride, 5)
+        Stage(
+            in_channels=s.in_channels,
+            out_channels=s.out_channels,
+            hidden_channels=int(to_multiple_of_8(s.out_channels, ratio)),
+            depth=s.depth,
+            stride=s.stride,
+            kernel=5,
+        )
         for s, ratio in zip(backbone.stages, MOB_RATIOS, strict=True)
     ]
     if backbone.stem.kind == "conv" and list(backbone.stages) == usual:

@@ -131,7 +131,7 @@ def test_a_space_of_ones_own(user, capsys, tmp_path):
         (["--name", "chip", "--num-classes", "many"], "--num-classes 'many': whole numbers"),
         (["--name", "chip", "--num-classes", "0"], "--num-classes '0': whole numbers"),
         (["--name", "a chip"], "table a chip-openvino-fp32-b1-t1: id:"),
-        (["--name", "chip", "--short-name", "My Chip"], "short_names.0: 'My Chip' found; lower-case letters"),
+        (["--name", "chip", "--short-name", "My Chip"], "short_names.1: 'My Chip' found; lower-case letters"),
         (["--name", "chip", "--precision", "fp16"], "runtime openvino measures fp32"),
         (["--name", "chip", "--store"], "--store, --plot and --json go with --verify TABLE"),
         (["--name", "chip", "--verify", "t4"], "--verify TABLE checks a table; say one of them"),
@@ -195,13 +195,15 @@ def test_a_damaged_partial_file_is_refused(user, capsys, line, message):
 
 def test_detectors_that_are_checked_are_never_fitted_to():
     spaces, sizes = sampling.parse_spaces("mob,res"), sampling.parse_image_sizes("256..320")
-    job = Verification("cpu", spaces, sizes, 80, 9, 5, 9)
+    job = Verification(device="cpu", spaces=spaces, sizes=sizes, num_classes=80, number=9, seed=5, fit_number=9)
     checked, fitted = job.detectors()
     assert (len(checked), len(fitted)) == (9, 9)
     assert not set(checked) & set(fitted)
     again, _ = job.detectors()
     assert list(again) == list(checked)
-    other, _ = Verification("cpu", spaces, sizes, 80, 9, 6, 9).detectors()
+    other, _ = Verification(
+        device="cpu", spaces=spaces, sizes=sizes, num_classes=80, number=9, seed=6, fit_number=9
+    ).detectors()
     assert not set(other) & set(checked)
     assert {name.split()[0] for name in checked} == {"mob", "res"}
     assert len({name.split()[1] for name in checked}) == 3
@@ -220,7 +222,9 @@ def test_a_space_with_too_few_detectors_is_an_error_not_a_loop(monkeypatch):
     with pytest.raises(UserError, match="4 different detectors asked for, only 2 found in mob at these image sizes"):
         sampling.random_detectors([one], sizes, 4, num_classes=80, seed=[0])
     with pytest.raises(UserError, match="1 different detectors asked for, only 0 found"):
-        Verification("cpu", [one], sizes, 80, 2, 0, 1).detectors()
+        Verification(
+            device="cpu", spaces=[one], sizes=sizes, num_classes=80, number=2, seed=0, fit_number=1
+        ).detectors()
 
 
 def test_image_sizes_as_written():

@@ -11,7 +11,7 @@ import typer
 from search_spaces.errors import UserError
 
 
-class Target(StrEnum):
+class StructureFormat(StrEnum):
     """Formats that can be written."""
 
     tinynas = "tinynas"
@@ -20,9 +20,9 @@ class Target(StrEnum):
 
 
 SAID = {
-    Target.tinynas: "a structure file",
-    Target.damo: "the public detector's backbone text",
-    Target.nas: "a result of the public search tool",
+    StructureFormat.tinynas: "a structure file",
+    StructureFormat.damo: "the public detector's backbone text",
+    StructureFormat.nas: "a result of the public search tool",
 }
 
 
@@ -30,8 +30,9 @@ def run(
     source: Annotated[str, typer.Argument(metavar="IN", help="A structure in any format, or a shipped name.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     to: Annotated[
-        Target, typer.Option(help="tinynas, damo (public detector's backbone text) or nas (public search result).")
-    ] = Target.tinynas,
+        StructureFormat,
+        typer.Option(help="tinynas, damo (public detector's backbone text) or nas (public search result)."),
+    ] = StructureFormat.tinynas,
     space: Annotated[str | None, typer.Option(help="Family of a public text that does not tell (mob).")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
@@ -48,20 +49,20 @@ def run(
     check_folder(out.parent, "choose another OUT")
     text = (
         format_structure(structure)
-        if to is Target.tinynas
-        else write_public(structure, "damo" if to is Target.damo else "nas")
+        if to is StructureFormat.tinynas
+        else write_public(structure, "damo" if to is StructureFormat.damo else "nas")
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
     print(f"wrote {out}: {SAID[to]}, {structure.backbone.space}, {len(structure.backbone.stages)} stages")
-    if to is Target.tinynas:
+    if to is StructureFormat.tinynas:
         _say_filled_in(source)
         return
     print("the format holds the backbone's convs only: no image size, neck, head or classes; a reader takes its own")
     lost = not_held(structure)
     if lost:
         print(f"not what {structure.backbone.space} detectors usually have, and lost: {', '.join(lost)}")
-    if to is Target.damo and structure.backbone.space == "mob":
+    if to is StructureFormat.damo and structure.backbone.space == "mob":
         print("it looks like a res backbone: read it with --space mob")
 
 

@@ -91,7 +91,15 @@ def run(
             raise UserError("--name CHIP profiles this machine, --verify TABLE checks a table; say one of them")
         from tinynas.verification import Verification
 
-        job = Verification(verify, chosen, sizes, classes[-1], number, seed, fit_number if fit_overhead else 0)
+        job = Verification(
+            device=verify,
+            spaces=chosen,
+            sizes=sizes,
+            num_classes=classes[-1],
+            number=number,
+            seed=seed,
+            fit_number=fit_number if fit_overhead else 0,
+        )
         _verify(job, store, plot, json)
         return
     if adapt is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ BINS_PER_E = 1000.0
 """Bins per factor of e: neighbouring bins are 0.1 % apart."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Front:
     """For every bin of the cost `key` the best candidate seen there. `origin`: cost at the lower end of the first bin.
 
@@ -34,11 +34,23 @@ class Front:
         """A front for costs from `lowest` to `highest`; what lies beyond counts into the end bins."""
         bins = int(np.log(max(highest / lowest, 1.0)) * BINS_PER_E) + 1
         nothing = np.full(bins, -np.inf)
-        return Front(key, lowest, nothing, np.full(bins, np.inf), np.zeros((GENES, bins), np.int64), nothing.copy())
+        return Front(
+            key=key,
+            origin=lowest,
+            score=nothing,
+            cost=np.full(bins, np.inf),
+            genes=np.zeros((GENES, bins), np.int64),
+            envelope=nothing.copy(),
+        )
 
     def copy(self) -> Front:
-        arrays = (self.score.copy(), self.cost.copy(), self.genes.copy(), self.envelope.copy())
-        return Front(self.key, self.origin, *arrays)
+        return replace(
+            self,
+            score=self.score.copy(),
+            cost=self.cost.copy(),
+            genes=self.genes.copy(),
+            envelope=self.envelope.copy(),
+        )
 
     def offer(self, genes: Genes, score: Values, cost: Values, admitted: npt.NDArray[np.bool_] | None = None) -> None:
         """Take in what is better than its bin and all cheaper ones. `admitted`: who is within the other budgets."""

@@ -21,7 +21,7 @@ MOST_CHANGES = 3
 LOTTERY = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """A target's survivors, best first: those within its budgets by score, then the others by how little they exceed
     them. Arrays over (K,); `marks`: fingerprints."""
@@ -36,7 +36,11 @@ class Pool:
     def empty(keys: Sequence[str]) -> Pool:
         nothing = np.zeros(0)
         return Pool(
-            np.zeros((GENES, 0), np.int64), nothing, dict.fromkeys(keys, nothing), nothing, np.zeros(0, np.uint64)
+            genes=np.zeros((GENES, 0), np.int64),
+            score=nothing,
+            costs=dict.fromkeys(keys, nothing),
+            excess=nothing,
+            marks=np.zeros(0, np.uint64),
         )
 
     @property
@@ -56,7 +60,13 @@ class Pool:
     def first(self, count: int) -> Pool:
         """The best `count`."""
         costs = {key: values[:count] for key, values in self.costs.items()}
-        return Pool(self.genes[:, :count], self.score[:count], costs, self.excess[:count], self.marks[:count])
+        return Pool(
+            genes=self.genes[:, :count],
+            score=self.score[:count],
+            costs=costs,
+            excess=self.excess[:count],
+            marks=self.marks[:count],
+        )
 
     def offer(self, genes: Genes, evaluation: PricedPopulation, target: int, keep: int) -> Pool:
         """The best `keep` of this pool and the candidates."""
@@ -70,7 +80,9 @@ class Pool:
             return self
         genes = genes.take(chosen, axis=1)
         costs = {key: values[chosen] for key, values in evaluation.costs.items()}
-        return self.join(Pool(genes, score[chosen], costs, excess[chosen], fingerprints(genes)), keep)
+        return self.join(
+            Pool(genes=genes, score=score[chosen], costs=costs, excess=excess[chosen], marks=fingerprints(genes)), keep
+        )
 
     def join(self, other: Pool, keep: int) -> Pool:
         """The best `keep` different ones of two. Marks break ties, so that order never depends on luck."""
@@ -81,7 +93,7 @@ class Pool:
         order = order[np.sort(first)[:keep]]
         genes = np.concatenate([self.genes, other.genes], axis=1).take(order, axis=1)
         costs = {key: np.concatenate([self.costs[key], other.costs[key]])[order] for key in self.costs}
-        return Pool(genes, score[order], costs, excess[order], marks[order])
+        return Pool(genes=genes, score=score[order], costs=costs, excess=excess[order], marks=marks[order])
 
 
 Best = tuple[float, float, dict[str, float]]
@@ -89,7 +101,7 @@ Best = tuple[float, float, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Batch:
     """What one batch of candidates led to: how many there were, and every target's best afterwards."""
 
     evaluated: int
@@ -124,10 +136,10 @@ class Task:
     limit: int = 0
 
 
-Outcome = tuple[Island, Front, list[Step]]
+Advanced = tuple[Island, Front, list[Batch]]
 
 
-def advance(island: Island, task: Task, front: Front, objective: Objective, *, keep: int, chunk: int) -> Outcome:
+def advance(island: Island, task: Task, front: Front, objective: Objective, *, keep: int, chunk: int) -> Advanced:
     """The island after a task, the front with what it saw, and its steps. `keep`: pool size; `chunk`: candidates
     evaluated at a time."""
     worker = _Worker(island, front, objective, keep)
@@ -147,7 +159,7 @@ class _Worker:
     def __init__(self, island: Island, front: Front, objective: Objective, keep: int) -> None:
         self.objective, self.keep = objective, keep
         self.rng, self.pools, self.front = island.generator(), list(island.pools), front.copy()
-        self.steps: list[Step] = []
+        self.steps: list[Batch] = []
         self._memory: Genes = np.empty(0, np.int64)
 
     def take_in(self, genes: Genes) -> None:
@@ -157,7 +169,7 @@ class _Worker:
             self.pools[target] = pool.offer(genes, evaluation, target, self.keep)
         admitted = self.objective.admitted(evaluation)
         self.front.offer(genes, evaluation.score, evaluation.costs[self.front.key], admitted)
-        self.steps.append(Step(genes.shape[1], [_best(pool) for pool in self.pools]))
+        self.steps.append(Batch(genes.shape[1], [_best(pool) for pool in self.pools]))
 
     def children(self, size: int) -> Genes:
         """New candidates: bred from all pools in equal shares; drawn afresh while a pool is empty."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinynas.evolution.front import Front
-from tinynas.evolution.islands import Island, Outcome, Task, advance
+from tinynas.evolution.islands import Advanced, Island, Task, advance
 from tinynas.evolution.state import SearchState, record
 from tinynas.genes.layout import Genes
 from tinynas.pricing.objective import Objective
@@ -28,10 +28,10 @@ MIGRANTS = 1 / 16
 FEWEST_GENERATIONS = 16
 JOBS_PER_ISLAND = 4
 
-Runner = Callable[[SearchState, Sequence[Task]], list[Outcome]]
+Runner = Callable[[SearchState, Sequence[Task]], list[Advanced]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
     """`evaluations` candidates in all, over all islands and targets: each is offered to every target's pool.
 
@@ -69,7 +69,15 @@ def start(objective: Objective, settings: SearchSettings) -> SearchState:
     islands = tuple(Island.start(objective, seed) for seed in seeds)
     front = Front.empty(objective.front_key, *objective.cost_range(objective.front_key))
     history = tuple(() for _ in objective.targets)
-    return SearchState(0, 0, islands, front, history, frozenset(), settings.population)
+    return SearchState(
+        evaluated=0,
+        epoch=0,
+        islands=islands,
+        front=front,
+        history=history,
+        polished=frozenset(),
+        population=settings.population,
+    )
 
 
 def _epoch(state: SearchState, settings: SearchSettings, run: Runner) -> SearchState:
@@ -87,10 +95,10 @@ def _epoch(state: SearchState, settings: SearchSettings, run: Runner) -> SearchS
     islands = tuple(island for island, _, _ in outcomes)
     steps = [taken for _, _, taken in outcomes]
     return SearchState(
-        state.evaluated + sum(step.evaluated for taken in steps for step in taken), state.epoch + 1,
-        islands if chosen else _migrated(islands, settings.population), front,
-        record(state.history, state.evaluated, steps), state.polished | {mark for mark, _ in chosen},
-        settings.population,
+        evaluated=state.evaluated + sum(step.evaluated for taken in steps for step in taken), epoch=state.epoch + 1,
+        islands=islands if chosen else _migrated(islands, settings.population), front=front,
+        history=record(state.history, state.evaluated, steps), polished=state.polished | {mark for mark, _ in chosen},
+        population=settings.population,
     )  # fmt: skip
 
 
@@ -164,7 +172,7 @@ def _runner(objective: Objective, settings: SearchSettings, workers: int, backen
     limit: dict[str, Any] = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with parallel_config(backend=backend, **limit), Parallel(n_jobs=workers) as parallel:
 
-        def shared(state: SearchState, tasks: Sequence[Task]) -> list[Outcome]:
+        def shared(state: SearchState, tasks: Sequence[Task]) -> list[Advanced]:
             pairs = zip(state.islands, tasks, strict=True)
             return list(parallel(delayed(work)(island, task, state.front) for island, task in pairs))
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 from tinynas.evolution.front import Front
-from tinynas.evolution.islands import Island, Pool, Step
+from tinynas.evolution.islands import Batch, Island, Pool
 
 VERSION = 1
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchState:
     """`evaluated` candidates in `epoch` epochs. `history`: rows {evaluations, best_score (None while nothing is within
     budget), costs} per target. `polished`: marks of the candidates whose neighbourhoods were searched."""
@@ -73,7 +73,7 @@ class SearchState:
 
 
 def record(
-    history: tuple[tuple[dict[str, Any], ...], ...], evaluated: int, steps: list[list[Step]]
+    history: tuple[tuple[dict[str, Any], ...], ...], evaluated: int, steps: list[list[Batch]]
 ) -> tuple[tuple[dict[str, Any], ...], ...]:
     """The history with an epoch's steps of all islands, which count as taken side by side."""
     rows = [list(target) for target in history]
@@ -89,7 +89,7 @@ def record(
     return tuple(tuple(target) for target in rows)
 
 
-def _side_by_side(steps: list[list[Step]]) -> Iterator[list[Step]]:
+def _side_by_side(steps: list[list[Batch]]) -> Iterator[list[Batch]]:
     for number in range(max((len(of_island) for of_island in steps), default=0)):
         yield [of_island[number] for of_island in steps if number < len(of_island)]
 
@@ -104,7 +104,11 @@ def _pool(name: str, arrays: Arrays) -> Pool:
     prefix = f"{name}.cost."
     costs = {key.removeprefix(prefix): values for key, values in arrays.items() if key.startswith(prefix)}
     return Pool(
-        arrays[f"{name}.genes"], arrays[f"{name}.score"], costs, arrays[f"{name}.excess"], arrays[f"{name}.marks"]
+        genes=arrays[f"{name}.genes"],
+        score=arrays[f"{name}.score"],
+        costs=costs,
+        excess=arrays[f"{name}.excess"],
+        marks=arrays[f"{name}.marks"],
     )
 
 
@@ -114,12 +118,20 @@ def _front_arrays(name: str, front: Front) -> Arrays:
 
 
 def _assemble(header: dict[str, Any], arrays: Arrays) -> SearchState:
-    parts = (arrays[f"front.{part}"] for part in ("score", "cost", "genes", "envelope"))
-    front = Front(header["front"]["key"], header["front"]["origin"], *parts)
+    parts = {part: arrays[f"front.{part}"] for part in ("score", "cost", "genes", "envelope")}
+    front = Front(key=header["front"]["key"], origin=header["front"]["origin"], **parts)
     islands = tuple(
         Island(rng, tuple(_pool(f"pool{number}.{target}", arrays) for target in range(header["targets"])))
         for number, rng in enumerate(header["islands"])
     )
     history = tuple(tuple(rows) for rows in header["history"])
     polished = frozenset(header["polished"])
-    return SearchState(header["evaluated"], header["epoch"], islands, front, history, polished, header["population"])
+    return SearchState(
+        evaluated=header["evaluated"],
+        epoch=header["epoch"],
+        islands=islands,
+        front=front,
+        history=history,
+        polished=polished,
+        population=header["population"],
+    )

@@ -21,7 +21,7 @@ ELLIPSOID_STEPS = 300
 HIGHEST = 1e12
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Relaxed:
     """The relaxation at one set of prices. `to_end[i]`: best value from each state after layer i to the end (i = 0: after
     the stem), sum(prices) included; `rows[i]`: best value of each row of layer i over its depths; `bound` = g(prices)."""
@@ -55,7 +55,9 @@ def relax(lattice: Lattice, prices: Values) -> Relaxed:
         np.maximum.at(later, layer.target, best[layer.pair] + values[layer.source])
         from_start.append(values := later)
     bound = float(np.max(from_start[0] + to_end[0]))
-    return Relaxed(prices, rows, pairs, tuple(to_end), tuple(from_start), bound)
+    return Relaxed(
+        prices=prices, rows=rows, pairs=pairs, to_end=tuple(to_end), from_start=tuple(from_start), bound=bound
+    )
 
 
 def best_network(lattice: Lattice, relaxed: Relaxed) -> tuple[Values, Genes]:

@@ -26,8 +26,8 @@ SLACK = 1e-12
 CHUNK = 4_000_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Options:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LayerOptions:
     """What of a layer is still worth a look: rows at certain depths (`more` indexes `Layer.depths()`), sorted by pair.
     Options of a pair: `start[pair]` to `stop[pair]`. `arcs`: the arcs to follow, sorted by target."""
 
@@ -71,7 +71,15 @@ def sweep(lattice: Lattice, at: Sequence[Relaxed], above: float, width: int, dea
     trail = [labels]
     for number, layer in enumerate(lattice.layers):
         to_end = np.stack([relaxed.to_end[number + 1] for relaxed in at], axis=1)
-        step = _Step(layer, options[number], to_end, prices, above, low[number + 1], high[number + 1])
+        step = _LayerStep(
+            layer=layer,
+            options=options[number],
+            to_end=to_end,
+            prices=prices,
+            above=above,
+            low=low[number + 1],
+            high=high[number + 1],
+        )
         labels, dropped, finished = _grow(labels, step, width, deadline, last=number + 1 == len(lattice.layers))
         result.dropped = max(result.dropped, dropped)
         result.finished &= finished
@@ -83,10 +91,10 @@ def sweep(lattice: Lattice, at: Sequence[Relaxed], above: float, width: int, dea
     return result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Step:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _LayerStep:
     layer: Layer
-    options: Options
+    options: LayerOptions
     to_end: Values
     prices: Values
     above: float
@@ -94,7 +102,7 @@ class _Step:
     high: Values
 
 
-def _options(lattice: Lattice, layer: Layer, number: int, at: Sequence[Relaxed], above: float) -> Options:
+def _options(lattice: Lattice, layer: Layer, number: int, at: Sequence[Relaxed], above: float) -> LayerOptions:
     through = np.full((len(at), len(layer.pair_start)), -np.inf)
     alive = np.ones(len(layer.source), np.bool_)
     for place, relaxed in enumerate(at):
@@ -124,8 +132,14 @@ def _options(lattice: Lattice, layer: Layer, number: int, at: Sequence[Relaxed],
     pairs = np.arange(len(layer.pair_start))
     start, stop = (np.searchsorted(row_pair[row], pairs, side=side) for side in ("left", "right"))
     arcs = np.flatnonzero(alive)
-    return Options(
-        values, values @ weights, row, more, start, stop, arcs[np.argsort(layer.target[arcs], kind="stable")]
+    return LayerOptions(
+        values=values,
+        reduced=values @ weights,
+        row=row,
+        more=more,
+        start=start,
+        stop=stop,
+        arcs=arcs[np.argsort(layer.target[arcs], kind="stable")],
     )
 
 
@@ -140,7 +154,7 @@ def _best_of_pairs(values: Values, pair: Ints) -> Ints:
     )
 
 
-def _completions(lattice: Lattice, options: Sequence[Options]) -> tuple[list[Values], list[Values]]:
+def _completions(lattice: Lattice, options: Sequence[LayerOptions]) -> tuple[list[Values], list[Values]]:
     """Least and most that each cost can still grow by, from every state to the end: per layer (states, K - 1)."""
     least, most = [lattice.end[:, 1:]], [lattice.end[:, 1:]]
     for layer, choice in zip(reversed(lattice.layers), reversed(options), strict=True):
@@ -164,7 +178,7 @@ def _completions(lattice: Lattice, options: Sequence[Options]) -> tuple[list[Val
     return least[::-1], most[::-1]
 
 
-def _grow(labels: Labels, step: _Step, width: int, deadline: float, *, last: bool) -> tuple[Labels, float, bool]:
+def _grow(labels: Labels, step: _LayerStep, width: int, deadline: float, *, last: bool) -> tuple[Labels, float, bool]:
     """All labels of the next layer that are worth keeping, the highest bound of those that were not kept for want of
     room, and whether there was time."""
     layer, options = step.layer, step.options
@@ -200,7 +214,7 @@ def _grow(labels: Labels, step: _Step, width: int, deadline: float, *, last: boo
 
 
 def _combine(
-    ours: Values, theirs: Values, step: _Step, target: int, first_label: int, first_option: int
+    ours: Values, theirs: Values, step: _LayerStep, target: int, first_label: int, first_option: int
 ) -> list[tuple[Ints, Ints]]:
     """(label, option) pairs whose bound is above the incumbent."""
     found = []
@@ -218,7 +232,14 @@ def _combine(
 
 
 def _best_of_state(
-    labels: Labels, options: Options, parent: Ints, option: Ints, target: int, step: _Step, width: int, last: bool
+    labels: Labels,
+    options: LayerOptions,
+    parent: Ints,
+    option: Ints,
+    target: int,
+    step: _LayerStep,
+    width: int,
+    last: bool,
 ) -> tuple[Labels, float]:
     values = labels.values[parent] + options.values[option]
     keep = np.flatnonzero((values[:, 1:] + step.low[target] <= 1.0 + SLACK).all(axis=1))
@@ -232,7 +253,7 @@ def _best_of_state(
     return _take(part, np.flatnonzero(undominated(clamped))), lost
 
 
-def _bounds(values: Values, step: _Step, state: Ints) -> Values:
+def _bounds(values: Values, step: _LayerStep, state: Ints) -> Values:
     bounds: Values = (values @ step.prices + step.to_end[state]).min(axis=1, initial=np.inf)
     return bounds
 
@@ -249,7 +270,7 @@ def _take(labels: Labels, index: npt.NDArray[np.intp]) -> Labels:
     return Labels(labels.values[index], labels.state[index], labels.parent[index], labels.option[index])
 
 
-def _trace(lattice: Lattice, options: Sequence[Options], trail: Sequence[Labels], label: int) -> Genes:
+def _trace(lattice: Lattice, options: Sequence[LayerOptions], trail: Sequence[Labels], label: int) -> Genes:
     picks: list[tuple[int, int, tuple[int, ...]]] = []
     for layer, choice, labels in zip(reversed(lattice.layers), reversed(options), reversed(trail[1:]), strict=True):
         option = int(labels.option[label])

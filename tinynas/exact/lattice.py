@@ -25,7 +25,7 @@ Key = tuple[int, int, int]
 """(width, tap 1, tap 2): a tap is 0 as long as nothing later hangs on it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Layer:
     """One untied stage with those tied to it (`members`).
 
@@ -125,9 +125,19 @@ def _layer(costs: AdditiveCosts, scale: Values, number: int, before: list[Key]) 
     once, deeper = _values(costs, members, (inputs[rows], out[rows], hidden, kernel))
     ranges = [space.stages[member - 1].depth for member in members]
     layer = Layer(
-        members, source, target, pair, out, start, hidden, kernel, once * scale, tuple(more * scale for more in deeper),
-        tuple(high - low for low, high in ranges), tuple(low for low, _ in ranges),
-    )  # fmt: skip
+        members=members,
+        source=source,
+        target=target,
+        pair=pair,
+        out=out,
+        pair_start=start,
+        hidden=hidden,
+        kernel=kernel,
+        once=once * scale,
+        deeper=tuple(more * scale for more in deeper),
+        spans=tuple(high - low for low, high in ranges),
+        lowest=tuple(low for low, _ in ranges),
+    )
     return layer, list(after)
 
 

@@ -32,7 +32,7 @@ WIDTHS = (300, 3_000, 30_000, 300_000, 2_000_000)
 FACTORS = (0.7, 0.85, 0.95, 1.05, 1.15, 1.4)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """`genes` (GENES, 1) with its `score` and `costs` by budget key; no network within budget scores above
     `upper_bound`. `gap` = upper_bound / score - 1: at most 1e-9 when the optimum is proven."""
@@ -49,7 +49,7 @@ class Solution:
         return self.gap <= PROVEN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """No network within budget scores above `bound`, `gap_percent` above the certified score. `exact`: the bound is the
     optimum itself. `dropped`: keys of budgets that the bound leaves out (it then holds all the more)."""
@@ -94,7 +94,11 @@ def certify(
     )  # fmt: skip
     bound = solution.upper_bound
     return Certificate(
-        bound, max(bound / found - 1.0, 0.0) * 100.0, solution.exact and not dropped, dropped, solution.seconds
+        bound=bound,
+        gap_percent=max(bound / found - 1.0, 0.0) * 100.0,
+        exact=solution.exact and not dropped,
+        dropped=dropped,
+        seconds=solution.seconds,
     )
 
 
@@ -221,4 +225,6 @@ class _Solver:
         bound = max(self.bound, self.best)
         gap = (bound - self.best) / abs(self.best) if self.best else bound
         costs = {budget.key: float(value) for budget, value in zip(self.budgets, totals[1:], strict=True)}
-        return Solution(self.genes, self.best, costs, float(bound), float(gap), seconds)
+        return Solution(
+            genes=self.genes, score=self.best, costs=costs, upper_bound=float(bound), gap=float(gap), seconds=seconds
+        )

@@ -50,12 +50,27 @@ class Encoding:
         rule, step = self.space.neck, self.space.channel_step
         out = tuple(scaled(tap // step, rule.out_ratio) * step for tap in taps)
         return Neck(
-            rule.kind, rule.depth, rule.hidden_ratio, taps, out, rule.activation, rule.depthwise, rule.links, rule.fusion
-        )  # fmt: skip
+            kind=rule.kind,
+            depth=rule.depth,
+            hidden_ratio=rule.hidden_ratio,
+            in_channels=taps,
+            out_channels=out,
+            activation=rule.activation,
+            depthwise=rule.depthwise,
+            links=rule.links,
+            fusion=rule.fusion,
+        )
 
     def head(self) -> Head:
         rule = self.space.head
-        return Head(rule.kind, rule.reg_max, rule.kernel, self.num_classes, rule.depth, rule.activation)
+        return Head(
+            kind=rule.kind,
+            reg_max=rule.reg_max,
+            kernel=rule.kernel,
+            num_classes=self.num_classes,
+            depth=rule.depth,
+            activation=rule.activation,
+        )
 
     def _structure(self, rows: list[Dim]) -> Structure:
         space = self.space
@@ -63,14 +78,27 @@ class Encoding:
         for index, stage in enumerate(space.stages):
             kernel = rows[KERNEL + index] if len(stage.kernels) > 1 or stage.tied else stage.kernels[0]
             out = rows[OUT + index]
-            stages.append(Stage(channels, out, rows[HIDDEN + index], rows[DEPTH + index], stage.stride, kernel))
+            stages.append(
+                Stage(
+                    in_channels=channels,
+                    out_channels=out,
+                    hidden_channels=rows[HIDDEN + index],
+                    depth=rows[DEPTH + index],
+                    stride=stage.stride,
+                    kernel=kernel,
+                )
+            )
             channels = out
         taps = (rows[OUT + 1], rows[OUT + 3], rows[OUT + 4])
         backbone = Backbone(
-            space.block, Stem(space.stem.kind, rows[STEM], space.stem.kernel), tuple(stages), space.activation,
-            space.spp, space.reparam,
-        )  # fmt: skip
-        return Structure(self.image_size, backbone, self.with_taps(taps), self.head())
+            space=space.block,
+            stem=Stem(space.stem.kind, rows[STEM], space.stem.kernel),
+            stages=tuple(stages),
+            activation=space.activation,
+            spp=space.spp,
+            reparam=space.reparam,
+        )
+        return Structure(image_size=self.image_size, backbone=backbone, neck=self.with_taps(taps), head=self.head())
 
     # ---- drawing and changing --------------------------------------------------------------------------------------
 

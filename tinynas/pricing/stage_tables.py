@@ -22,7 +22,7 @@ Sums = Callable[[Graph, int, Callable[[str], bool]], Values]
 MOST_ROWS = 5_000_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StageTables:
     """Rows of an untied stage, Q values each.
 
@@ -48,7 +48,7 @@ class StageTables:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Grid:
     """All (hidden, kernel) of a list of widths: `source` indexes the list, `starts` is per item of the list."""
 
@@ -94,7 +94,15 @@ def compile_stage(encoding: Encoding, base: Structure, number: int, sums: Sums) 
     # a tied stage is depth x repeated block; whatever else it has stays with this stage
     for extra in repeats[1:]:
         first -= extra[out_rows[outs[every.source] // step - low_out] + every.place]
-    return StageTables(first, repeats, pair_rows, out_rows, low_in, low_out, _kernel_places(encoding, number))
+    return StageTables(
+        first=first,
+        repeats=repeats,
+        pair_rows=pair_rows,
+        out_rows=out_rows,
+        low_in=low_in,
+        low_out=low_out,
+        kernel_places=_kernel_places(encoding, number),
+    )
 
 
 def _kernel_places(encoding: Encoding, number: int) -> Ints:
@@ -117,7 +125,13 @@ def _grid(encoding: Encoding, number: int, outs: Ints) -> _Grid:
     starts = (ends - counts - low) * len(kernels)
     source, hidden = np.repeat(source, len(kernels)), np.repeat(hidden, len(kernels))
     position = np.tile(np.arange(len(kernels)), int(ends[-1]))
-    return _Grid(source, hidden * step, kernels[position], hidden * len(kernels) + position, starts)
+    return _Grid(
+        source=source,
+        hidden=hidden * step,
+        kernel=kernels[position],
+        place=hidden * len(kernels) + position,
+        starts=starts,
+    )
 
 
 def _values(

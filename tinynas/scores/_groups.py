@@ -18,7 +18,7 @@ Values = float | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class ScoreGroup:
     """The convs of one resolution level, in order. Dimensions are ints, or arrays of shape (P,) for a population."""
 
     convs: tuple[MainConv, ...]
@@ -34,18 +34,18 @@ class Group:
         return self.convs[-1].height * self.convs[-1].width
 
 
-def groups(graph: Graph) -> list[Group]:
+def groups(graph: Graph) -> list[ScoreGroup]:
     """The groups of a graph's main path, from the stem on."""
-    found: list[Group] = []
+    found: list[ScoreGroup] = []
     start, convs = 0, graph.main_path
     for end in range(1, len(convs) + 1):
         if end == len(convs) or convs[end].level != convs[end - 1].level:
-            found.append(Group(convs[start:end]))
+            found.append(ScoreGroup(convs[start:end]))
             start = end
     return found
 
 
-def weighted_groups(graph: Graph, weights: Sequence[float]) -> list[tuple[float, Group]]:
+def weighted_groups(graph: Graph, weights: Sequence[float]) -> list[tuple[float, ScoreGroup]]:
     """Each group with its weight. Raises UserError when there are not as many weights as groups."""
     found = groups(graph)
     if len(found) != len(weights):

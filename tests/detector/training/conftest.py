@@ -20,12 +20,23 @@ def tiny() -> Structure:
         backbone=Backbone(
             space="mob",
             stem=Stem("conv", 8),
-            stages=tuple(Stage(i, o, hidden, 1, stride, 5) for i, o, hidden, stride in rows),
+            stages=tuple(
+                Stage(in_channels=i, out_channels=o, hidden_channels=hidden, depth=1, stride=stride, kernel=5)
+                for i, o, hidden, stride in rows
+            ),
             activation="silu",
             reparam=False,
         ),
-        neck=Neck("repgfpn", 0.34, 0.5, (8, 16, 16), (8, 16, 16), "silu", depthwise=True),
-        head=Head("zero", reg_max=7, kernel=1, num_classes=80),
+        neck=Neck(
+            kind="repgfpn",
+            depth=0.34,
+            hidden_ratio=0.5,
+            in_channels=(8, 16, 16),
+            out_channels=(8, 16, 16),
+            activation="silu",
+            depthwise=True,
+        ),
+        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
     )
 
 

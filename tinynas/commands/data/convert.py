@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 
-class Target(StrEnum):
+class DataFormat(StrEnum):
     """Formats that a data set can be written in."""
 
     coco = "coco"
@@ -27,7 +27,7 @@ class Images(StrEnum):
 def run(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Data folder or YAML; the format is found out.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
-    to: Annotated[Target, typer.Option(help="Format to write.")],
+    to: Annotated[DataFormat, typer.Option(help="Format to write.")],
     images: Annotated[Images, typer.Option(help="copy, or link: hard links on the same disk.")] = Images.copy,
 ) -> None:
     """Write all splits in another format, and say what it cannot hold."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tinynas.commands.data.convert import Target
+from tinynas.commands.data.convert import DataFormat
 
 
 def run(
@@ -19,7 +19,7 @@ def run(
         float, typer.Option(min=0, max=1, help="A box of which less lies in a tile is a region to ignore there.")
     ] = 0.3,
     empty: Annotated[float, typer.Option(min=0, max=1, help="Share of the tiles without a box that is kept.")] = 0.1,
-    to: Annotated[Target, typer.Option(help="Format to write.")] = Target.coco,
+    to: Annotated[DataFormat, typer.Option(help="Format to write.")] = DataFormat.coco,
     seed: Annotated[int, typer.Option(min=0, help="Which tiles without a box are kept.")] = 0,
 ) -> None:
     """Cut the pictures of all splits into overlapping tiles with their boxes, to train on small objects."""

@@ -87,7 +87,8 @@ class KernelSite:
 
 @dataclass(frozen=True, slots=True)
 class FusionRules:
-    """What a runtime fuses; one YAML file per runtime in `latency_tables/runtimes/`.
+    """What a runtime fuses; one YAML file per runtime in `latency_tables/runtimes/`, where the key of a precision (`int8`)
+    holds what differs in that one.
 
     - `add_into_conv`: a conv takes over the add that alone reads it. `add_after_activation`: also when the conv has an
       activation of its own before the add. `add_needs_private_operand`: only when nobody reads the add's other operand
@@ -111,13 +112,15 @@ class FusionRules:
 
 
 @cache
-def fusion_rules(runtime: str) -> FusionRules:
-    """The rules of a runtime. Raises UserError, naming the nearest, for an unknown one."""
+def fusion_rules(runtime: str, precision: str = "fp32") -> FusionRules:
+    """The rules of a runtime in a precision. Raises UserError, naming the nearest, for an unknown runtime."""
     folder = resources.files("latency_tables").joinpath("runtimes")
     known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
     if runtime not in known:
         raise UserError(f"unknown runtime {runtime!r}: {nearest(runtime, known)}")
     data: dict[str, Any] = yaml.safe_load(folder.joinpath(f"{runtime}.yaml").read_text())
+    data.update(data.pop("int8", {}) if precision == "int8" else {})
+    data.pop("int8", None)
     return FusionRules(**{"runtime": runtime, **data, "free": tuple(data["free"])})
 
 

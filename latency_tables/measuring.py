@@ -53,7 +53,8 @@ def measured_metadata(
         host=host_facts() if kind == "cpu" else None, runtime=runtime, runtime_version=version,
         precision=settings.precision, batch=1,
         threads=settings.threads if suffix else None, date=date.today().isoformat(),
-        clocks=clocks() if clocks else host_clock() if kind == "cpu" else "", tail_block=fusion_rules(runtime).tail_block,
+        clocks=clocks() if clocks else host_clock() if kind == "cpu" else "",
+        tail_block=fusion_rules(runtime, settings.precision).tail_block,
         measured={
             "method": plugin.METHOD, "statistic": plugin.STATISTIC, "warm_up": plugin.WARM_UP,
             "repeats": plugin.REPEATS, "host": f"{host}, {cores} cores", "reach": reach_note,

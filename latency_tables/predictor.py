@@ -84,7 +84,7 @@ class Pricer:
 
     def __init__(self, table: Table, *, max_extrapolated: float = MAX_EXTRAPOLATED) -> None:
         self.table = table
-        self.rules = fusion_rules(table.metadata.runtime)
+        self.rules = fusion_rules(table.metadata.runtime, table.metadata.precision)
         self.overhead_ms = table.metadata.overhead_ms
         self._limit = max_extrapolated
         self._surfaces: dict[tuple[Group, int], Surface] = {}

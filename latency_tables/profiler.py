@@ -83,7 +83,7 @@ def profile(
         raise UserError(f"{target} exists; give another name or remove it")
     if path.exists() and not resume:
         raise UserError(f"{path} exists, from a profile that was cut short; go on with it by --resume or remove it")
-    grids = reach(graphs, fusion_rules(runtime), [row.kernel for row in adapted])
+    grids = reach(graphs, fusion_rules(runtime, settings.precision), [row.kernel for row in adapted])
     with held(path, conditions(metadata)):
         partial, started = Partial(path), time.monotonic()
         partial.add_rows(

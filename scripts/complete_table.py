@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--num-classes", default="1,80")
     options = parser.parse_args()
     table, source = read_table(options.table), read_table(options.source)
-    rules = fusion_rules(table.metadata.runtime)
+    rules = fusion_rules(table.metadata.runtime, table.metadata.precision)
     classes = [int(word) for word in options.num_classes.split(",")]
     graphs = list(
         populations(

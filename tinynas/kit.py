@@ -61,6 +61,10 @@ def make_kit(path: Path, request: KitRequest) -> Kit:
     choose_precision(
         request.runtime, request.precision, list(load_plugin("latency_tables.runtimes", request.runtime).PRECISIONS)
     )
+    if request.precision == "int8":
+        raise UserError(
+            "kits hold no quantised models; take --precision fp32, or measure int8 by tinynas profile on the device"
+        )
     origin = {
         "tinynas": tool_version(), "spaces": [space.model_dump(mode="json") for space in request.spaces],
         "image_sizes": request.image_sizes, "num_classes": list(request.num_classes), "members": request.members,

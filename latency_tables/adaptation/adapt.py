@@ -102,7 +102,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self.started = time.monotonic()
         self.sources, self.partial, self.graphs, self.settings = sources, partial, graphs, settings
-        self.plugin, self.rules, self.progress = plugin, fusion_rules(metadata.runtime), progress
+        self.plugin, self.rules, self.progress = plugin, fusion_rules(metadata.runtime, metadata.precision), progress
         self.source = sources[0]
 
     def run(self) -> Adapted:

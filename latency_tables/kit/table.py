@@ -161,7 +161,7 @@ def _metadata(found: Collected, name: str, short_names: Sequence[str], reach_not
         device=str(conditions["device"]), processor=str(conditions["processor"]) if kind == "cpu" else "",
         runtime=runtime, runtime_version=str(conditions["runtime_version"]), precision=header["precision"], batch=1,
         threads=conditions["threads"] if suffix else None, date=date.today().isoformat(), clocks=found.clock,
-        tail_block=fusion_rules(runtime).tail_block,
+        tail_block=fusion_rules(runtime, header["precision"]).tail_block,
         measured={
             "method": method, "statistic": statistic, "warm_up": plugin.WARM_UP, "repeats": plugin.REPEATS,
             "host": f"{conditions['host']}, {conditions['processor']}, kit {header['id']}", "reach": reach_note,

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from latency_tables.on_device.timing import Figures, Probe
 
 ON_CPU = True
-HINTS = {"fp32": "f32", "bf16": "bf16"}
-"""Precision -> OpenVINO's own word."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""Precision -> OpenVINO's own word: of int8 models, for what is left in floating point."""
 RESOLUTION_MS = 1e-3  # the counters count whole microseconds: what reads 0 is taken as half of one
 
 
@@ -143,4 +143,5 @@ def openvino_target(name: str, node_type: str, first_kind: str) -> int | None:
         return 0 if node_type not in ("Convolution", "Parameter", "Result") and "pre" not in name else None
     if name.startswith("target") and "_" not in name:
         return int(name[6:].split(".")[0])
-    return 0 if first_kind == "stem" and name.endswith("_target0") else None
+    # layouts that a stem's input or output is brought into, before it or behind it
+    return 0 if first_kind == "stem" and (name.endswith("_target0") or name.startswith("target0_")) else None

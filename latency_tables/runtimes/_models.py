@@ -21,7 +21,12 @@ ALONE = ("stem", "space_to_depth", "detect", "reordered_concat")
 
 
 class Writer(Protocol):
-    """Builds one model of a runtime; tensors are whatever the runtime has for them (NCHW, batch 1)."""
+    """Builds one model of a runtime; tensors are whatever the runtime has for them (NCHW, batch 1).
+
+    `fuses_any_add`: the runtime's convs take over adds behind an activation, too.
+    """
+
+    fuses_any_add: bool
 
     def image(self, height: int, width: int) -> Any:
         """The model's input, 3 channels."""
@@ -183,17 +188,21 @@ def _write_target(kernel: Kernel, base: Any, writer: Writer, name: str) -> Any:
     def before(channels: int, label: str, activation: str | None = None) -> Any:
         return writer.conv(base, BASE_CHANNELS, channels, 1, 1, False, activation, f"pre.{label}.{name}")
 
+    def operand(label: str) -> Any:
+        """What an add reads from where the add cannot be fused: a conv with an activation, or else pooling."""
+        found = before(outputs, label, "relu")
+        return writer.max_pool(found, 3, f"pre.pool.{label}.{name}") if writer.fuses_any_add else found
+
     if kernel.kind in ("conv", "depthwise"):
         depthwise = kernel.kind == "depthwise"
-        # An activation before an add keeps runtimes from fusing the add into that side.
-        other = before(outputs, "other", "relu") if kernel.fused_add else None
+        other = operand("other") if kernel.fused_add else None
         # Its input comes, as in a network, from a conv that read a tensor as large: large ones are not in the caches whole.
         source = writer.conv(before(inputs, "in"), inputs, inputs, 1, 1, True, None, f"pre.wide.{name}")
         size, own = int(kernel.kernel), None if kernel.fused_add else activation_of(kernel)
         node = writer.conv(source, inputs, outputs, size, kernel.stride, depthwise, own, name)
         return node if other is None else writer.add(other, node, activation_of(kernel), f"{name}.add")
     if kernel.kind == "add":
-        return writer.add(before(inputs, "other", "relu"), before(inputs, "in", "relu"), activation_of(kernel), name)
+        return writer.add(operand("other"), operand("in"), activation_of(kernel), name)
     if kernel.kind in ("concat", "reordered_concat"):
         first = inputs // 2 + (4 if kernel.kind == "reordered_concat" else 0)
         return writer.concat([before(first, "in"), before(inputs - first, "other")], name)

@@ -17,6 +17,8 @@ OPSET, IR_VERSION = 17, 8
 class OnnxWriter:
     """Writes one onnx.ModelProto; tensors are their names."""
 
+    fuses_any_add = False
+
     def __init__(self, seed: int = 0) -> None:
         self._weights = RandomWeights(seed)
         self._nodes: list[Any] = []

@@ -13,6 +13,8 @@ from latency_tables.runtimes._models import RandomWeights, priors
 class OpenVINOWriter:
     """Writes one openvino.Model."""
 
+    fuses_any_add = False
+
     def __init__(self, seed: int = 0) -> None:
         from openvino import opset15
 

@@ -15,6 +15,8 @@ class TorchWriter:
     """Writes one torch.nn.Module that takes the tensors of `input_shapes` and returns the outputs; tensors are numbers:
     the inputs', then the steps' in order."""
 
+    fuses_any_add = False
+
     def __init__(self, seed: int = 0) -> None:
         import torch
 

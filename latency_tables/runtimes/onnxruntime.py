@@ -1,4 +1,4 @@
-"""ONNX Runtime on a CPU (CPUExecutionProvider, fp32): kernels by the session's own profiling, networks end to end.
+"""ONNX Runtime on a CPU (CPUExecutionProvider, fp32 and int8): kernels by the session's own profiling, networks end to end.
 
 How sessions are made and read is in latency_tables.on_device.onnxruntime. onnxruntime and onnx are imported inside
 functions only.
@@ -15,12 +15,13 @@ from latency_tables.on_device.timing import REPEATS, STATISTIC, WARM_UP
 from latency_tables.runtimes import _requirements
 from latency_tables.runtimes._models import batches, write_batch, write_network
 from latency_tables.runtimes._onnx_models import OnnxWriter
+from latency_tables.runtimes._quantised_onnx import QuantisedOnnxWriter
 from search_spaces.graph import Graph
 
 __all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "device_kind", "measure",
            "network_ms", "version"]  # fmt: skip
 
-PRECISIONS = {"fp32": "float32"}
+PRECISIONS = {"fp32": "float32", "int8": "QDQ: uint8 activations, int8 weights"}
 METHOD = (
     "per-node profile of small ONNX models (CPUExecutionProvider, all graph optimisations, sequential, spinning on), each "
     "kernel among convs so that it has a network's blocked layout; other memory read before each run, so that weights are "
@@ -46,7 +47,7 @@ class Gauge(timing.BaseGauge):
     def __init__(self, threads: int, precision: str = "fp32") -> None:
         _requirements.require("onnxruntime")
         _requirements.choose_precision("onnxruntime", precision, list(PRECISIONS))
-        model = write_batch([_requirements.REFERENCE], OnnxWriter()).SerializeToString()
+        model = write_batch([_requirements.REFERENCE], _writer(precision)).SerializeToString()
         super().__init__(on_device.reference(model, threads, precision), one_core=threads == 1)
 
 
@@ -58,7 +59,10 @@ def measure(
     gauge = gauge or Gauge(threads, precision)
     probes = [
         on_device.kernel_probe(
-            write_batch(group, OnnxWriter()).SerializeToString(), [kernel.kind for kernel in group], threads, precision
+            write_batch(group, _writer(precision)).SerializeToString(),
+            [kernel.kind for kernel in group],
+            threads,
+            precision,
         )
         for group in groups
     ]
@@ -70,6 +74,10 @@ def network_ms(
 ) -> list[float]:
     """Latency of whole networks end to end."""
     gauge = Gauge(threads, precision)
-    models = (write_network(graph, OnnxWriter()).SerializeToString() for graph in graphs)
+    models = (write_network(graph, _writer(precision)).SerializeToString() for graph in graphs)
     probes = [on_device.network_probe(model, threads, precision) for model in models]
     return [figures[0][0] for figures in timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
+
+
+def _writer(precision: str) -> OnnxWriter:
+    return QuantisedOnnxWriter() if precision == "int8" else OnnxWriter()

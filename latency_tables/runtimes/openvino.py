@@ -17,6 +17,7 @@ from latency_tables.on_device.timing import REPEATS, STATISTIC, WARM_UP
 from latency_tables.runtimes import _requirements
 from latency_tables.runtimes._models import batches, write_batch, write_network
 from latency_tables.runtimes._openvino_models import OpenVINOWriter
+from latency_tables.runtimes._quantised_openvino import QuantisedOpenVINOWriter
 from search_spaces.graph import Graph
 
 __all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "batches", "compile_model",
@@ -47,7 +48,7 @@ class Gauge(timing.BaseGauge):
     def __init__(self, threads: int, precision: str = "fp32") -> None:
         _requirements.require("openvino")
         _requirements.choose_precision("openvino", precision, list(PRECISIONS))
-        model = write_batch([_requirements.REFERENCE], OpenVINOWriter())
+        model = write_batch([_requirements.REFERENCE], _writer(precision))
         super().__init__(on_device.reference(model, threads, precision), one_core=threads == 1)
 
 
@@ -59,7 +60,7 @@ def measure(
     gauge = gauge or Gauge(threads, precision)
     probes = [
         on_device.kernel_probe(
-            write_batch(group, OpenVINOWriter()), [kernel.kind for kernel in group], threads, precision
+            write_batch(group, _writer(precision)), [kernel.kind for kernel in group], threads, precision
         )
         for group in groups
     ]
@@ -71,5 +72,10 @@ def network_ms(
 ) -> list[float]:
     """Latency of whole networks end to end."""
     gauge = Gauge(threads, precision)
-    probes = [on_device.network_probe(write_network(graph, OpenVINOWriter()), threads, precision) for graph in graphs]
+    models = (write_network(graph, _writer(precision)) for graph in graphs)
+    probes = [on_device.network_probe(model, threads, precision) for model in models]
     return [figures[0][0] for figures in timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
+
+
+def _writer(precision: str) -> OpenVINOWriter:
+    return QuantisedOpenVINOWriter() if precision == "int8" else OpenVINOWriter()

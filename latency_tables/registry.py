@@ -68,12 +68,20 @@ def find_table(device: str | Path, *, batch: int | None = None, precision: str |
         wanted.check(name, table.metadata, [])
     else:
         tables = list_tables()
-        of_host = parse_host_name(name)
+        of_host = parse_host_name(name, precision)
         own = host_tables(of_host, tables) if of_host is not None else []
-        table = read_table(own[0] if own else _path_of(of_host.name if of_host else name, tables, wanted))
+        table = read_table(own[0] if own else _path_of(_shipped_name(name, of_host, tables), tables, wanted))
         wanted.check(name, table.metadata, [metadata for metadata, _ in tables])
     _warn_of_other_processor(table.metadata)
     return table
+
+
+def _shipped_name(name: str, of_host: HostName | None, tables: Sequence[tuple[TableMetadata, Path]]) -> str:
+    """A name of the host as another device's table may claim it: with the precision that was asked for, if one does."""
+    said = parse_host_name(name)
+    if of_host is None or said is None:
+        return name
+    return of_host.name if any(of_host.name in metadata.short_names for metadata, _ in tables) else said.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +106,15 @@ class HostName:
         )  # fmt: skip
 
 
-def parse_host_name(name: str) -> HostName | None:
-    """`cpu`, `cpu-t2`, `cpu-onnxruntime`, `cpu-openvino-int8-t4`; None for another name."""
+def parse_host_name(name: str, precision: str | None = None) -> HostName | None:
+    """`cpu`, `cpu-t2`, `cpu-onnxruntime`, `cpu-openvino-int8-t4`; None for another name. `precision`: what a name that says
+    none means, fp32 if not given."""
     found = HOST_NAME.fullmatch(name.lower())
     if found is None:
         return None
-    return HostName(found["runtime"] or "openvino", found["precision"] or "fp32", int(found["threads"] or 1))
+    return HostName(
+        found["runtime"] or "openvino", found["precision"] or precision or "fp32", int(found["threads"] or 1)
+    )
 
 
 def host_tables(wanted: HostName, tables: Sequence[tuple[TableMetadata, Path]]) -> list[Path]:

@@ -46,7 +46,7 @@ def find_device(
     answers to has one adapted, which takes a minute and says so; tables that call themselves this host's are probed once
     per boot where the machine is virtual. Raises UserError as `find_table` and `adapt` do.
     """
-    host = parse_host_name(device)
+    host = parse_host_name(device, precision)
     if host is None or not measure or find_spec(host.runtime) is None or batch not in (None, 1):
         return find_table(device, batch=batch, precision=precision)
     if precision not in (None, host.precision):

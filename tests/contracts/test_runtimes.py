@@ -100,6 +100,15 @@ def test_measures_every_kind_of_kernel(here: ModuleType) -> None:
     assert here.version()[0].isdigit()
 
 
+def test_measures_every_kind_of_kernel_in_int8(here: ModuleType) -> None:
+    if "int8" not in here.PRECISIONS or here.device_kind() != "cpu":
+        pytest.skip("no int8 here")
+    batches = here.batches(KERNELS)
+    for batch, figures in zip(batches, here.measure(batches, threads=1, precision="int8", quick=True), strict=True):
+        for kernel, (latency, _) in zip(batch, figures, strict=True):
+            assert 5e-4 < latency < 100, kernel  # what no node counts for reads half of a microsecond
+
+
 def test_more_work_takes_longer(here: ModuleType) -> None:
     batches = here.batches([kernel for pair in BIGGER for kernel in pair])
     figures = here.measure(batches, threads=1, gauge=here.Gauge(1, "fp32"))

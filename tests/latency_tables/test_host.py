@@ -88,6 +88,22 @@ def test_names_of_the_host(name: str, wanted: HostName | None) -> None:
         assert parse_host_name(wanted.name) == wanted
 
 
+def test_a_precision_that_is_asked_for_apart() -> None:
+    assert parse_host_name("cpu-t2", "int8") == HostName(precision="int8", threads=2)
+    assert parse_host_name("cpu-fp32", "int8") == HostName()
+
+
+def test_the_hosts_own_int8_table_answers_to_cpu_in_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conv_rows: list[Row]
+) -> None:
+    monkeypatch.setenv("TINYNAS_TABLES", str(tmp_path))
+    table = cpu_metadata(id="mine-openvino-int8-b1-t1", precision="int8")
+    write_table(tmp_path, table, conv_rows)
+    assert find_table("cpu", precision="int8").id == table.id
+    assert find_table("cpu-int8").id == table.id
+    assert find_table("cpu-int8").metadata.precision == "int8"
+
+
 def test_the_hosts_own_table_answers_to_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conv_rows: list[Row]
 ) -> None:

@@ -21,7 +21,7 @@ class SearchOptions:
     budget: str | None = _said("Latency: 3.8ms; a family 2ms,3ms,4ms; or 4ms@t4,30ms@cpu.")
     device: str | None = _said("Latency table: t4, cpu, an id or a path.")
     batch: int | None = _said("Refuse a table of another batch.", least=1)
-    precision: str | None = _said("Refuse a table of another precision: fp16.")
+    precision: str | None = _said("int8, fp16, ...: search for a network in this precision.")
     space: str | None = _said("res, csp, mob or a space file; default: res for a GPU, mob for a CPU.")
     image_size: str | None = _said("H or HxW in pixels; by default the space's.")
     num_classes: int = _said("Classes that the head is priced for. Default: 80.", 80, least=1)

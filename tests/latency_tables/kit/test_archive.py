@@ -152,7 +152,8 @@ def test_estimates_come_from_a_table_and_from_bytes_where_it_has_none() -> None:
         ("kit.tar", {}, "a name that ends in .zip expected"),
         ("there.zip", {}, "exists already; give another name or remove it"),
         ("kit.zip", {"runtime": "torch"}, "no kits for runtime 'torch'"),
-        ("kit.zip", {"precision": "int8"}, "runtime openvino measures fp32, bf16 here"),
+        ("kit.zip", {"precision": "int8"}, "kits hold no quantised models; take --precision fp32"),
+        ("kit.zip", {"precision": "fp16"}, "runtime openvino measures fp32, bf16, int8 here"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is_written(

@@ -25,9 +25,9 @@ __all__ = ["METHOD", "PRECISIONS", "REPEATS", "STATISTIC", "WARM_UP", "Gauge", "
 
 PRECISIONS = HINTS
 METHOD = (
-    "per-node counters of small OpenVINO models, each kernel among convs as in a network; other memory read before each "
-    "run, so that weights are cold; runs of several models interleaved, those while a reference conv ran slow or another "
-    "process had the core left out"
+    "per-node counters of small OpenVINO models, each kernel among convs as in a network; other memory read before "
+    "each run, so that weights are cold (not in int8, whose weights stay in the caches); runs of several models "
+    "interleaved, those while a reference conv ran slow or another process had the core left out"
 )
 
 
@@ -64,7 +64,7 @@ def measure(
         )
         for group in groups
     ]
-    return timing.kernels_ms(probes, gauge, quick=quick)
+    return timing.kernels_ms(probes, gauge, cold=precision != "int8", quick=quick)
 
 
 def network_ms(

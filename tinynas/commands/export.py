@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +33,13 @@ def run(
         int | None, typer.Option(min=1, max=10_000, help="Per image; by default as in the training's evaluations.")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="OpenVINO: store the weights in fp16.")] = False,
+    precision: Annotated[str, typer.Option(help="fp32, or int8: quantised, which needs --data.")] = "fp32",
+    data: Annotated[
+        Path | None, typer.Option(help="With int8: the data set; some of train calibrate, val says what is lost.")
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(min=0, max=100, help="With int8: points of COCO AP that may be lost.")
+    ] = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Write a model file for deployment, verified against the checkpoint."""
@@ -46,11 +55,47 @@ def run(
     settings = ExportSettings(
         "raw" if raw else "nms", size, images, score_threshold, iou_threshold, max_detections, half
     )
+    if precision != "fp32" or data is not None:
+        _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)
+        return
     report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
     print(f"largest differences from torch: {report.network}")
     if report.detections is not None:
         print(f"largest differences of NMS inside from torch's: {report.detections}")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
+
+
+def _quantised(
+    checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float,
+    overwrite: bool,
+) -> None:  # fmt: skip
+    if precision != "int8":
+        known = "fp32 or int8" if data is None else "int8, which --data is for,"
+        raise UserError(f"--precision {precision}: {known} expected")
+    if data is None:
+        raise UserError("--precision int8 is calibrated on your pictures; say which: --data DIR")
+    from detector.checkpoint import load_checkpoint
+    from detector.quantisation import Settings
+    from detector.quantisation.export import export_quantised
+
+    say = partial(print, file=sys.stderr)
+    done = export_quantised(
+        load_checkpoint(checkpoint),
+        path,
+        name,
+        settings,
+        data,
+        Settings(max_drop=max_drop),
+        overwrite=overwrite,
+        say=say,
+    )
+    record = done.record
+    print(
+        f"AP {100 * record.ap:.2f} in int8, {100 * record.ap_fp32:.2f} in fp32, on {record.judged_on} ({record.tool})"
+    )
+    if record.kept:
+        print(f"left in floating point: {', '.join(record.kept)}")
+    print(f"wrote {', '.join(str(file) for file in done.files)}")
 
 
 def _format_by(out: Path | None) -> str:

@@ -124,8 +124,11 @@ class Detections:
             data={"class_name": np.array(self.names, dtype=np.str_)},
         )
 
-    def draw(self, picture: Pixels) -> Pixels:
-        """A copy of the picture (H, W, 3) uint8 RGB with boxes, names and scores; small ones come back enlarged."""
+    def draw(self, picture: Pixels, ids: npt.NDArray[np.int64] | None = None) -> Pixels:
+        """A copy of the picture (H, W, 3) uint8 RGB with boxes, names and scores; small ones come back enlarged.
+
+        ids (K,): numbers of the tracks that the detections belong to, shown too.
+        """
         from detector.drawing import draw_detections
 
-        return draw_detections(picture, self.boxes_xyxy, self.labels, self.class_names, self.scores)
+        return draw_detections(picture, self.boxes_xyxy, self.labels, self.class_names, self.scores, ids=ids)

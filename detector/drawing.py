@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from search_spaces.files import replacing
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Rectangle: TypeAlias = tuple[int, int, int, int]
+Colour: TypeAlias = tuple[int, int, int]
 
 # Strong hues far apart, neighbours in the list farthest, none close to black, white or skin.
 PALETTE = (
@@ -52,7 +54,7 @@ def write_picture(picture: Pixels, path: Path, quality: int = JPEG_QUALITY) -> N
         ) from None
 
 
-def class_colour(label: int) -> tuple[int, int, int]:
+def class_colour(label: int) -> Colour:
     """RGB of a class; every 20th class has the same."""
     return PALETTE[label % len(PALETTE)]
 
@@ -63,79 +65,106 @@ def draw_detections(
     labels: npt.NDArray[np.int64],
     class_names: Sequence[str],
     scores: npt.NDArray[np.float32] | None = None,
-    colours: Sequence[tuple[int, int, int]] | None = None,
+    colours: Sequence[Colour] | None = None,
+    ids: npt.NDArray[np.int64] | None = None,
 ) -> Pixels:
     """A copy of a picture (H, W, 3) uint8 RGB with boxes (K, 4) px and a label at each: class name and score.
 
     Line width and text follow the picture's size. In a crowd a label moves to a free place along its box, is then
     shortened to the score, and at last left out (the colour still tells the class): labels never hide one another.
-    Small pictures come back enlarged by a whole factor. colours: RGB of each box; None: its class's.
+    Small pictures come back enlarged by a whole factor. colours: RGB of each box; None: its class's, or its track's.
+    ids (K,): numbers of tracks, shown before the names; negative: none.
     """
     height, width = picture.shape[:2]
     factor = max(1, -(-SMALLEST_SHOWN // max(height, width, 1)))
-    image = Image.fromarray(picture).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
-    canvas = _Canvas.of(image, len(labels))
-    colours = [class_colour(int(label)) for label in labels] if colours is None else colours
+    size = width * factor, height * factor
+    canvas = _Canvas.of(_enlarged(picture, size), len(labels))
+    if colours is None:
+        keys = labels if ids is None else np.where(ids < 0, labels, ids)
+        colours = [class_colour(int(key)) for key in keys]
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
     large_first = np.argsort(-sides[:, 0] * sides[:, 1], kind="stable")
-    rectangles = {i: _rectangle(boxes_xyxy[i] * factor, image.size) for i in large_first.tolist()}
+    rectangles = {i: _rectangle(boxes_xyxy[i] * factor, size) for i in large_first.tolist()}
     for i, rectangle in rectangles.items():
         canvas.outline(rectangle, colours[i])
     best_first = range(len(labels)) if scores is None else np.argsort(-scores, kind="stable").tolist()
     names = lettering(tuple(class_names)).texts
     for i in best_first:
-        name = names[int(labels[i])]
+        number = "" if ids is None or ids[i] < 0 else f"#{ids[i]}"
         score = "" if scores is None else f"{scores[i]:.2f}"
-        texts = [f"{name} {score}".strip(), score] if score else [name]
-        canvas.label(rectangles[i], texts, colours[i])
-    return np.asarray(image, dtype=np.uint8)
+        words = [word for word in (number, names[int(labels[i])], score) if word]
+        canvas.label(rectangles[i], [" ".join(words), *([number or score] if number or score else [])], colours[i])
+    return canvas.pixels
+
+
+def _enlarged(picture: Pixels, size: tuple[int, int]) -> Pixels:
+    """A copy in that width and height."""
+    if size == picture.shape[1::-1]:
+        return np.array(picture, dtype=np.uint8, order="C")
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
 @dataclass
 class _Canvas:
-    image: Image.Image
-    draw: ImageDraw.ImageDraw
+    pixels: Pixels
     line: int
     size: int
     padding: int
     taken: list[Rectangle] = field(default_factory=list)
 
     @classmethod
-    def of(cls, image: Image.Image, boxes: int) -> _Canvas:
+    def of(cls, pixels: Pixels, boxes: int) -> _Canvas:
         """Lines and text for a picture of that size; text shrinks (to 3/4 at most) with the number of boxes."""
-        scale = (image.width * image.height) ** 0.5
+        scale = (pixels.shape[0] * pixels.shape[1]) ** 0.5
         crowding = min(1.0, max(0.75, (25 / max(boxes, 1)) ** 0.25))
         size = max(10, round(scale / 42 * crowding))
-        return cls(image, ImageDraw.Draw(image), max(2, round(scale / 270)), size, max(2, round(size / 5)))
+        return cls(pixels, max(2, round(scale / 270)), size, max(2, round(size / 5)))
 
-    def outline(self, box: Rectangle, colour: tuple[int, int, int]) -> None:
+    def outline(self, box: Rectangle, colour: Colour) -> None:
         """A box's frame with a thin dark rim, visible on any ground."""
         x1, y1, x2, y2 = box
         rim = max(1, self.line // 3)
-        dark = tuple(channel // 3 for channel in colour)
-        self.draw.rectangle((x1 - rim, y1 - rim, x2 + rim, y2 + rim), outline=dark, width=rim)
-        self.draw.rectangle(box, outline=colour, width=self.line)
+        red, green, blue = (channel // 3 for channel in colour)
+        _frame(self.pixels, (x1 - rim, y1 - rim, x2 + rim, y2 + rim), rim, (red, green, blue))
+        _frame(self.pixels, box, self.line, colour)
 
-    def label(self, box: Rectangle, texts: Sequence[str], colour: tuple[int, int, int]) -> None:
+    def label(self, box: Rectangle, texts: Sequence[str], colour: Colour) -> None:
         """The first text that finds a free place at the box."""
+        height, width = self.pixels.shape[:2]
         for text in texts:
-            letters = font(self.size, text)
-            left, top, right, bottom = letters.getbbox(text)
-            # one height for all labels of a font, whatever their letters
-            line_height = round(sum(_metrics(letters)))
-            size = round(right - left) + 2 * self.padding, max(line_height, round(bottom - top)) + self.padding
-            for place in _places(box, size, self.image.size):
+            sign = _sign(text, self.size, self.padding, colour)
+            for place in _places(box, (sign.shape[1], sign.shape[0]), (width, height)):
                 if not any(_overlap(place, other) for other in self.taken):
-                    self._write(place, text, letters, colour)
+                    self.taken.append(place)
+                    x1, y1, x2, y2 = place
+                    self.pixels[y1:y2, x1:x2] = sign[: height - y1, : width - x1]
                     return
 
-    def _write(self, place: Rectangle, text: str, letters: Font, colour: tuple[int, int, int]) -> None:
-        self.taken.append(place)
-        x1, y1, x2, y2 = place
-        self.draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=colour)
-        red, green, blue = colour
-        ink = (20, 20, 20) if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else (255, 255, 255)
-        self.draw.text((x1 + self.padding, (y1 + y2) / 2), text, fill=ink, font=letters, anchor="lm")
+
+def _frame(pixels: Pixels, box: Rectangle, line: int, colour: Colour) -> None:
+    """A rectangle's border, drawn inwards; box: its first and last pixels, those beyond the picture left out."""
+    height, width = pixels.shape[:2]
+    x1, y1, x2, y2 = box
+    for left, top, right, bottom in (
+        (x1, y1, x2, y1 + line - 1), (x1, y2 - line + 1, x2, y2), (x1, y1, x1 + line - 1, y2), (x2 - line + 1, y1, x2, y2)
+    ):  # fmt: skip
+        inside = max(left, x1, 0), max(top, y1, 0), min(right, x2, width - 1), min(bottom, y2, height - 1)
+        pixels[inside[1] : inside[3] + 1, inside[0] : inside[2] + 1] = colour
+
+
+@functools.lru_cache(maxsize=4096)
+def _sign(text: str, size: int, padding: int, colour: Colour) -> Pixels:
+    """A label's pixels (H, W, 3): the text on its colour. The same text comes in frame after frame of a video."""
+    letters = font(size, text)
+    left, top, right, bottom = letters.getbbox(text)
+    # one height for all labels of a font, whatever their letters
+    line_height = round(sum(_metrics(letters)))
+    shape = round(right - left) + 2 * padding, max(line_height, round(bottom - top)) + padding
+    image = Image.new("RGB", shape, colour)
+    red, green, blue = colour
+    ink = (20, 20, 20) if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else (255, 255, 255)
+    ImageDraw.Draw(image).text((padding, shape[1] / 2), text, fill=ink, font=letters, anchor="lm")
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _places(box: Rectangle, size: tuple[int, int], image: tuple[int, int]) -> Iterator[Rectangle]:

@@ -15,6 +15,7 @@ from detector.data.image import Image, read_image
 from detector.data.raw_split import packed
 from detector.data.writing import Content, Put, claim, write_data_set
 from detector.drawing import write_picture
+from detector.tiling import tiles_of
 from search_spaces.errors import UserError
 
 _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -71,21 +72,6 @@ def slice_data(source: Path, out: Path, to: str, slicing: Slicing) -> Sliced:
     )
 
 
-def tile_corners(size_hw: tuple[int, int], tile: int, overlap: float) -> list[tuple[int, int]]:
-    """Left and top of the tiles that cover a picture, row by row; the last of a row ends at the border."""
-    rows, columns = (_starts(side, tile, overlap) for side in size_hw)
-    return [(x, y) for y in rows for x in columns]
-
-
-def _starts(side: int, tile: int, overlap: float) -> list[int]:
-    if side <= tile:
-        return [0]
-    step = max(1, round(tile * (1 - overlap)))
-    count = -(-(side - tile) // step) + 1
-    # evenly, so that no two tiles overlap nearly wholly at the border
-    return [round(i * (side - tile) / (count - 1)) for i in range(count)]
-
-
 def _tiled(annotations: Annotations, slicing: Slicing, rng: np.random.Generator) -> Content:
     """The split in tiles, with the function that writes them."""
     owners: list[int] = []
@@ -98,13 +84,13 @@ def _tiled(annotations: Annotations, slicing: Slicing, rng: np.random.Generator)
     for i in range(len(annotations)):
         height, width = (int(side) for side in annotations.sizes_hw[i])
         rows = slice(int(annotations.offsets[i]), int(annotations.offsets[i + 1]))
-        for x, y in tile_corners((height, width), slicing.size, slicing.overlap):
-            size = min(slicing.size, height), min(slicing.size, width)
-            found = _within(annotations, rows, (x, y), size, slicing.visible)
+        for tile in tiles_of((height, width), (slicing.size, slicing.size), slicing.overlap):
+            corner, size = (tile.x, tile.y), (tile.height, tile.width)
+            found = _within(annotations, rows, corner, size, slicing.visible)
             if not (~found[2]).any() and rng.random() >= slicing.empty:
                 continue
             owners.append(i)
-            corners.append((x, y))
+            corners.append(corner)
             sizes.append(size)
             boxes.append(found[0])
             labels.append(found[1])

@@ -16,8 +16,9 @@ from detector.data.image import read_image
 from detector.data.likeness import alike, look_of
 from detector.data.merge import merge
 from detector.data.sample import write_sample_data
-from detector.data.slicing import Slicing, slice_data, tile_corners
+from detector.data.slicing import Slicing, slice_data
 from detector.data.splitting import Division, assign, split_data
+from detector.tiling import Tile, tiles_of
 from search_spaces.errors import UserError
 from tests.detector.data.tool_exports import EXPORTS, text
 
@@ -233,10 +234,10 @@ def test_converting_leaves_a_spoilt_test_split_out_and_says_so(tmp_path: Path) -
 
 
 def test_tiles_cover_a_picture_evenly() -> None:
-    assert tile_corners((100, 100), 100, 0.2) == [(0, 0)]
-    assert tile_corners((50, 250), 100, 0.25) == [(0, 0), (75, 0), (150, 0)]
+    assert tiles_of((100, 100), (100, 100), 0.2) == [Tile(0, 0, 100, 100)]
+    assert [(tile.x, tile.y) for tile in tiles_of((50, 250), (100, 100), 0.25)] == [(0, 0), (75, 0), (150, 0)]
     for side in (101, 333, 640, 1000):
-        starts = [x for x, _ in tile_corners((64, side), 64, 0.2)]
+        starts = [tile.x for tile in tiles_of((64, side), (64, 64), 0.2)]
         assert starts[0] == 0
         assert starts[-1] == side - 64
         assert max(np.diff(starts)) <= 52

@@ -66,7 +66,7 @@ def _add_commands(app: typer.Typer, package: str) -> None:
             _add_commands(group, module.__name__)
             app.add_typer(group, name=name.replace("_", "-"))
         else:
-            app.command(name.replace("_", "-"))(module.run)
+            app.command(name.replace("_", "-"), cls=getattr(module, "Command", None))(module.run)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,51 +2,171 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
+from typer.core import TyperCommand
 
 from search_spaces.errors import UserError
+
+if TYPE_CHECKING:
+    from detector.prediction.run import Outcome
+
+AUTO = "auto"
+LARGEST_TILE = 1 << 15
+_WHAT, _FILES = "What is found", "What is written"
+
+Sources: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Pictures, videos, folders or patterns ('a/*.jpg') of them; - for a list on standard input; a camera's "
+        "number; an rtsp:// or http:// stream.",
+    ),
+]
+Formats: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--format", metavar="json|jsonl|csv|yolo|coco", rich_help_panel=_FILES,
+                 help="Of the detections; may be given again. Default: json for pictures, jsonl where anything moves."),
+]  # fmt: skip
+Tile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="[SIZE]", rich_help_panel=_WHAT,
+                 help="Look at overlapping tiles too, for small objects in large pictures. SIZE: their side in pixels, the "
+                 "model's input size if not given."),
+]  # fmt: skip
+
+
+class Command(TyperCommand):
+    """`--tile` may stand without a size."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`auto` is put after a `--tile` that no number follows."""
+        given: list[str] = []
+        for here, after in zip(args, [*args[1:], ""]):
+            given += [here, AUTO] if here == "--tile" and not after.isdecimal() and after != AUTO else [here]
+        return super().parse_args(ctx, given)
 
 
 def run(
     model: Annotated[Path, typer.Argument(help="best.pt, or an exported .onnx or OpenVINO .xml.")],
-    source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR", help="A picture, or a folder (with those below it).")],
-    out: Annotated[Path, typer.Option(help="Folder for drawn pictures and detections.json.")] = Path("predictions"),
+    source: Sources,
+    out: Annotated[Path, typer.Option(help="Folder for drawings and detections.", rich_help_panel=_FILES)] = Path(
+        "predictions"
+    ),
+    formats: Formats = None,
+    draw: Annotated[bool, typer.Option(help="Copies with boxes.", rich_help_panel=_FILES)] = True,
+    crops: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Cut out every detection.", rich_help_panel=_FILES)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Write into folders that are not empty.", rich_help_panel=_FILES)
+    ] = False,
+    show: Annotated[bool, typer.Option(help="A window, too.", rich_help_panel=_FILES)] = False,
+    every: Annotated[int, typer.Option(min=1, help="Look at each Nth frame.", rich_help_panel=_WHAT)] = 1,
+    tile: Tile = None,
+    track: Annotated[
+        bool, typer.Option(help="Number objects across frames; needs the package trackers.", rich_help_panel=_WHAT)
+    ] = False,
     score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Show what scores above this.  [default: 0.3]")
+        float | None, typer.Option(min=0, max=1, help="What scores above this. Default: 0.3.", rich_help_panel=_WHAT)
+    ] = None,
+    class_threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SCORE", help="For one class; may be given again.", rich_help_panel=_WHAT),
     ] = None,
     iou_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Overlap that suppresses; the model's own if not given.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Overlap that suppresses; the model's own if not given.", rich_help_panel=_WHAT
+        ),
     ] = None,
-    max_detections: Annotated[int | None, typer.Option(min=1, help="Per image; the model's own if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Write into a folder that is not empty.")] = False,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, help="Per image; the model's own if not given.", rich_help_panel=_WHAT)
+    ] = None,
 ) -> None:
-    """Find objects in pictures: boxes drawn, JSON written."""
-    import sys
+    """Find objects in pictures, videos and streams: boxes drawn, detections written."""
+    from detector.detector import Detector
+    from detector.prediction.looking import in_tiles, prepared
+    from detector.prediction.outputs._window import check_screen
+    from detector.prediction.run import Wishes, claim_folder, predict, wished_formats
+    from detector.prediction.sources import find_items
+    from detector.prediction.thresholds import Thresholds
+    from detector.prediction.tracking import Tracks
 
-    from tqdm import tqdm
-
-    from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
-    from detector.lettering import lettering
-    from detector.prediction import JSON_NAME, claim_folder, find_pictures, predict_pictures
-
-    claim_folder(out, source, overwrite)
-    pictures = find_pictures(source, out)
+    thresholds = Thresholds.parse(score_threshold, class_threshold or ())
+    side = None if tile in (None, AUTO) else _tile_side(str(tile))
+    items = find_items(source, out, sys.stdin)
+    wishes = Wishes(formats=wished_formats(formats or (), items), draw=draw, crops=crops, show=show, every=every)
+    claim_folder(out, items, overwrite)
+    if crops is not None:
+        claim_folder(crops, items, overwrite, "--crops")
+    if show:
+        check_screen()
     detector = Detector.load(model)
-    score = max(PREDICT_SCORE_THRESHOLD, detector.card.score_threshold) if score_threshold is None else score_threshold
     try:
-        detector = detector.with_thresholds(score=score, iou=iou_threshold, max_detections=max_detections)
+        detector, look = prepared(detector, thresholds, iou=iou_threshold, max_detections=max_detections)
     except UserError as error:
         raise UserError(f"{model}: {error}") from None
-    root = source if source.is_dir() else source.parent
-    with tqdm(total=len(pictures), unit="image", desc="predict", disable=None if len(pictures) > 1 else True) as bar:
-        report = predict_pictures(detector, pictures, root, out, model=str(model), advance=bar.update)
-    for line in lettering(detector.class_names).legend:
+    card = detector.card
+    if tile is not None:
+        look = in_tiles(
+            look, card.image_size if side is None else (side, side), card.iou_threshold, card.max_detections
+        )
+    tracks = Tracks(every, card.score_threshold) if track else None
+    with _Progress(items, every) as progress:
+        outcome = predict(
+            items, look, card, out, wishes, model=str(model), track=tracks, advance=progress.advance, told=progress.say
+        )
+    _report(outcome, detector.class_names)
+
+
+def _tile_side(text: str) -> int:
+    if not text.isdecimal() or not 32 <= int(text) <= LARGEST_TILE:
+        raise UserError(f"--tile {text}: expected the side of a tile in pixels, from 32 to {LARGEST_TILE}, or nothing")
+    return int(text)
+
+
+class _Progress:
+    """A bar with the time to go for files, frames per second for what has no end; none for one picture."""
+
+    def __init__(self, items: Any, every: int) -> None:
+        from tqdm import tqdm
+
+        from detector.prediction.reading import count_frames
+
+        total = count_frames(items, every)
+        self._bar = tqdm(total=total, unit="frame", desc="predict", disable=True if total == 1 else None)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, frames: int) -> None:
+        self._bar.update(frames)
+
+    def say(self, line: str) -> None:
+        self._bar.write(line, file=sys.stderr)
+
+
+def _report(outcome: Outcome, class_names: tuple[str, ...]) -> None:
+    """What came of it; raises KeyboardInterrupt again."""
+    from detector.lettering import lettering
+
+    for line in lettering(class_names).legend if outcome.frames else ():
         print(f"in the pictures, {line}", file=sys.stderr)
-    for _, reason in report.skipped:
+    for _, reason in outcome.remarks.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
-    skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
-    found = f"{report.num_detections} detections in {len(report.images)} images{skipped}"
-    print(f"{found}; wrote {out} and {out / JSON_NAME}")
+    for note in outcome.remarks.notes:
+        print(f"note: {note}", file=sys.stderr)
+    skipped = f", {len(outcome.remarks.skipped)} skipped" if outcome.remarks.skipped else ""
+    ended = f" until {outcome.ended}" if outcome.ended else ""
+    wrote = "; wrote " + ", ".join(map(str, outcome.written)) if outcome.written else ""
+    unit = "images" if not outcome.moving else "images and frames"
+    print(f"{outcome.detections} detections in {outcome.frames} {unit}{skipped}{ended}{wrote}")
+    if outcome.interrupted:
+        raise KeyboardInterrupt

@@ -103,7 +103,8 @@ def _merged_class(boxes: Floats, scores: Floats, cut: Bools, iou_threshold: floa
         box, others, piece = boxes[i], kept[:count], bool(pieces[i])
         shared, iou = _overlap(box, others)
         going_on = _going_on(box, cut[i], others, ends[:count])
-        same = (iou > iou_threshold) | (shared > _INSIDE * areas[i] if piece else False)
+        inside = (shared > _INSIDE * areas[i]) & piece
+        same: Bools = (iou > iou_threshold) | inside
         if going_on.any():
             home = int(np.argmax(np.where(going_on, values[:count], -1)))
             kept[home] = [*np.minimum(box[:2], kept[home, :2]), *np.maximum(box[2:], kept[home, 2:])]

@@ -36,7 +36,12 @@ def test_imports_point_one_way(path):
             assert not any(name.split(".")[0] == "torch" for name in imported(node)), f"{path} imports torch"
 
 
-INFERENCE = ["detector/deploy/**/*.py", "detector/evaluation/*.py", "detector/detector.py", "detector/prediction.py"]
+INFERENCE = [
+    "detector/deploy/**/*.py",
+    "detector/evaluation/*.py",
+    "detector/detector.py",
+    "detector/prediction/**/*.py",
+]
 INFERENCE_SOURCES = sorted(path for pattern in INFERENCE for path in ROOT.glob(pattern))
 
 

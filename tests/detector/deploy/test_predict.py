@@ -18,7 +18,7 @@ from detector.data.sample import write_sample_data
 from detector.detector import Detector
 from detector.drawing import class_colour, draw_detections
 from detector.model_card import VERSION_KEY
-from detector.prediction import find_pictures
+from detector.prediction.sources import find_items
 from search_spaces.errors import UserError
 from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES, picture
 from tinynas.cli import main
@@ -156,10 +156,10 @@ def test_pictures_that_were_drawn_are_not_read_again(
 ) -> None:
     monkeypatch.chdir(pictures.parent)
     source = Path(pictures.name)
-    found = find_pictures(source, source / "drawn")
+    found = find_items([str(source)], source / "drawn")
     for out in (source / "drawn", (source / "drawn").resolve()):  # also where one is relative and the other is not
         assert predict(models["pt"], source, out, "--overwrite") == 0
-        assert find_pictures(source, out) == found
+        assert find_items([str(source)], out) == found
     shutil.rmtree(source / "drawn")
 
 
@@ -273,4 +273,4 @@ def test_pictures_behind_links_are_found_once(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "other/a.png"), picture(0, 32, 32))
     (tmp_path / "in/part").symlink_to("../other")
     (tmp_path / "in/loop").symlink_to(".")
-    assert find_pictures(tmp_path / "in", tmp_path / "out") == [tmp_path / "in/part/a.png"]
+    assert [item.name.as_posix() for item in find_items([str(tmp_path / "in")], tmp_path / "out")] == ["part/a.png"]

@@ -57,7 +57,12 @@ def test_json(tmp_path: Path) -> None:
     assert content["class_names"] == list(NAMES)
     assert content["skipped"] == [{"image": "b.jpg", "reason": 'say "no"'}]
     picture, moving = content["images"]
-    assert (picture["image"], picture["picture"], picture["width"], picture["height"]) == ("a.jpg", "a.jpg", WIDTH, HEIGHT)
+    assert (picture["image"], picture["picture"], picture["width"], picture["height"]) == (
+        "a.jpg",
+        "a.jpg",
+        WIDTH,
+        HEIGHT,
+    )
     assert "frame" not in picture
     assert (moving["frame"], moving["seconds"]) == (3, 0.12)
     assert moving["detections"][0]["box_xyxy"] == [left_edge(3), 30, left_edge(3) + 32, 54]
@@ -86,7 +91,9 @@ def test_csv(tmp_path: Path) -> None:
 
 
 def test_yolo_names_are_unique_and_readable(tmp_path: Path) -> None:
-    folder = written("yolo", tmp_path, looked(name="s/a.jpg"), looked(name="s/a.png"), looked(name="s/A.bmp"), looked(4))
+    folder = written(
+        "yolo", tmp_path, looked(name="s/a.jpg"), looked(name="s/a.png"), looked(name="s/A.bmp"), looked(4)
+    )
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.txt"))
     assert names == ["classes.txt", "clip.mp4/clip_000004.txt", "s/A-3.txt", "s/a-2.txt", "s/a.txt"]
     label, *numbers = (folder / "s/a.txt").read_text().split()

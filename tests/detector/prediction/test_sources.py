@@ -47,7 +47,11 @@ def test_patterns_and_lists(here: Path) -> None:
 
 
 def test_names_never_lead_out_of_the_output_folder(here: Path) -> None:
-    for sources in (("../" + here.name + "/in/a.jpg",), ("in/b/../a.jpg", "other/../in/b/c.png"), ("/" + str(here / "in"),)):
+    for sources in (
+        ("../" + here.name + "/in/a.jpg",),
+        ("in/b/../a.jpg", "other/../in/b/c.png"),
+        ("/" + str(here / "in"),),
+    ):
         for _, name in found(*sources):
             assert ".." not in Path(name).parts
             assert not Path(name).is_absolute()
@@ -58,7 +62,11 @@ def test_what_has_another_suffix_is_known_by_its_first_bytes(here: Path) -> None
     cv2.imwrite(str(here / "b.jpg"), shot())
     (here / "b.jpg").rename(here / "photo")
     (here / "notes.txt").write_text("Good morning, " * 40)
-    assert found("film.dat", "photo", "notes.txt") == [("video", "film.dat"), ("picture", "photo"), ("picture", "notes.txt")]
+    assert found("film.dat", "photo", "notes.txt") == [
+        ("video", "film.dat"),
+        ("picture", "photo"),
+        ("picture", "notes.txt"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,11 @@ LEFT, TOP, RIGHT, BOTTOM = ([side == k for side in range(4)] for k in range(4))
 
 def put_together(boxes: list[list[float]], scores: list[float], cut: list[list[bool]], labels: list[int] | None = None):
     found = merged(
-        np.array(boxes, np.float32), np.array(scores, np.float32), np.array(labels or [0] * len(boxes)), np.array(cut), 0.6
+        np.array(boxes, np.float32),
+        np.array(scores, np.float32),
+        np.array(labels or [0] * len(boxes)),
+        np.array(cut),
+        0.6,
     )
     return [(box, round(score, 3)) for box, score in zip(found[0].tolist(), found[1].tolist())]
 

@@ -97,7 +97,7 @@ def _merged_class(boxes: Floats, scores: Floats, cut: Bools, iou_threshold: floa
     """Whole boxes first, best first, then pieces, largest first: what is one of those kept already goes into it."""
     kept, values, ends = np.zeros_like(boxes), np.zeros_like(scores), np.zeros_like(cut)
     count = 0
-    pieces: Bools = cut.any(axis=1)
+    pieces: Bools = np.asarray(cut.any(axis=1))
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     for i in np.lexsort((-scores, np.where(pieces, -areas, 0), pieces)).tolist():
         box, others, piece = boxes[i], kept[:count], bool(pieces[i])

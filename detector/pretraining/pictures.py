@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from detector.data.augment import AugmentConfig, jitter
 from detector.data.image import IMAGE_SUFFIXES, READABLE, Image, read_image
 from detector.data.image_facts import examine
-from detector.prediction import find_pictures
+from detector.prediction.sources import Kind, find_items
 from search_spaces.errors import UserError
 
 CACHED_SIDE = 1.5
@@ -42,8 +42,9 @@ def find_all(folders: Sequence[Path], out: Path) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for folder in folders:
-        for path in find_pictures(folder, out):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+        for item in find_items([str(folder)], out):
+            path = Path(str(item.address))
+            if item.kind is Kind.PICTURE and path.suffix.lower() in IMAGE_SUFFIXES:
                 found.setdefault(path.resolve(), path)
     paths = list(found.values())
     facts = examine(paths)

@@ -9,5 +9,5 @@ names=()
 if [[ $runtime == openvino && $threads == 1 ]]; then names=(--short-name cpu); fi
 tinynas profile --name epyc-zen5 --runtime "$runtime" --threads "$threads" --spaces mob,res,csp --image-sizes 192..640 \
     --num-classes 1,20,80 --minutes "$minutes" --target-error 0.006 "${names[@]}" --out "$folder" ${RESUME:-}
-tinynas profile --verify "$folder/$table.csv" --spaces mob,res --image-sizes 256..640 --number 60 --fit-overhead --store \
+tinynas tables verify "$folder/$table.csv" --spaces mob,res --image-sizes 256..640 --number 60 --fit-overhead --store \
     --plot "$table.png"

@@ -62,7 +62,10 @@ def _add_commands(app: typer.Typer, package: str) -> None:
     for name in sorted(names, key=lambda n: (WORKFLOW.index(n) if n in WORKFLOW else len(WORKFLOW), n)):
         module = import_module(f"{package}.{name}")
         if hasattr(module, "__path__"):
-            group = typer.Typer(no_args_is_help=True, help=module.__doc__)
+            alone = hasattr(module, "run")  # what the group does without a command of it
+            group = typer.Typer(no_args_is_help=not alone, invoke_without_command=alone, help=module.__doc__)
+            if alone:
+                group.callback()(module.run)
             _add_commands(group, module.__name__)
             app.add_typer(group, name=name.replace("_", "-"))
         else:
@@ -77,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     try:
-        code = build_app()(args=arguments, standalone_mode=False)
+        code = build_app()(args=_today(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except UserError as error:
         _show_error(error)
         return 2
@@ -103,6 +106,17 @@ def main(arguments: list[str] | None = None) -> int:
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _today(arguments: list[str]) -> list[str]:
+    """Arguments in today's spelling: `profile --verify TABLE` is `tables verify TABLE`."""
+    if arguments[:1] != ["profile"] or not any(word.split("=")[0] == "--verify" for word in arguments):
+        return arguments
+    words = [
+        part for word in arguments[1:] for part in (word.split("=", 1) if word.startswith("--verify=") else [word])
+    ]
+    place = words.index("--verify")
+    return ["tables", "verify", *words[place + 1 :], *words[:place]]
 
 
 def _show_error(error: UserError) -> None:

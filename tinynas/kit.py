@@ -33,7 +33,7 @@ from tinynas.sampling import ImageSize, parse_image_sizes, populations
 DETECTORS = 8
 """Whole detectors in a kit, from its spaces in turn."""
 DRAWN = 2
-"""Second word of the seed that draws them; --verify draws with others."""
+"""Second word of the seed that draws them; `tables verify` draws with others."""
 DRAWN_TO_ADAPT = 16
 """Candidates per space, image size and number of classes whose latency an adapted table is to be right for."""
 MINUTES = 5.0

@@ -108,7 +108,7 @@ def test_a_table_of_another_speed_is_left_aside(fake: Path, monkeypatch: pytest.
         (["--adapt", ZEN5, "--seconds", "0"], "0.0 seconds to measure in; a positive number expected"),
         (["--adapt", "auto", "--precision", "bf16"], "no table to adapt from: none of a CPU is known for openvino, bf16"),
         (["--adapt", "zen9"], "unknown device 'zen9'"),
-        (["--adapt", ZEN5, "--verify", ZEN5], "say one of them"),
+        (["--adapt", ZEN5, "--kit", "k.zip"], "say one of them"),
     ],
 )  # fmt: skip
 def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], fake: Path) -> None:

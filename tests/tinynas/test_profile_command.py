@@ -46,10 +46,10 @@ def test_profile_then_verify_then_list(user, capsys):
     counts, measured = read_table(user / f"{ID}.csv").counts(), read_table(user / f"{ID}.csv").metadata.measured
     assert f"{counts['measured']} kernels measured, {counts['fitted']} fitted" in told
     assert measured.reach == "spaces mob, 64 px, 1,80 classes"
-    words = ["--verify", "mine", "--spaces", "mob", "--image-sizes", "64", "--number", "6", "--seed", "3"]
+    words = ["mine", "--spaces", "mob", "--image-sizes", "64", "--number", "6", "--seed", "3"]
     picture = user / "plots" / "scatter.png"
     more = ["--fit-overhead", "--fit-number", "4", "--store", "--plot", str(picture), "--json"]
-    assert main(["profile", *words, *more]) == 0
+    assert main(["tables", "verify", *words, *more]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["each"]) == told["detectors"] == 6
     # the device adds exactly this to every network
@@ -62,7 +62,7 @@ def test_profile_then_verify_then_list(user, capsys):
     stored = read_table(user / f"{ID}.csv").metadata
     assert stored.overhead_ms == told["overhead_ms"]
     assert stored.error["median"] == told["median"]
-    assert main(["profile", *words]) == 0
+    assert main(["profile", "--verify", *words]) == 0  # as it was spelled once
     assert "scale_and_overhead: as stored before the check" in capsys.readouterr().out
     assert main(["tables", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -82,7 +82,7 @@ def test_the_command_that_it_ends_with_checks_the_table(user, capsys, monkeypatc
     assert profiled(user) == 0
     advice = capsys.readouterr().out.splitlines()[-1].removeprefix("check it with: ")
     words = shlex.split(advice)
-    assert words[:2] == ["tinynas", "profile"]
+    assert words[:3] == ["tinynas", "tables", "verify"]
     assert main([*words[1:], "--number", "4", "--fit-number", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["drawn_from"].split()[0], told["image_sizes"]) == ("mob", "64x64 to 64x64")
@@ -124,7 +124,7 @@ def test_a_space_of_ones_own(user, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "say --name CHIP to profile this machine, or --verify TABLE"),
+        ([], "say --name CHIP to profile this machine; to check a table: tinynas tables verify TABLE"),
         (["--name", "chip", "--spaces", "mop"], "no space 'mop'"),
         (["--name", "chip", "--image-sizes", "640..256"], "the smaller first: 256..640"),
         (["--name", "chip", "--image-sizes", "650"], "650 is not a multiple of 32"),
@@ -133,8 +133,8 @@ def test_a_space_of_ones_own(user, capsys, tmp_path):
         (["--name", "a chip"], "table a chip-openvino-fp32-b1-t1: id:"),
         (["--name", "chip", "--short-name", "My Chip"], "short_names.1: 'My Chip' found; lower-case letters"),
         (["--name", "chip", "--precision", "fp16"], "runtime openvino measures fp32"),
-        (["--name", "chip", "--store"], "--store, --plot and --json go with --verify TABLE"),
-        (["--name", "chip", "--verify", "t4"], "--verify TABLE checks a table; say one of them"),
+        (["--name", "chip", "--store"], "no such option: --store"),
+        (["--name", "chip", "--verify", "t4"], "no such option: --name; see"),
         (["--verify", "t4", "--plot", "."], "it is a folder, expected a PNG's name"),
         (["--verify", "v100-tensorrt-fp16-b32"], "is for batch 32; networks are measured at batch 1 only"),
         (["--name", "chip", "--workers", "2", "--backend", "spark"], "unknown backend 'spark'"),

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 from search_spaces.errors import UserError
 
 if TYPE_CHECKING:
-    from tinynas.kit import KitRequest
+    from tinynas.commands._reach import Reach
 
 
-def make(path: Path, name: str | None, request: KitRequest) -> None:
+def make(
+    path: Path, name: str | None, reach: Reach, runtime: str, precision: str, threads: int, minutes: float | None, *,
+    members: int,
+) -> None:  # fmt: skip
     """Write a kit and say how it is run."""
     if name is not None:
         raise UserError("--kit needs no name yet: --name goes with --collect, once the device has been measured")
-    from tinynas.kit import make_kit
+    from tinynas.kit import MINUTES, KitRequest, make_kit
 
+    request = KitRequest(
+        runtime=runtime, spaces=reach.spaces, image_sizes=reach.image_sizes, num_classes=reach.classes,
+        precision=precision, threads=threads, minutes=minutes or MINUTES, members=members,
+    )  # fmt: skip
     made = make_kit(path, request)
     program = {"openvino": "benchmark_app", "tensorrt": "trtexec"}.get(request.runtime)
     print(f"wrote {made.path}: {made.kernels} kernels in {made.models} models, {made.size / 1e6:.1f} MB")

@@ -263,7 +263,7 @@ def test_a_table_that_is_there_is_not_written_over(results: Path, capsys: pytest
     assert "exists; give another name or remove it" in capsys.readouterr().err
     assert (results.parent / f"{ID}.csv").read_bytes() == before
     assert collect(results, "--name", "other", "--short-name", "My Board") == 2
-    assert "short_names.0: 'My Board' found" in capsys.readouterr().err
+    assert "short_names.1: 'My Board' found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -272,9 +272,9 @@ def test_a_table_that_is_there_is_not_written_over(results: Path, capsys: pytest
         (["--collect", "results.json"], "say --name CHIP, as the table's id shall start"),
         (
             ["--collect", "results.json", "--kit", "kit.zip"],
-            "--verify, --kit, --collect and --adapt are jobs of their own",
+            "--kit, --collect and --adapt are jobs of their own",
         ),
-        (["--kit", "kit.zip", "--verify", "t4"], "say one of them"),
+        (["--kit", "kit.zip", "--adapt", "auto"], "say one of them"),
         (["--kit", "kit.zip", "--runtime", "torch"], "no kits for runtime 'torch'"),
         (["--kit", "kit.zip", "--name", "board"], "--name goes with --collect"),
     ],

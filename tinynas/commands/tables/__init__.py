@@ -1,4 +1,4 @@
-"""`tinynas tables`."""
+"""List the latency tables that --device can name: yours first, then the shipped ones; verify checks one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 
-def run(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the latency tables that --device can name: yours first, then the shipped ones."""
+def run(context: typer.Context, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the latency tables that --device can name: yours first, then the shipped ones; verify checks one."""
+    if context.invoked_subcommand is not None:
+        return
     from latency_tables import list_tables, read_table
 
     rows = [_row(read_table(path)) for _, path in list_tables()]

@@ -134,7 +134,7 @@ def test_a_space_of_ones_own(user, capsys, tmp_path):
         (["--name", "chip", "--short-name", "My Chip"], "short_names.1: 'My Chip' found; lower-case letters"),
         (["--name", "chip", "--precision", "fp16"], "runtime openvino measures fp32"),
         (["--name", "chip", "--store"], "no such option: --store"),
-        (["--name", "chip", "--verify", "t4"], "no such option: --name; see"),
+        (["--name", "chip", "--verify", "t4"], "no such option: --name"),
         (["--verify", "t4", "--plot", "."], "it is a folder, expected a PNG's name"),
         (["--verify", "v100-tensorrt-fp16-b32"], "is for batch 32; networks are measured at batch 1 only"),
         (["--name", "chip", "--workers", "2", "--backend", "spark"], "unknown backend 'spark'"),

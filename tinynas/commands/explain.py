@@ -12,13 +12,21 @@ def run(
     device: Annotated[str | None, typer.Option(help="Latency table: t4, cpu, an id or a path.")] = None,
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of the structure's.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes, instead of the structure's.")] = None,
-    space: Annotated[str | None, typer.Option(help="Family of a public text that does not tell (mob).")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Family of a public text that does not tell (mob); with --why, a space file.")
+    ] = None,
     no_measure: Annotated[
         bool, typer.Option("--no-measure", help="cpu: take a shipped table in place of adapting one to this CPU.")
+    ] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Of a searched network: which limits bind, and what more of each would buy.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a structure op by op: shape, params, MACs, latency share, entropy; and the totals."""
+    if why:
+        _explain_why(structure, space, measure=not no_measure, json=json)
+        return
     from search_spaces.image_size import parse_image_size
     from search_spaces.text import resolve_structure
     from tinynas.explanation import explain
@@ -39,6 +47,20 @@ def run(
         _print_json(structure, loaded, explanation)
     else:
         _print_table(structure, loaded, explanation)
+
+
+def _explain_why(name: str, space: str | None, *, measure: bool, json: bool) -> None:
+    from search_spaces.text import resolve_structure
+    from tinynas.why import as_data, plan_of, told, why
+
+    structure = resolve_structure(name)
+    found = why(structure, plan_of(structure, space, measure=measure))
+    if json:
+        import json as writer
+
+        print(writer.dumps(as_data(found), indent=1))
+    else:
+        print("\n".join(told(found)))
 
 
 def _print_json(name: str, structure: Any, explanation: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,8 @@ from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, TAP_ST
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.pricing.stage_tables import Values
 
+FORBIDDEN = 100.0
+"""A cost, in units of its limit, that no network within budget has."""
 Key = tuple[int, int, int]
 """(width, tap 1, tap 2): a tap is 0 as long as nothing later hangs on it."""
 
@@ -90,6 +92,18 @@ def build_lattice(costs: AdditiveCosts, limits: Sequence[float]) -> Lattice:
     ends = np.array(keys, np.int64).T
     end = costs.neck_head((ends[1], ends[2], ends[0])) if not costs.backbone_only else np.zeros((len(keys), len(scale)))
     return Lattice(stem_out, costs.stem(stem_out) * scale, tuple(layers), (end + costs.fixed) * scale)
+
+
+def with_width(lattice: Lattice, stage: int, width: int) -> Lattice:
+    """The lattice with whatever has another width in a stage priced beyond every limit."""
+    layers = []
+    for layer in lattice.layers:
+        if stage in layer.members:
+            once = layer.once.copy()
+            once[layer.out[layer.row_pairs()] != width, 1:] += FORBIDDEN
+            layer = replace(layer, once=once)
+        layers.append(layer)
+    return replace(lattice, layers=tuple(layers))
 
 
 def attainable(lattice: Lattice, place: int, limit: float) -> float:

@@ -18,8 +18,8 @@ from search_spaces.errors import UserError
 from tinynas.budgets import Budget
 from tinynas.exact.bounds import Relaxed, descend, relax
 from tinynas.exact.labels import sweep
-from tinynas.exact.lattice import Lattice, attainable, build_lattice
-from tinynas.genes.layout import Genes
+from tinynas.exact.lattice import Lattice, attainable, build_lattice, with_width
+from tinynas.genes.layout import OUT, Genes
 from tinynas.genes.population import Encoding
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
@@ -64,9 +64,11 @@ class Certificate:
 def solve(
     encoding: Encoding, budgets: Sequence[Budget], tables: Mapping[str, Table], *,
     score: str | None = None, backbone_only: bool = False, start: Genes | None = None, seconds: float = 60.0,
+    width: tuple[int, int] | None = None,
 ) -> Solution:  # fmt: skip
     """The best network under budgets that are sums over stages. `tables`: by id; a latency budget without a device means
-    the only one. `start`: candidates (GENES, P) to begin with. After `seconds` the best so far, with its upper bound.
+    the only one. `start`: candidates (GENES, P) to begin with. `width`: (stage, channels) looks among those networks alone
+    whose stage is so wide. After `seconds` the best so far, with its upper bound.
 
     Raises UserError when a budget or the score is not a sum over stages, and when no network meets all budgets.
     """
@@ -78,7 +80,7 @@ def solve(
         )
     begin = time.monotonic()
     costs = _costs(encoding, budgets, tables, score, backbone_only)
-    return _Solver(costs, budgets, begin + seconds).run(start, begin)
+    return _Solver(costs, budgets, begin + seconds, width).run(start, begin)
 
 
 def certify(
@@ -127,8 +129,10 @@ def least(encoding: Encoding, budget: Budget, tables: Mapping[str, Table], *, ba
 
 
 class _Solver:
-    def __init__(self, costs: AdditiveCosts, budgets: Sequence[Budget], deadline: float) -> None:
-        self.costs, self.budgets, self.deadline = costs, tuple(budgets), deadline
+    def __init__(
+        self, costs: AdditiveCosts, budgets: Sequence[Budget], deadline: float, width: tuple[int, int] | None
+    ) -> None:  # fmt: skip
+        self.costs, self.budgets, self.deadline, self.width = costs, tuple(budgets), deadline, width
         limits = [budget.limit for budget in budgets]
         self.lattice: Lattice = build_lattice(costs, limits)
         # relaxations would make use of 26 layers where networks have 25 or 27
@@ -138,6 +142,8 @@ class _Solver:
         ]
         if whole != limits:
             self.lattice = build_lattice(costs, whole)
+        if width is not None:
+            self.lattice = with_width(self.lattice, *width)
         self.limits = np.array(whole)
         self.best = -np.inf
         self.genes: Genes | None = None
@@ -178,6 +184,8 @@ class _Solver:
 
     def _offer(self, genes: Genes) -> bool:
         """Take a network as the incumbent if it is within budget and better; true when it is within budget."""
+        if self.width is not None and genes[OUT + self.width[0] - 1, 0] != self.width[1]:
+            return False
         total = self.costs.total(genes)[0]
         if not (total[1:] <= self.limits).all():
             return False

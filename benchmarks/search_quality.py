@@ -32,7 +32,7 @@ from tinynas.pricing.table_views import convs_only
 CASES: dict[str, tuple[str, int | None, tuple[float, ...]]] = {
     "res": ("t4", None, (2.5, 3.8, 6.0)),
     "csp": ("t4", None, (4.0, 6.0, 9.0)),
-    "mob": ("cpu", 320, (6.0, 10.0, 20.0)),
+    "mob": ("epyc-zen5-openvino-fp32-b1-t1", 320, (6.0, 10.0, 20.0)),
 }
 PUBLISHED_MS = 3.84
 

@@ -52,6 +52,7 @@ class Builder:
         self._image_size = image_size
         self._ops: list[Op] = []
         self._main: list[MainConv] = []
+        self._published: list[MainConv] = []
         self._outputs: dict[str, int] = {}
         self._stage_depths: tuple[Dim, ...] = ()
         self._scope: list[str] = []
@@ -111,6 +112,7 @@ class Builder:
             ops=tuple(self._ops),
             outputs=dict(self._outputs),
             main_path=tuple(self._main),
+            published_path=tuple(self._published),
             stage_depths=self._stage_depths,
         )
 
@@ -140,11 +142,13 @@ class Builder:
         reparam: bool = False,
         bias_only: bool = False,
         scored: bool = False,
+        counted: bool = True,
         when: Condition = True,
     ) -> Tensor:
         """Conv + BatchNorm + activation, "same" padding; `bias_only`: a bias and no norm.
 
-        `scored`: the conv is on the main path of the maximum-entropy score. `when`: where false, `x` passes through
+        `scored`: the conv is on the main path of the maximum-entropy score; `counted`: the public search counts it there
+        too. `when`: where false, `x` passes through
         (shapes must then agree for the candidates that lack the conv).
         """
         present = _mask(when)
@@ -157,23 +161,20 @@ class Builder:
         )  # fmt: skip
         if scored:
             fan_in = (1 if depthwise else x.channels) * kernel**2
-            self.main_conv(name, fan_in, out_channels, shape)
+            self._main.append(self._scored(name, fan_in, out_channels, shape, self._count))
+            if counted:
+                self.published_conv(name, fan_in, out_channels, shape, self._count)
         return self._emit(op, present, x)
 
-    def main_conv(self, name: str, fan_in: Dim, out_channels: Dim, shape: Shape, count: Dim | None = None) -> None:
-        """Put a conv on the main path of the score without emitting an op; `count` times, as it is repeated if None."""
-        times = self._count if count is None else count
-        self._main.append(
-            MainConv(
-                path=self._path(name),
-                fan_in=fan_in,
-                out_channels=out_channels,
-                count=times,
-                level=self._level,
-                height=shape.height,
-                width=shape.width,
-            )
-        )
+    def published_conv(self, name: str, fan_in: Dim, out_channels: Dim, shape: Shape, count: Dim) -> None:
+        """Put `count` convs on the main path as the public search counts it, whether or not they are built."""
+        self._published.append(self._scored(name, fan_in, out_channels, shape, count))
+
+    def _scored(self, name: str, fan_in: Dim, out_channels: Dim, shape: Shape, count: Dim) -> MainConv:
+        return MainConv(
+            path=self._path(name), fan_in=fan_in, out_channels=out_channels, count=count, level=self._level,
+            height=shape.height, width=shape.width,
+        )  # fmt: skip
 
     def add(self, name: str, x: Tensor, y: Tensor, activation: str | None = None, when: Condition = True) -> Tensor:
         """x + y, then the activation; where `when` is false, y passes through."""

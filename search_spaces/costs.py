@@ -24,8 +24,8 @@ def conv_macs(graph: Graph, *, part: str | None = None) -> Dim:
 
 
 def layers(graph: Graph) -> Dim:
-    """Convs of the main path that the score is computed on."""
-    return _total(conv.count for conv in graph.main_path)
+    """Convs of the main path as the public search counts them: the L25 or L35 of a published name."""
+    return _total(conv.count for conv in graph.published_path)
 
 
 def op_params(graph: Graph, op: Op, *, deploy: bool = True) -> Dim:

@@ -92,12 +92,17 @@ class MainConv:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Graph:
-    """Ops in emission order, named outputs (op indices), the main path of the score, and the blocks of each stage."""
+    """Ops in emission order, named outputs (op indices), the main path of the score, and the blocks of each stage.
+
+    `published_path`: the main path as the public search counts it, which in csp is not what is built; `layers` counts its
+    convs, as the names of the published detectors do.
+    """
 
     image_size: tuple[int, int]
     ops: tuple[Op, ...]
     outputs: Mapping[str, int]
     main_path: tuple[MainConv, ...] = ()
+    published_path: tuple[MainConv, ...] = ()
     stage_depths: tuple[Dim, ...] = ()
     consumers: tuple[tuple[int, ...], ...] = field(init=False)
 

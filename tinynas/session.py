@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from search_spaces.errors import UserError, nearest
 from search_spaces.files import claim_outputs
 from tinynas.evolution.engine import Engine, check_engine, connected
 from tinynas.evolution.state import SearchState
+from tinynas.pricing.columns import is_additive
 from tinynas.results.data import settings_data
 from tinynas.results.outputs import output_names, write_result
 from tinynas.search.closing import measure_members
@@ -21,11 +23,13 @@ from tinynas.search.proof import certify, check_additive, solve_exactly
 from tinynas.search.run import check_reachable, run_search
 
 SOLVERS = ("evolution", "exact")
+MOMENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A plan, and what to do about it. `measure`: how many of the best to time on this machine while searching (None:
+    """A plan, and what to do about it. `certify`: prove for up to `proof_seconds` per target; without it every result is
+    proven that MOMENT_SECONDS are enough for. `measure`: how many of the best to time on this machine while searching (None:
     none); `confirm`: whether what was found for this machine is timed on it at the end; `proof_seconds`: limit of the
     exact solver, per target."""
 
@@ -71,8 +75,8 @@ def run_session(
         try:
             with connected(engine):
                 result = _find(session, engine, run)
-            if session.certify and session.solver != "exact" and not result.interrupted:
-                _until_interrupted(result, lambda: certify(result, session.proof_seconds))
+            if session.solver != "exact" and not result.interrupted:
+                _until_interrupted(result, lambda: _prove(session, result))
             if session.confirm and not result.interrupted:
                 _until_interrupted(result, lambda: measure_members(result, session.solver))
         except UserError:
@@ -93,6 +97,15 @@ def _find(session: Session, engine: Engine, run: SearchFolder) -> SearchResult:
 
         return measured_search(session.plan, session.measure, engine, run, resume=session.resume)
     return run_search(session.plan, engine, run, resume=session.resume)
+
+
+def _prove(session: Session, result: SearchResult) -> None:
+    """Prove how far from the best each network can be: for as long as was asked for, or else where a moment is enough."""
+    if session.certify:
+        certify(result, session.proof_seconds)
+    elif is_additive(session.plan.space.score.kind):
+        with suppress(UserError):  # a space that is too large to prove anything about is no mistake of who searches it
+            certify(result, MOMENT_SECONDS)
 
 
 def _until_interrupted(result: SearchResult, step: Callable[[], None]) -> None:

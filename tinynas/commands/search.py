@@ -20,7 +20,9 @@ def run(
         str | None, typer.Option(help="Published settings: damo-t, damo-s or damo-m; other options win.")
     ] = None,
     solver: Annotated[str, typer.Option(help="evolution, or exact: the proven best, where it applies.")] = "evolution",
-    certify: Annotated[bool, typer.Option("--certify", help="Prove how far from the best the result can be.")] = False,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Take longer over the proof that ends every search.")
+    ] = False,
     proof_seconds: Annotated[float, typer.Option(min=1, help="Longest proof per network; then the bound so far.")] = 60,
     measure: Annotated[int | None, typer.Option(min=1, help="Measure the best so many here, correct, repeat.")] = None,
     no_measure: Annotated[bool, typer.Option("--no-measure", help="Time nothing on this machine.")] = False,

@@ -50,8 +50,10 @@ def conv_macs() -> Column:
 
 
 def layers() -> Column:
-    """Convs of the main path."""
-    return Column("layers", lambda graph: [(conv.path, conv.count) for conv in graph.main_path], backbone_only=True)
+    """Convs of the main path as the public search counts them."""
+    return Column(
+        "layers", lambda graph: [(conv.path, conv.count) for conv in graph.published_path], backbone_only=True
+    )
 
 
 def budgeted(budget: Budget, tables: Mapping[str, Table]) -> Column:

@@ -14,14 +14,43 @@ from search_spaces.emit import emit_backbone
 from search_spaces.space import load_space, shipped_spaces
 from search_spaces.text import resolve_structure, shipped_names
 from tinynas.genes.population import Encoding
-from tinynas.scores import deepmad, entropy, macs, random
+from tinynas.scores import deepmad, entropy, entropy_published, macs, random
 
 
 def fan_ins(structure):
     """Per stage of the structure, stem first: (stride, out channels, fan-ins of its main-path convs)."""
+    return built_csp(structure) if structure.backbone.space == "csp" else as_published(structure)
+
+
+def stem_row(structure):
+    stem = structure.backbone.stem
+    return 2, stem.out_channels, [(12 if stem.kind == "focus" else 3) * stem.kernel**2]
+
+
+def built_csp(structure):
+    """Of a csp network the convs that a picture passes on its way: strided conv, the way in, inner blocks, the closing conv.
+    Stages 3 and 4 are one wrapper where they are alike."""
+    rows, stages = [stem_row(structure)], structure.backbone.stages
+    for index, stage in enumerate(stages):
+        area, half = stage.kernel**2, stage.out_channels // 2
+        inner = [half * area, stage.hidden_channels * area]
+        before = stages[index - 1]
+        alike = (before.out_channels, before.hidden_channels) == (stage.out_channels, stage.hidden_channels)
+        if stage.stride == 1 and alike:
+            _, channels, found = rows.pop()
+            rows.append((2, channels, found[:-1] + inner * stage.depth + found[-1:]))
+        elif stage.stride == 1:
+            rows.append((1, stage.out_channels, [stage.in_channels, *inner * stage.depth, 2 * half]))
+        else:
+            way_in = [stage.in_channels * 9, stage.out_channels]
+            rows.append((2, stage.out_channels, [*way_in, *inner * (stage.depth - 1), 2 * half]))
+    return rows
+
+
+def as_published(structure):
+    """As the public search counts: `depth` blocks in every stage, at the stage's width."""
     backbone = structure.backbone
-    stem = backbone.stem
-    rows = [(2, stem.out_channels, [(12 if stem.kind == "focus" else 3) * stem.kernel**2])]
+    rows = [stem_row(structure)]
     for stage in backbone.stages:
         found, area = [], stage.kernel**2
         for block in range(stage.depth):
@@ -84,6 +113,36 @@ def test_equals_the_slow_computation(quantity, space, seed):
     wanted = [slow(encoding.single(genes, index)) for index in range(6)]
     np.testing.assert_allclose(fast(emit_backbone(encoding.population(genes))), wanted, rtol=1e-12)
     assert fast(emit_backbone(encoding.single(genes, 5))) == pytest.approx(wanted[5], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_the_published_entropy(name):
+    structure = resolve_structure(name)
+    groups, before, stride = [], [], 1
+    for step, channels, found in as_published(structure):
+        before, stride = before + found, stride * step
+        if step == 1:
+            groups.pop()
+        groups.append((channels, before))
+    wanted = sum(
+        weight * (sum(math.log(math.sqrt(fan_in)) for fan_in in before) + math.log(channels))
+        for weight, (channels, before) in zip(entropy.WEIGHTS, groups, strict=True)
+    )
+    graph = emit_backbone(structure)
+    assert entropy_published.score(graph, entropy.WEIGHTS) == pytest.approx(wanted, rel=1e-12)
+    assert costs.layers(graph) == len(before)
+
+
+def test_a_csp_width_that_nothing_is_built_of_scores_nothing():
+    """A strided stage of depth 1 has no inner block, so its hidden width is nowhere."""
+    structure = resolve_structure("M")
+    first = structure.backbone.stages[0]
+    scores = set()
+    for hidden in (32, 384):
+        stages = (replace(first, depth=1, hidden_channels=hidden), *structure.backbone.stages[1:])
+        scores.add(entropy.score(emit_backbone(replace(structure, backbone=replace(structure.backbone, stages=stages))),
+                                 entropy.WEIGHTS))  # fmt: skip
+    assert len(scores) == 1
 
 
 @pytest.mark.parametrize("name", shipped_names())

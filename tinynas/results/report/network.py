@@ -133,7 +133,7 @@ def _cost(values: Data, key: str) -> float | None:
 def _proof(certified: Data) -> str:
     """What is proven about the score, in words."""
     if not certified:
-        return "Not certified: --certify proves how close this is to the best network of its space."
+        return "Not proven: a moment was not enough, or the score has no proof; --certify takes longer, where it can."
     seconds = certified.get("seconds")
     took = f" Proved in {seconds:.2g} s." if isinstance(seconds, (int, float)) else ""
     dropped = ", ".join(quantity_of(str(key)).label for key in certified.get("dropped") or [])

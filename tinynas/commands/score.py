@@ -91,7 +91,8 @@ def _groups(graph: Any, weights: tuple[float, ...] | None) -> list[dict[str, Any
         convs = [conv for conv in graph.main_path if conv.level == level]
         rows.append(
             {
-                "group": GROUPS[number], "layers": sum(int(conv.count) for conv in graph.published_path if conv.level == level),
+                "group": GROUPS[number],
+                "layers": sum(int(conv.count) for conv in graph.published_path if conv.level == level),
                 "channels": int(convs[-1].out_channels), "height": convs[-1].height, "width": convs[-1].width,
                 "entropy": float(entropy), "weight": weights[number] if weights is not None else None,
             }

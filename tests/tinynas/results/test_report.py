@@ -132,7 +132,7 @@ def test_one_network_without_proof_or_front_or_device(tmp_path):
     _, page = page_of(data, tmp_path)
     assert "One network from space res" in page.text
     assert "Interrupted." in page.text
-    assert "Not certified" in page.text
+    assert "Not proven" in page.text
     assert "18.808 G of 20 G 94.0 %" in page.text
     assert "tinynas train structure.txt --data DIR" in page.text
     assert "What a budget buys" not in page.text

@@ -120,7 +120,9 @@ class TrainConfig(_Model):
     tensorboard: bool = Field(False, description="scalars of every epoch for TensorBoard, in the run folder")
     max_bad_steps: int = Field(10, ge=1, description="stop after so many non-finite steps in a row")
     checkpoint_minutes: float | None = Field(
-        10.0, ge=0, description="last.pt is also written within an epoch, about every so many minutes; none: never"
+        10.0,
+        ge=0,
+        description="last.pt is also written within an epoch, about every so many minutes; none: never; 0: always",
     )
     freeze: list[str] = Field(default_factory=list, description="modules that do not learn (`backbone`)")
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -16,6 +16,9 @@ from detector.training.validation import evaluation_seconds
 WARM_STEPS = 2
 """Not counted: memory, kernels and loader processes settle in them."""
 MEASURED_STEPS = 8
+SAVE_SECONDS = 20
+"""Of training between two saves at the ends of epochs, about, where epochs are shorter: on 150 images, a save after every
+epoch would take a twentieth of a run's time."""
 
 
 @dataclass(slots=True)
@@ -23,11 +26,13 @@ class Pace:
     """Times of the first steps of a start of the program, loading included.
 
     save_every: batches between two saves within an epoch, None until a step's time is known, and where there are none.
+    save_epochs: epochs between two saves at their ends; 1 until a step's time is known.
     """
 
     times: list[float] = field(default_factory=lambda: [time.perf_counter()])
     told: bool = False
     save_every: int | None = None
+    save_epochs: int = 1
 
     def tick(self) -> bool:
         """Call after every step; True once enough steps are measured and nothing was told yet."""
@@ -43,12 +48,14 @@ class Pace:
 
 
 def tell_estimate(run: Run, pace: Pace) -> None:
-    """Say once how long the rest of the run takes, and set `pace.save_every`. Every process calls it at the same step."""
+    """Say once how long the rest of the run takes, and when last.pt is written. Every process calls it at the same step."""
     pace.told = True
-    seconds = of_first_process(pace.step_seconds, run)
+    seconds, steps = of_first_process(pace.step_seconds, run), len(run.train_loader)
     if run.config.checkpoint_minutes is not None:
-        pace.save_every = max(1, round(60 * run.config.checkpoint_minutes / max(seconds, 1e-9)))
-    steps, epoch = len(run.train_loader), run.progress.epoch
+        between = 60 * run.config.checkpoint_minutes
+        pace.save_every = max(1, round(between / max(seconds, 1e-9)))
+        pace.save_epochs = max(1, int(min(between, SAVE_SECONDS) / max(seconds * steps, 1e-9)))
+    epoch = run.progress.epoch
     epochs_left = run.config.epochs - epoch
     steps_left = epochs_left * steps - run.progress.part.batches
     if not run.processes.is_main or steps_left <= 0:

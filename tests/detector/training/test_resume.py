@@ -24,7 +24,7 @@ from detector.training.loop import fit
 from detector.training.record import state
 from detector.training.start import resumed_run
 from detector.training.step import Stepper
-from detector.training.timing.estimate import num_evaluations
+from detector.training.timing.estimate import Pace, num_evaluations
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from tests.detector.training.test_training import _run, _silent
@@ -97,6 +97,25 @@ def test_resumed_equals_uninterrupted(
     again = resumed_run(tmp_path / "stopped", None, None, _silent)
     within = changes["checkpoint_minutes"] == 0 and steps > 3
     assert (again.progress.epoch, again.progress.part.batches) == (steps // 3, steps % 3 if within else 0)
+    fit(again)
+    _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_short_epochs_share_a_save(
+    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"epochs": 6, "checkpoint_minutes": 10}
+    monkeypatch.setattr(Pace, "step_seconds", property(lambda _: 3.0))  # three an epoch: two epochs take 18 seconds
+    fit(_run(tiny, sample, tmp_path / "whole", **changes))
+    assert load_checkpoint(tmp_path / "whole" / "last.pt").training["epoch"] == 6
+    stopped = _run(tiny, sample, tmp_path / "stopped", **changes)
+    with monkeypatch.context() as patch:
+        _stop_before_step(patch, 17)
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped)
+    assert len(_rows(tmp_path / "stopped")) == 5
+    again = resumed_run(tmp_path / "stopped", None, None, _silent)
+    assert again.progress.epoch == 4
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 

@@ -120,6 +120,7 @@ def test_ctrl_c_keeps_the_last_epoch(workers: int, tiny_file: Path, sample: Path
     command = [
         sys.executable, "-m", "tinynas", "train", str(tiny_file), "--data", str(sample), "--out", str(out),
         "--device", "cpu", "--epochs", "5000", "--batch-size", "4", "--set", f"workers={workers}", "--set", "amp=off",
+        "--set", "checkpoint_minutes=0",
     ]  # fmt: skip
     # a group of its own: a terminal's Ctrl-C reaches the loader's workers too
     process = subprocess.Popen(

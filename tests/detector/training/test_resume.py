@@ -158,7 +158,7 @@ def test_data_that_moved(tiny: Structure, sample: Path, tmp_path: Path) -> None:
 def test_a_full_disk_keeps_the_last_good_files(
     tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(_run(tiny, sample, tmp_path / "whole", epochs=2))
+    fit(_run(tiny, sample, tmp_path / "whole", epochs=2, checkpoint_minutes=None))
     save_checkpoint, saves = state.save_checkpoint, 0
 
     def limited(*arguments: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_full_disk_keeps_the_last_good_files(
     with monkeypatch.context() as patch:
         patch.setattr(state, "save_checkpoint", limited)
         with pytest.raises(UserError, match=r"last\.pt: cannot write the checkpoint .*free some space"):
-            fit(_run(tiny, sample, tmp_path / "full", epochs=2))
+            fit(_run(tiny, sample, tmp_path / "full", epochs=2, checkpoint_minutes=None))
     assert not [path.name for path in (tmp_path / "full").iterdir() if path.name.startswith(".")]
     again = resumed_run(tmp_path / "full", None, None, _silent)
     assert again.progress.epoch == 1

@@ -21,7 +21,9 @@ from search_spaces.files import check_folder, replacing
 from search_spaces.graph import Graph
 from search_spaces.plugins import load_plugin
 
-WORTH_AN_OVERHEAD = 0.002
+WORTH_AN_OVERHEAD, LARGEST_OVERHEAD = 0.002, 0.3
+"""By how much the mean relative error must fall for an overhead, and the largest part of the quickest network that it may be:
+what a busy machine makes of a few networks is no overhead."""
 CLASSES = ("stem", "conv", "depthwise", "others")
 """Kinds of kernels with a scale of their own."""
 NOISES, CLASS_DEVIATIONS, MOST = (0.01, 0.02, 0.03, 0.05, 0.08), (0.0, 0.03, 0.06, 0.12, 0.25), 0.5
@@ -61,7 +63,7 @@ class Check:
         """
         shares, rest = self.classes_ms / self.measured_ms[:, None], 1 / self.measured_ms
         fits = []
-        for overhead in np.linspace(0.0, float(self.measured_ms.min()), 101):
+        for overhead in np.linspace(0.0, LARGEST_OVERHEAD * float(self.measured_ms.min()), 101):
             factors = _factors(shares, 1 - overhead * rest)
             fits.append((float(np.abs(shares @ factors + overhead * rest - 1).mean()), float(overhead), factors))
         best = min(fits, key=lambda item: item[:2])

@@ -15,7 +15,7 @@ from search_spaces.graph import Graph
 
 PRECISIONS = {"fp32": ""}
 METHOD, STATISTIC, WARM_UP, REPEATS = "fake", "fake", 0, 1
-OVERHEAD_MS = 0.5
+OVERHEAD_MS = 0.2
 
 
 class Gauge:

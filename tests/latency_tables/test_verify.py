@@ -36,7 +36,7 @@ def test_overhead_and_figures(table: Table, graphs: list[tuple[str, Graph]], tmp
     result = verify.check(table, graphs, done.append)
     assert sum(done) == 4
     factors, overhead = result.best_fit()
-    assert overhead == pytest.approx(fake_runtime.OVERHEAD_MS, abs=0.06)
+    assert overhead == pytest.approx(fake_runtime.OVERHEAD_MS, abs=0.05)
     assert factors["conv"] == pytest.approx(1, abs=0.05)
     summary = result.summary(overhead)
     assert summary["median"] < 2
@@ -135,3 +135,10 @@ def test_what_few_networks_disagree_on_moves_no_class() -> None:
     factors, _ = result.best_fit()
     assert max(factors.values()) / min(factors.values()) < 1.05
     assert factors["conv"] == pytest.approx(1.3, rel=0.05)
+
+
+def test_a_busy_machine_makes_no_overhead() -> None:
+    """Networks slowed down by turns look like a fixed part with faster kernels; most of a network's time it cannot be."""
+    measured = CONV_AND_DEPTHWISE.sum(axis=1) * 0.3 + 20
+    result = verify.Check(tuple("abcdef"), CONV_AND_DEPTHWISE, measured, np.zeros(6))
+    assert result.best_fit()[1] <= 0.3 * measured.min()

@@ -2,8 +2,8 @@
 
     python benchmarks/tiling.py MODEL DATA [--split val] [--tile 320] [--overlap 0.2]
 
-The model looks at each picture of the split as a whole (shrunk to its input size), in tiles alone, and in tiles and as a
-whole, which is what `tinynas predict --tile` does. COCO metrics, seconds a picture.
+The model looks at each picture of the split as a whole (shrunk to its input size), in tiles alone, and in tiles and, for what
+is too large for their overlap, as a whole, which is what `tinynas predict --tile` does. COCO metrics, seconds a picture.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Overlapping tiles of large pictures, and detections in them put together to those of the picture.
 
 A detector shrinks a large picture to its input size, and small objects with it; a tile comes as it is. What a tile's border
-cuts is found whole in a neighbour, in the picture as a whole, or put together from its pieces.
+cuts is found whole in a neighbour, in the picture as a whole if it is too large for that, or put together from its pieces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -49,6 +51,17 @@ def starts(side: int, tile: int, overlap: float) -> list[int]:
     count = -(-(side - tile) // step) + 1
     # evenly, so that no two tiles overlap nearly wholly at the border
     return [round(i * (side - tile) / (count - 1)) for i in range(count)]
+
+
+def fits_no_tile(boxes_xyxy: Floats, tiles: Sequence[Tile]) -> Bools:
+    """(K,): whether a box (K, 4) px may be cut wherever it lies. All others are whole in some tile, at the tile's scale: what
+    a look at the picture as a whole says of them is worth less."""
+    overlaps = [tiles[0].width, tiles[0].height]
+    for axis, places in enumerate((sorted({tile.x for tile in tiles}), sorted({tile.y for tile in tiles}))):
+        steps = [after - before for before, after in pairwise(places)]
+        overlaps[axis] = overlaps[axis] - max(steps) if steps else 1 << 30
+    sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    return np.asarray((sides > np.array(overlaps, dtype=np.float32)).any(axis=1))
 
 
 def cut_sides(boxes_xyxy: Floats, tile: Tile, size_hw: tuple[int, int]) -> Bools:

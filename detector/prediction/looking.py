@@ -12,7 +12,7 @@ from detector.detections import Detections
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
 from detector.prediction.frames import Pixels
 from detector.prediction.thresholds import Thresholds
-from detector.tiling import OVERLAP, cut_sides, merged, tiles_of
+from detector.tiling import OVERLAP, cut_sides, fits_no_tile, merged, tiles_of
 
 Look: TypeAlias = Callable[[Sequence[Pixels]], list[Detections]]
 
@@ -37,7 +37,7 @@ def prepared(
 def in_tiles(
     look: Look, tile_hw: tuple[int, int], iou_threshold: float, max_detections: int, overlap: float = OVERLAP
 ) -> Look:
-    """The same on pictures cut into tiles, and on each picture as a whole, put together; see `detector.tiling`.
+    """The same on pictures cut into tiles, and for what no tile holds on each picture as a whole; see `detector.tiling`.
 
     A picture no larger than a tile is looked at as it is.
     """
@@ -49,6 +49,7 @@ def in_tiles(
             return look([picture])[0]
         parts = [np.ascontiguousarray(picture[t.y : t.y + t.height, t.x : t.x + t.width]) for t in tiles]
         whole, *found = look([picture, *parts])
+        whole = whole[fits_no_tile(whole.boxes_xyxy, tiles)]
         boxes, cut = [whole.boxes_xyxy], [np.zeros((len(whole), 4), dtype=np.bool_)]
         for tile, part in zip(tiles, found):
             moved = part.boxes_xyxy + np.array([tile.x, tile.y] * 2, dtype=np.float32)

@@ -137,6 +137,23 @@ def via(root: Path) -> None:
     )
 
 
+def via_csv(root: Path) -> None:
+    picture(root / "a.png")
+    cells = [json.dumps(value).replace('"', '""') for value in ({"name": "rect", "x": 4, "y": 5, "width": 9, "height": 9},
+                                                                {"class": "cat"})]  # fmt: skip
+    head = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+    text(root / "via_export_csv.csv", f'{head}\na.png,9,"{{}}",1,0,"{cells[0]}","{cells[1]}"\n')
+
+
+def cvat_tracks(root: Path) -> None:
+    box = '<box frame="{}" outside="0" xtl="4" ytl="5" xbr="20" ybr="17"/>'
+    for frame in range(2):
+        picture(root / f"images/frame_{frame:06d}.png", frame)
+    track = f'<track id="0" label="cat">{box.format(0)}{box.format(1)}</track>'
+    size = f"<original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size>"
+    text(root / "annotations.xml", f"<annotations><meta>{size}</meta>\n{track}\n</annotations>")
+
+
 def createml(root: Path) -> None:
     picture(root / "a.png")
     boxes = [{"label": "cat", "coordinates": {"x": 12, "y": 12, "width": 8, "height": 9}}]
@@ -154,6 +171,14 @@ def table(root: Path) -> None:
 def pictures(root: Path) -> None:
     for seed, suffix in enumerate(PICTURE_SUFFIXES):
         picture(root / f"a{suffix}", seed)
+
+
+def videos(root: Path) -> None:
+    for suffix, codec in ((".avi", "MJPG"), (".mp4", "mp4v")):
+        writer = cv2.VideoWriter(str(root / f"a{suffix}"), cv2.VideoWriter.fourcc(*codec), 10, (WIDTH, HEIGHT))
+        for seed in range(4):
+            writer.write(np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+        writer.release()
 
 
 def structures(root: Path) -> None:
@@ -201,6 +226,26 @@ def read_pictures(root: Path) -> bool:
     return whole
 
 
+def read_videos(root: Path) -> bool:
+    """As `tinynas predict` reads them. Whether all could be, to their ends."""
+    from detector.prediction.reading import Remarks, count_frames, read_frames
+    from detector.prediction.sources import find_items
+
+    items, remarks = find_items([str(root)], root / "out"), Remarks()
+    count_frames(items, 1)
+    frames = 0
+    for frame in read_frames(items, 1, remarks, told=str, pause=lambda _: True):
+        assert frame.pixels.ndim == 3
+        assert frame.seconds is not None
+        frames += 1
+        if frames > 1000:
+            # a rate or a count that was spoilt: the reader gives one after the other, however many
+            return False
+    for _, reason in remarks.skipped:
+        _is_one_line(UserError(reason))
+    return not remarks.skipped and frames == 4 * len(items)
+
+
 def read_structures(root: Path) -> bool:
     """Parsed, and its graph built. Whether both could be done."""
     from search_spaces.emit import emit_detector
@@ -228,8 +273,9 @@ def _annotations(path: Path) -> bool:
 TARGETS = {
     **{
         build.__name__: Target(build, _annotations, read_data)
-        for build in (coco, voc, yolo, darknet, cvat, labelstudio, labelme, via, createml, table)
+        for build in (coco, voc, yolo, darknet, cvat, labelstudio, labelme, via, via_csv, cvat_tracks, createml, table)
     },
     "pictures": Target(pictures, lambda _: True, read_pictures),
+    "videos": Target(videos, lambda _: True, read_videos),
     "structures": Target(structures, lambda _: True, read_structures),
 }

@@ -1,11 +1,23 @@
-"""CVAT's own XML for images (annotations.xml); a picture's `subset` is its split."""
+"""CVAT's own XML (annotations.xml), for images, where a picture's `subset` is its split, and for videos with their frames."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from detector.data.formats._entries import PASSED_OVER, ROTATED, SHAPES, Entry, Notes, Object, around, collect, turned
+from detector.data.formats._cvat_tracks import track_entries
+from detector.data.formats._entries import (
+    PASSED_OVER,
+    ROTATED,
+    SHAPES,
+    Entry,
+    Notes,
+    Object,
+    Sides,
+    around,
+    collect,
+    turned,
+)
 from detector.data.formats._tool_files import picture_finder, tool_files
 from detector.data.formats._xml import BadXml, parse_xml
 from detector.data.raw_split import RawSplit, Tell, refuse
@@ -27,20 +39,25 @@ def splits(root: Path) -> list[str]:
     found = _files(root)
     named = {split for split in found if split != UNSPLIT}
     for path in found.get(UNSPLIT, []):
-        named |= {_subset(image) for image in _images(path)}
+        node = _parsed(path)
+        named |= {_subset(image) for image in node.iter("image")} | ({UNSPLIT} if _has_tracks(node) else set())
     return in_order(named)
 
 
 def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
-    """Read one split. Raises UserError for broken XML and for video tracks; shapes that cannot be read are told."""
+    """Read one split. Raises UserError for broken XML and for a video without its frames; shapes that cannot be read are
+    told."""
     found = _files(root)
     files = found.get(split, found.get(UNSPLIT, []))
     notes = Notes()
     whole = split in found and split != UNSPLIT
-    entries = [
-        _entry(path, image, tell, notes)
-        for path in files for image in _images(path) if whole or split == UNSPLIT or _subset(image) == split
-    ]  # fmt: skip
+    entries: list[Entry] = []
+    for path in files:
+        node = _parsed(path)
+        images = (image for image in node.iter("image") if whole or split == UNSPLIT or _subset(image) == split)
+        entries += [_entry(path, image, tell, notes) for image in images]
+        if _has_tracks(node) and (whole or split == UNSPLIT):
+            entries += track_entries(path, node, lambda shape: _shape(shape, notes), tell)
     return collect(f"{root.name} {split} (CVAT)", entries, picture_finder(root, files, split), tell, notes=notes)
 
 
@@ -56,16 +73,17 @@ def _is_cvat(path: Path) -> bool:
         return False
 
 
-def _images(path: Path) -> list[ElementTree.Element]:
+def _parsed(path: Path) -> ElementTree.Element:
     try:
-        node = parse_xml(path)
+        return parse_xml(path)
     except BadXml as error:
         raise UserError(f"{path}:{error.line}: {error.reason}; restore the file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); restore the file") from None
-    if node.find("track") is not None:
-        raise UserError(f"{path}: holds the tracks of a video; export it from CVAT as 'CVAT for images' or as COCO")
-    return list(node.iter("image"))
+
+
+def _has_tracks(node: ElementTree.Element) -> bool:
+    return node.find("track") is not None
 
 
 def _subset(image: ElementTree.Element) -> str:
@@ -77,10 +95,9 @@ def _entry(path: Path, image: ElementTree.Element, tell: Tell, notes: Notes) -> 
     objects = []
     for place, shape in enumerate(image, start=1):
         try:
-            if shape.tag in _NO_AREA:
-                notes.add(PASSED_OVER)
-            elif shape.tag in _SHAPES:
-                objects.append(Object(place, clean_name(shape.get("label")), _box(shape, notes)))
+            box = _shape(shape, notes)
+            if box is not None:
+                objects.append(Object(place, clean_name(shape.get("label")), box))
         except ValueError as error:
             tell("bad-record", f"{path}: {name}: shape {place}", f"{error}; correct or remove it")
     try:
@@ -90,7 +107,14 @@ def _entry(path: Path, image: ElementTree.Element, tell: Tell, notes: Notes) -> 
     return Entry(path, name, objects, "", size if min(size) > 0 else (0, 0))
 
 
-def _box(shape: ElementTree.Element, notes: Notes) -> tuple[float, float, float, float]:
+def _shape(shape: ElementTree.Element, notes: Notes) -> Sides | None:
+    """The box of a shape; None for one without an area, and for what is no shape. Raises ValueError."""
+    if shape.tag in _NO_AREA:
+        notes.add(PASSED_OVER)
+    return _box(shape, notes) if shape.tag in _SHAPES else None
+
+
+def _box(shape: ElementTree.Element, notes: Notes) -> Sides:
     def value(key: str) -> float:
         try:
             return number(shape.get(key))

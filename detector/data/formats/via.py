@@ -1,4 +1,4 @@
-"""VGG Image Annotator: a project or its JSON export; the class is the region's attribute."""
+"""VGG Image Annotator: a project, or its JSON or CSV export; the class is the region's attribute."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from detector.data.formats._entries import PASSED_OVER, SHAPES, Entry, Notes, Ob
 from detector.data.formats._json_kind import json_kind
 from detector.data.formats._json_stream import read_json
 from detector.data.formats._tool_files import picture_finder, tool_files
+from detector.data.formats._via_csv import csv_pictures, is_via_csv
 from detector.data.raw_split import RawSplit, Tell, refuse
 from detector.data.scalars import clean_name, number, shown
 from search_spaces.errors import UserError
@@ -38,14 +39,12 @@ def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
-    return tool_files(root, ".json", lambda path: json_kind(path) == "via")
+    found = tool_files(root, ".json", lambda path: json_kind(path) == "via")
+    return found or tool_files(root, ".csv", is_via_csv)
 
 
 def _entries(path: Path, tell: Tell, notes: Notes) -> list[Entry]:
-    content = read_json(path, "a VIA project or export")
-    pictures = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
-    if not isinstance(pictures, dict):
-        raise UserError(f"{path}: expected an object with an entry per picture, as VIA writes it")
+    pictures = csv_pictures(path, tell) if path.suffix.lower() == ".csv" else _json_pictures(path)
     entries = []
     for key, picture in pictures.items():
         name = picture.get("filename") if isinstance(picture, dict) else None
@@ -66,6 +65,14 @@ def _entries(path: Path, tell: Tell, notes: Notes) -> list[Entry]:
                 tell("bad-record", f"{path}: {name}: region {place}", reason)
         entries.append(Entry(path, name, objects))
     return entries
+
+
+def _json_pictures(path: Path) -> dict[str, Any]:
+    content = read_json(path, "a VIA project or export")
+    pictures = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
+    if not isinstance(pictures, dict):
+        raise UserError(f"{path}: expected an object with an entry per picture, as VIA writes it")
+    return pictures
 
 
 def _box(region: Any, notes: Notes) -> tuple[float, float, float, float] | None:

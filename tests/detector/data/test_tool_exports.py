@@ -100,10 +100,59 @@ def test_cvat_shapes_and_subsets(tmp_path: Path) -> None:
     assert boxes(tmp_path, "val") == []
 
 
-def test_cvat_video_tracks_say_which_export_to_choose(tmp_path: Path) -> None:
+def cvat_tracks(root: Path, *tracks: str) -> None:
+    meta = f"<meta><task><original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size></task></meta>"
+    text(root / "annotations.xml", f"<annotations>{meta}{''.join(tracks)}</annotations>")
+
+
+def track(label: str, *shapes: str) -> str:
+    return f'<track id="0" label="{label}">{"".join(shapes)}</track>'
+
+
+def track_box(frame: object, left: int = 1, outside: int = 0) -> str:
+    return f'<box frame="{frame}" outside="{outside}" xtl="{left}" ytl="2" xbr="{left + 8}" ybr="9"/>'
+
+
+def test_cvat_video_tracks(tmp_path: Path) -> None:
+    for frame in range(4):
+        picture(tmp_path / f"images/frame_{frame:06d}.PNG")
+    polygon = '<polygon frame="2" outside="0" points="1,2;9,3;5,8"/><points frame="2" points="1,1"/>'
+    cvat_tracks(
+        tmp_path, track("cat", track_box(0), track_box(1, 5), track_box(2, 9, outside=1)), track("dog", polygon)
+    )
+    assert available_splits(tmp_path) == ["all"]
+    found = read_split(tmp_path, "all")
+    # the last frame has a picture and no shape; what left the frame is gone
+    assert [path.name for path in found.image_paths] == [f"frame_{frame:06d}.PNG" for frame in range(4)]
+    assert boxes(tmp_path, "all") == [[1, 2, 9, 9], [5, 2, 13, 9], [1, 2, 9, 8]]
+    assert found.class_names == ("cat", "dog")
+    assert any("1 points, lines" in note for note in found.notes)
+
+
+def test_cvat_video_mistakes(tmp_path: Path) -> None:
+    cvat_tracks(tmp_path, track("cat", track_box(7)))
+    assert "export with 'Save images' in CVAT, or write them with ffmpeg" in said(tmp_path)
+    picture(tmp_path / "frame_000007.png")
+    assert boxes(tmp_path, "all") == [[1, 2, 9, 9]]
+    cvat_tracks(tmp_path, track("cat", track_box(7), track_box("x")))
+    assert "track 1: frame x" in said(tmp_path)
+    cvat_tracks(tmp_path, track("cat", track_box(7), track_box(8)))
+    assert "frame_000008.png: missing image" in said(tmp_path)
+
+
+def test_via_csv(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
-    text(tmp_path / "annotations.xml", '<annotations><track id="0" label="cat"/></annotations>')
-    assert "export it from CVAT as 'CVAT for images' or as COCO" in said(tmp_path)
+    picture(tmp_path / "b.png")
+    head = "# Exported using VIA\nfilename,file_size,region_count,region_shape_attributes,region_attributes\n"
+    shape = '"{""name"":""rect"",""x"":1,""y"":2,""width"":8,""height"":7}"'
+    rows = f'a.png,9,1,{shape},"{{""type"":""cat""}}"\nb.png,9,0,"{{}}","{{}}"\n'
+    text(tmp_path / "export.csv", head + rows)
+    found = read_split(tmp_path, "all")
+    assert [path.name for path in found.image_paths] == ["a.png", "b.png"]
+    assert boxes(tmp_path, "all") == [[1, 2, 9, 9]]
+    for broken in ("{{", "[" * 5000):
+        text(tmp_path / "export.csv", f'{head}{rows}a.png,9,1,"{broken}","{{}}"\n')
+        assert "export.csv: data line 4" in said(tmp_path)
 
 
 def test_labelstudio_rotation_is_about_the_top_left_corner(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -210,6 +212,19 @@ def _via(project: bool = False) -> dict[str, Any]:
     return {"_via_settings": {}, "_via_img_metadata": data, "_via_attributes": {}} if project else data
 
 
+def _via_csv() -> str:
+    table = io.StringIO()
+    columns = ("filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes",
+               "region_attributes")  # fmt: skip
+    rows = csv.writer(table)
+    rows.writerow(columns)
+    for entry in _via().values():
+        for number, region in enumerate(entry["regions"]):
+            shape, attributes = (json.dumps(region[key]) for key in ("shape_attributes", "region_attributes"))
+            rows.writerow([entry["filename"], 99, '{"caption":""}', len(entry["regions"]), number, shape, attributes])
+    return table.getvalue()
+
+
 def _via_coco() -> dict[str, Any]:
     document = coco(FILES)
     for entry in document["images"]:
@@ -274,6 +289,7 @@ EXPORTS: dict[str, tuple[str, tuple[str, ...], Callable[[Path], None]]] = {
     "VIA COCO": ("coco", ("all",), _one_file("via_project_coco.json", _via_coco)),
     "VIA JSON": ("via", ("all",), _one_file("via_region_data.json", _via)),
     "VIA project": ("via", ("all",), _one_file("via_project.json", lambda: _via(project=True))),
+    "VIA CSV": ("via", ("all",), _one_file("via_export_csv.csv", _via_csv)),
     "LabelMe": ("labelme", ("all",), lambda root: _beside(root, ".json", labelme)),
     "LabelMe, two folders": ("labelme", ("all",), lambda root: _beside(root, ".json", labelme, "images", "labels")),
     "LabelMe, splits": ("labelme", ("train", "val"), _labelme_splits),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from detector.detections import Detections
 from detector.prediction.frames import Pixels
 from detector.prediction.looking import in_tiles
-from detector.tiling import Tile, cut_sides, merged, tiles_of
-from tests.detector.prediction.clips import find_blocks
+from detector.tiling import Tile, cut_sides, fits_no_tile, merged, tiles_of
+from tests.detector.prediction.clips import detections, find_blocks
 
 NONE = [False] * 4
 LEFT, TOP, RIGHT, BOTTOM = ([side == k for side in range(4)] for k in range(4))
@@ -51,6 +51,12 @@ def test_only_borders_inside_the_picture_cut() -> None:
     assert cut_sides(boxes[:2], left, (100, 300)).tolist() == [NONE, RIGHT]
     assert cut_sides(boxes[1:], right, (100, 300)).tolist() == [LEFT, NONE]
     assert cut_sides(boxes[2:], right, (200, 300)).tolist() == [BOTTOM]
+
+
+def test_what_the_overlap_holds_is_left_to_the_tiles() -> None:
+    boxes = np.array([[0, 0, 40, 40], [0, 0, 41, 10], [0, 0, 10, 300]], np.float32)
+    assert fits_no_tile(boxes, tiles_of((100, 260), (100, 150), 0.2)).tolist() == [False, True, False]  # 40 px overlap
+    assert fits_no_tile(boxes, tiles_of((260, 260), (150, 150), 0.2)).tolist() == [False, True, True]
 
 
 def test_whole_boxes_suppress_by_overlap() -> None:
@@ -117,6 +123,17 @@ def test_a_large_thing_is_found_in_the_picture_as_a_whole() -> None:
     (found,) = in_tiles(find_blocks, (200, 200), 0.6, 1000)([picture])
     assert sorted(found.boxes_xyxy.tolist()) == [[10, 10, 20, 20], [40, 50, 560, 540]]
     assert found.image_size == (600, 600)
+
+
+def test_a_small_thing_in_the_picture_as_a_whole_is_not_trusted() -> None:
+    def wrong_when_shrunk(pictures: Sequence[Pixels]) -> list[Detections]:
+        return [detections([[300, 300, 320, 320]], [0.99], size_hw=(600, 600)) if len(picture) > 200 else found
+                for picture, found in zip(pictures, find_blocks(pictures))]  # fmt: skip
+
+    picture = np.zeros((600, 600, 3), np.uint8)
+    cv2.rectangle(picture, (310, 305), (329, 324), (255, 255, 255), -1)
+    (found,) = in_tiles(wrong_when_shrunk, (200, 200), 0.6, 1000)([picture])
+    assert found.boxes_xyxy.tolist() == [[310, 305, 330, 325]]
 
 
 def test_a_picture_no_larger_than_a_tile_is_looked_at_once() -> None:

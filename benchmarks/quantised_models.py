@@ -1,6 +1,6 @@
 """Are the profiler's int8 detectors those that NNCF makes? `python benchmarks/quantised_models.py [--number 8] [--seed 5]`
 
-Random detectors of mob and res, as written for `tinynas profile --verify` in int8 and as NNCF quantises their fp32 form:
+Random detectors of mob and res, as written for `tinynas tables verify` in int8 and as NNCF quantises their fp32 form:
 latency of both and of the fp32 form on one thread of OpenVINO, interleaved. Needs the package nncf.
 """
 

@@ -120,8 +120,8 @@ def test_the_hosts_own_table_answers_to_cpu(
     write_table(tmp_path, claimed, conv_rows)
     assert find_table("cpu").id == claimed.id
     assert host_tables(HostName(threads=2), list_tables()) == []
-    with pytest.raises(UserError, match=r"precision fp32; precision int8 was asked for"):
-        find_table("cpu", precision="int8")
+    with pytest.raises(UserError, match=r"precision fp32; precision bf16 was asked for"):
+        find_table("cpu", precision="bf16")
     with pytest.raises(UserError, match="unknown device 'cpu-onnxruntime-t7'"):
         find_table("cpu-onnxruntime-t7")
 

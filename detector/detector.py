@@ -35,8 +35,9 @@ class Detector:
     Running an export imports no torch.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, by_class: bool = False) -> None:
         self.model = model
+        self._by_class = by_class
 
     @classmethod
     def load(cls, path: str | Path, device: str | None = None, *, threads: int | None = None) -> Detector:
@@ -83,7 +84,8 @@ class Detector:
         changes = {key: value for key, value in wanted.items() if value is not None}
         if self.card.output == "nms":
             _check_built_in(self.card, changes)
-        return Detector(replace(self.model, card=replace(self.card, **changes)))  # type: ignore[arg-type]
+        card = replace(self.card, **changes)  # type: ignore[arg-type]
+        return Detector(replace(self.model, card=card), by_class=self._by_class)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence of str, too
@@ -107,26 +109,38 @@ class Detector:
     ) -> Detections | list[Detections]:
         """Find objects in one image (a path, or RGB pixels (H, W, 3) uint8), or in each of a list.
 
-        score_threshold: 0..1, None: 0.3, or the model's own where that is higher; the others, None: the model's own.
+        score_threshold: 0..1, None: as `showing` says; the others, None: the model's own.
         Raises UserError for an image that cannot be read or has another shape, and for a threshold that a model with
         NMS inside cannot follow.
         """
-        score = max(PREDICT_SCORE_THRESHOLD, self.card.score_threshold) if score_threshold is None else score_threshold
-        asked = self.with_thresholds(score=score, iou=iou_threshold, max_detections=max_detections)
+        asked = self.showing(score_threshold).with_thresholds(iou=iou_threshold, max_detections=max_detections)
         if isinstance(image, (list, tuple)):
             return list(asked.detect_each(_pixels(one) for one in image))
         return asked.detect([_pixels(image)])[0]  # type: ignore[arg-type]
+
+    def showing(self, score_threshold: float | None = None) -> Detector:
+        """The model at what one would look at: above a score threshold, None: its class thresholds where it has such, else
+        0.3 or its own threshold where that is higher. Raises UserError for what is below a threshold that is built in."""
+        card = self.card
+        if score_threshold is not None:
+            asked = self.with_thresholds(score=score_threshold)
+            return Detector(replace(asked.model, card=replace(asked.card, class_thresholds=None)))
+        if card.class_thresholds is None:
+            return self.with_thresholds(score=max(PREDICT_SCORE_THRESHOLD, card.score_threshold))
+        return Detector(self.model, by_class=True)
 
     def detect(self, pictures: Sequence[Image]) -> list[Detections]:
         """At the model's own thresholds, in pictures (height, width, 3) uint8 RGB of any size, all in one batch (a model of
         a fixed batch runs as often as needed, its last call filled up with zeros); boxes in their own pixels, cut to them.
         """
+        if self.card.input == "picture":
+            return [self._in_whole(picture) for picture in pictures]
         if not pictures:
             return []
         none = np.zeros((0, 4), dtype=np.float32)
         images = [resize_stretch(picture, none, self.image_size)[0].transpose(2, 0, 1) for picture in pictures]
         found = self.detect_tensor(np.stack(images).astype(np.float32))
-        return [self._in_picture(one, picture.shape[:2]) for one, picture in zip(found, pictures)]
+        return [self._in_picture(one, self.image_size, picture.shape[:2]) for one, picture in zip(found, pictures)]
 
     def detect_each(self, pictures: Iterable[Image]) -> Iterator[Detections]:
         """`detect`, for as many pictures as come, in the model's own batches (one by one where it takes any)."""
@@ -169,7 +183,7 @@ class Detector:
 
     def detect_tensor(self, images: Floats) -> Iterator[Selected]:
         """boxes_xyxy (K, 4) in input pixels, scores (K,), labels (K,) of each of the images (N, 3, H, W) float32, RGB
-        0..255, any N, at the model's own thresholds."""
+        0..255, any N, at the model's own thresholds; of a model that takes tensors."""
         batch = self.card.batch or max(len(images), 1)
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
@@ -177,20 +191,34 @@ class Detector:
             outputs = self.model.run(np.concatenate([part, empty]))
             yield from (self._selected(outputs, row) for row in range(len(part)))
 
+    def _in_whole(self, picture: Image) -> Detections:
+        """By a model that takes pictures: as it is, or stretched to the size that the model fixes."""
+        size = self.card.picture_size or (picture.shape[0], picture.shape[1])
+        given = resize_stretch(picture, np.zeros((0, 4), dtype=np.float32), size)[0]
+        if self.card.channels == "bgr":
+            given = given[..., ::-1]
+        batch = np.zeros((self.card.batch or 1, *given.shape), dtype=np.uint8)
+        batch[0] = given
+        return self._in_picture(self._selected(self.model.run(batch), 0), size, picture.shape[:2])
+
     def _selected(self, outputs: Outputs, row: int) -> Selected:
         card = self.card
         boxes, scores = (np.asarray(output[row], dtype=np.float32) for output in outputs[:2])
+        least: float | Floats = card.score_threshold
+        if self._by_class:
+            least = np.maximum(np.array(card.class_thresholds, dtype=np.float32), card.score_threshold)
         if card.output == "raw":
-            return suppress(boxes, scores, card.score_threshold, card.iou_threshold, card.max_detections)
+            return suppress(boxes, scores, least, card.iou_threshold, card.max_detections)
         labels = np.asarray(outputs[2][row], dtype=np.int64)
         count = min(int(outputs[3][row]), card.max_detections)
-        count = int((scores[:count] > card.score_threshold).sum())
-        return boxes[:count], scores[:count], labels[:count]
+        boxes, scores, labels = boxes[:count], scores[:count], labels[:count]
+        rows = scores > (least[labels] if isinstance(least, np.ndarray) else least)
+        return boxes[rows], scores[rows], labels[rows]
 
-    def _in_picture(self, found: Selected, size_hw: tuple[int, ...]) -> Detections:
+    def _in_picture(self, found: Selected, from_hw: tuple[int, int], size_hw: tuple[int, ...]) -> Detections:
         boxes, scores, labels = found
         height, width = size_hw
-        sides = np.array([*self.image_size[::-1]] * 2, dtype=np.float32)
+        sides = np.array([*from_hw[::-1]] * 2, dtype=np.float32)
         scale = np.array([width, height] * 2, dtype=np.float32) / sides
         return Detections(
             boxes_xyxy=np.clip(boxes, 0, sides) * scale, scores=scores, labels=labels, class_names=self.class_names,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from detector.golden import Golden
 from search_spaces.errors import UserError
 
 FORMAT_VERSION = 3
@@ -16,12 +17,18 @@ SUPPORTED_INPUT: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "hi
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """class_names, category_ids: by label; the ids are those of the data trained on. image_size: height, width in pixels.
-    batch: images per call, None where it is free.
+    """class_names, category_ids: by label; the ids are those of the data trained on. image_size: height, width that the
+    network sees. batch: images per call, None where it is free.
 
     output: `raw` gives every box and score (thresholds are defaults, free to change), `nms` gives detections (they are
     built in). preprocessing: how a picture becomes the input. structure: the text of the structure file. tool_version: of
     the tinynas that wrote the file.
+
+    input: `tensor` is (N, 3, H, W) float32 made as `preprocessing` says; `picture` is (N, H, W, 3) uint8 with that made
+    inside and boxes in the picture's pixels. Pictures have the size `picture_size` (height, width), None: any, and the order
+    `channels` (tensors are always rgb). class_thresholds: by label, what is worth showing where nothing else is asked for.
+    precision: of weights and arithmetic, fp32, half (fp16 weights), fp16 or int8. golden: None in checkpoints. notes: what
+    else made the file (layers kept in higher precision, calibration).
     """
 
     class_names: tuple[str, ...]
@@ -35,6 +42,18 @@ class ModelCard:
     preprocessing: Mapping[str, str | float]
     structure: str
     tool_version: str
+    input: Literal["tensor", "picture"] = "tensor"
+    picture_size: tuple[int, int] | None = None
+    channels: Literal["rgb", "bgr"] = "rgb"
+    class_thresholds: tuple[float, ...] | None = None
+    precision: str = "fp32"
+    golden: Golden | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def input_name(self) -> str:
+        """Name of the model's input."""
+        return "images" if self.input == "tensor" else "pictures"
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -62,9 +81,14 @@ class ModelCard:
             raise UserError(f"{source}: {found}; write it again from its checkpoint with tinynas export")
         try:
             values: dict[str, Any] = {key: json.loads(texts[key]) for key in cls.__dataclass_fields__}
-            height, width = values["image_size"]
-            names, ids = tuple(values["class_names"]), tuple(values["category_ids"])
-            card = cls(**values | {"class_names": names, "category_ids": ids, "image_size": (height, width)})
+            for key in ("class_names", "category_ids", "image_size", "picture_size", "class_thresholds"):
+                values[key] = None if values[key] is None else tuple(values[key])
+            golden = values["golden"]
+            if golden is not None:
+                rows = {key: tuple(golden[key]) for key in ("scores", "labels")}
+                boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in golden["boxes_xyxy"])
+                values["golden"] = Golden(**golden | rows | {"boxes_xyxy": boxes})
+            card = cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{source}: its metadata is damaged ({error}); export it again") from None
         check_preprocessing(card.preprocessing, source)

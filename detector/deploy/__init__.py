@@ -1,8 +1,10 @@
 """Model files: one plug-in per format, which runs such files and, where it can, writes them.
 
 A format is a file of this folder. It has `SUFFIXES` (of the files that a model consists of, the main one's first) and
-`load(path, device, threads) -> Model`; one that can be exported to has `write(source, path)` too (`_export.source`).
-Importing a format imports no runtime, and no torch unless it is torch's own.
+`load(path, device, threads) -> Model`. One that can be exported to has `write(source, path)` too (`_export.source`),
+FROM_ONNX (whether that is made from an ONNX model), BATCHES (whether several images go in at once), what it knows of
+OUTPUTS, INPUTS and PRECISIONS (`model_card`), and REASONS for what it does not.
+Importing a format imports no runtime, torch's own neither.
 """
 
 from __future__ import annotations
@@ -28,18 +30,20 @@ if TYPE_CHECKING:
 _EXPORTING = ("ExportReport", "ExportSettings", "export_checkpoint")
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Input: TypeAlias = Floats | npt.NDArray[np.uint8]
 Outputs: TypeAlias = tuple[npt.NDArray[np.generic], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is ready to run: `run` maps images (N, 3, H, W) float32, RGB 0..255, to the arrays that the card names.
+    """A model that is ready to run: `run` maps images (N, 3, H, W) float32, RGB 0..255 (or pictures (N, H, W, 3) uint8, as
+    its card says), to the arrays that the card names.
 
     counted_detections: of an image and class, how many an evaluation of it counts.
     """
 
     card: ModelCard
-    run: Callable[[Floats], Outputs]
+    run: Callable[[Input], Outputs]
     counted_detections: int = 100
 
 
@@ -61,10 +65,11 @@ def get_format(name: str) -> ModuleType:
 def format_of(path: Path) -> ModuleType:
     """The plug-in whose files end as `path` does. Raises UserError when there is none."""
     known = {get_format(name).SUFFIXES[0]: name for name in format_names()}
-    if path.suffix.lower() not in known:
+    suffix = next((suffix for suffix in known if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
         names = ", ".join(sorted(known))
         raise UserError(f"{path}: cannot run a {path.suffix or 'file without a suffix'}; expected one of {names}")
-    return get_format(known[path.suffix.lower()])
+    return get_format(known[suffix])
 
 
 def load_model(path: str | Path, *, device: str | None = None, threads: int | None = None) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.deploy import Floats, Model, Outputs
+from detector.deploy import Input, Model, Outputs
 from detector.deploy._runtimes import cannot_run, runtime
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from detector.deploy._export.source import Source
 
 SUFFIXES = (".onnx",)
+FROM_ONNX, BATCHES = True, True
+OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32",)
+REASONS = {"half": "ONNX Runtime's CPU kernels do not compute with fp16 weights well; --format openvino stores them so"}
 _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -41,19 +44,17 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
         raise cannot_run(path, "an ONNX model that onnxruntime can run", error, line=0) from None
     card = ModelCard.from_strings(session.get_modelmeta().custom_metadata_map, str(path))
 
-    def run(images: Floats) -> Outputs:
-        return tuple(session.run(list(card.output_names), {"images": images}))
+    def run(images: Input) -> Outputs:
+        return tuple(session.run(list(card.output_names), {card.input_name: images}))
 
     return Model(card, run)
 
 
 def write(source: Source, path: Path) -> None:
-    """Write an ONNX model. Raises UserError for `half`, which ONNX Runtime's CPU kernels do not run well."""
+    """Write an ONNX model."""
     import onnx
 
-    if source.half:
-        raise UserError("--half is for --format openvino, which stores fp16 weights and computes in fp32; leave it out")
-    model = source.onnx
+    model = source.onnx()
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, source.card.to_strings())
     onnx.save(model, path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.deploy import Floats, Model, Outputs
+from detector.deploy import Input, Model, Outputs
 from detector.deploy._runtimes import cannot_run, runtime
 from detector.model_card import VERSION_KEY, ModelCard
 from search_spaces.errors import UserError
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from detector.deploy._export.source import Source
 
 SUFFIXES = (".xml", ".bin")
+FROM_ONNX, BATCHES = True, True
+OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32", "half")
+REASONS: dict[str, str] = {}
 _RT_INFO_ROOT = "tinynas"
 
 
@@ -47,7 +50,7 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
     card = ModelCard.from_strings(_metadata(model), str(path))
     outputs = [compiled.output(name) for name in card.output_names]
 
-    def run(images: Floats) -> Outputs:
+    def run(images: Input) -> Outputs:
         result = compiled(images)
         return tuple(np.array(result[output]) for output in outputs)
 
@@ -55,18 +58,18 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
 
 
 def write(source: Source, path: Path) -> None:
-    """Convert the ONNX model and write it; `half` stores the weights in fp16."""
+    """Convert the ONNX model and write it; precision `half` stores the weights in fp16."""
     import onnx
     import openvino
     from openvino.tools.ovc import convert_model
 
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "model.onnx"
-        onnx.save(source.onnx, original)
+        onnx.save(source.onnx(), original)
         converted = convert_model(original)
         for key, text in source.card.to_strings().items():
             converted.set_rt_info(text, [_RT_INFO_ROOT, key])
-        openvino.save_model(converted, path, compress_to_fp16=source.half)
+        openvino.save_model(converted, path, compress_to_fp16=source.card.precision == "half")
 
 
 def _import_openvino(path: Path) -> None:

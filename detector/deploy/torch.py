@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.deploy import Floats, Model, Outputs
+from detector.deploy import Input, Model, Outputs
 from detector.model_card import ModelCard, check_preprocessing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def model_of(checkpoint: Checkpoint, device: str | None = None) -> TorchModel:
     place = choose_device(device or "auto")
     network = checkpoint.network().deploy().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(images: Floats) -> Outputs:
+    def run(images: Input) -> Outputs:
         with torch.inference_mode():
             tensor = torch.from_numpy(images).to(place, memory_format=torch.channels_last)
             boxes, scores = network(tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,19 @@ from search_spaces.errors import UserError
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="best.pt of a training run.")],
     format_: Annotated[
-        str | None, typer.Option("--format", help="onnx or openvino; by default what -o ends in, else onnx.")
+        str | None, typer.Option("--format", help="onnx, openvino, ...; by default what -o ends in, else onnx.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; by default beside the checkpoint.")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="All boxes and scores; without it, NMS is inside.")] = False,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(metavar="any|HxW", help="Take 8-bit pictures [N,H,W,3] of any or a fixed size, resize inside."),
+    ] = None,
+    channels: Annotated[
+        str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
+    ] = "rgb",
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the checkpoint's.")] = None,
     batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
     score_threshold: Annotated[
@@ -32,7 +40,14 @@ def run(
     max_detections: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Per image; by default as in the training's evaluations.")
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="OpenVINO: store the weights in fp16.")] = False,
+    class_thresholds: Annotated[
+        Path | None,
+        typer.Option(help='What predict shows of each class: JSON, {"name": score} or what eval --json prints.'),
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in fp16.")] = False,
+    golden: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="Stored in the file and used to check it; else a drawn one.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32, or int8: quantised, which needs --data.")] = "fp32",
     data: Annotated[
         Path | None, typer.Option(help="With int8: the data set; some of train calibrate, val says what is lost.")
@@ -47,14 +62,23 @@ def run(
 
     size = parse_image_size(image_size) if image_size else None
     images = _batch(batch)
+    pictures = _picture_size(preprocess)
+    if channels not in ("rgb", "bgr"):
+        raise UserError(f"--channels {channels}: expected rgb or bgr")
+    if channels == "bgr" and preprocess is None:
+        raise UserError("--channels bgr goes with --preprocess; without it the input is an RGB tensor")
+    thresholds = None if class_thresholds is None else _thresholds(class_thresholds)
     from detector.checkpoint import load_checkpoint
     from detector.deploy import ExportSettings, export_checkpoint, get_format
 
     name = format_ or _format_by(out)
     path = out or checkpoint.with_suffix(get_format(name).SUFFIXES[0])
     settings = ExportSettings(
-        "raw" if raw else "nms", size, images, score_threshold, iou_threshold, max_detections, half
-    )
+        output="raw" if raw else "nms", image_size=size, batch=images, score_threshold=score_threshold,
+        iou_threshold=iou_threshold, max_detections=max_detections, half=half,
+        input="tensor" if preprocess is None else "picture", picture_size=pictures,
+        channels=channels, class_thresholds=thresholds, golden=golden,  # type: ignore[arg-type]
+    )  # fmt: skip
     if precision != "fp32" or data is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)
         return
@@ -62,6 +86,7 @@ def run(
     print(f"largest differences from torch: {report.network}")
     if report.detections is not None:
         print(f"largest differences of NMS inside from torch's: {report.detections}")
+    print(f"from the golden picture's bytes to boxes: {report.golden}")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
 
 
@@ -103,7 +128,7 @@ def _format_by(out: Path | None) -> str:
     from detector.deploy import exportable, get_format
 
     suffixes = {get_format(name).SUFFIXES[0]: name for name in exportable()}
-    return suffixes.get(out.suffix, "onnx") if out is not None else "onnx"
+    return next((name for suffix, name in suffixes.items() if out is not None and out.name.endswith(suffix)), "onnx")
 
 
 def _batch(text: str) -> int | None:
@@ -112,3 +137,27 @@ def _batch(text: str) -> int | None:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise UserError(f"--batch {text}: expected a number from 1 to 1024, or dynamic")
     return int(text)
+
+
+def _picture_size(text: str | None) -> tuple[int, int] | None:
+    """None for any size, and where nothing was asked for."""
+    if text in (None, "any"):
+        return None
+    height, _, width = str(text).lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UserError(f"--preprocess {text}: expected any, or a camera's HxW in pixels, as in 720x1280")
+    return int(height), int(width)
+
+
+def _thresholds(path: Path) -> dict[str, float]:
+    from search_spaces.files import read_text
+
+    expected = 'expected {"class name": score} or the output of tinynas eval --json'
+    try:
+        content = json.loads(read_text(path, "JSON"))
+        rows = content["classes"] if isinstance(content.get("classes"), dict) else content
+        found = {name: row["score_threshold"] if isinstance(row, dict) else row for name, row in rows.items()}
+        # a class that was never found right has no best threshold
+        return {name: 0.0 if value is None else float(value) for name, value in found.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: no class thresholds ({error}); {expected}") from None

@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from detector.deploy import Floats, Model, load_model
+from detector.data.image import Image, resize_stretch
+from detector.deploy import Floats, Model, Outputs, load_model
+from detector.deploy._agreement import Differences, Selected, check_golden, compare_detections, tolerance_of
+from detector.deploy._export.bisection import where_it_leaves
 from detector.deploy._export.stand_in import StandIn
-from detector.detector import Detector, Selected
+from detector.detector import Detector
+from detector.golden import Golden, drawn_scene, encoded_picture
 from detector.model_card import ModelCard
 from detector.network import Network
 from detector.suppression import suppress
 from search_spaces.errors import UserError
 
-_MATCHED_SHARE = 0.99
-"""Of the detections: a pair whose IoU is a rounding error from the threshold may fall on either side."""
-
-
 _DISTINCT_SHARE = 0.99
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Largest differences: boxes_px in input pixels, scores; `compared` boxes or detections, `matched` of them."""
-
-    boxes_px: float
-    scores: float
-    compared: int
-    matched: int
-
-    def __str__(self) -> str:
-        return f"boxes {self.boxes_px:.2g} px, scores {self.scores:.2g} ({self.matched} of {self.compared} compared)"
+BATCHES = (1, 3)
+"""Tried where the batch is free."""
 
 
 class Verifier:
-    """Holds what torch's training form gives on two inputs (noise, a drawn scene); compares exported files with it."""
+    """Holds what torch's training form gives on two inputs (noise, a drawn scene); compares exported files with it.
 
-    def __init__(self, network: Network, card: ModelCard, half: bool) -> None:
+    onnx: the ONNX model that the file was made from, to say where it goes wrong; None where it was made from none.
+    """
+
+    def __init__(self, network: Network, card: ModelCard, onnx: Callable[[], Any] | None) -> None:
         self.card = card
-        self._boxes_px, self._scores = (2.0, 2e-2) if half else (0.1, 1e-3)
-        self._inputs = probe_images(card.batch or 2, card.image_size)
+        self._tolerance = tolerance_of(replace(card, input="tensor"))
+        counts = BATCHES if card.batch is None else (card.batch,)
+        self._inputs = [images for count in counts for images in probe_images(count, card.image_size)]
         self._network = network.eval()
+        self._onnx = onnx
         self._raw: list[tuple[Floats, Floats]] = []
 
     def check_raw(self, path: Path) -> Differences:
@@ -53,19 +48,21 @@ class Verifier:
         self._raw = [_raw_outputs(model, images) for images in self._inputs]
         boxes_px = scores = 0.0
         for images, (found_boxes, found_scores) in zip(self._inputs, self._raw):
-            with torch.inference_mode():
-                boxes, probabilities = self._network(torch.from_numpy(images))
-            boxes_px = max(boxes_px, _largest(boxes.numpy(), found_boxes))
-            scores = max(scores, _largest(probabilities.numpy(), found_scores))
+            boxes, probabilities = _torch_run(self._network, images)
+            boxes_px = max(boxes_px, _largest(boxes, found_boxes))
+            scores = max(scores, _largest(probabilities, found_scores))
         compared = sum(boxes[..., 0].size for boxes, _ in self._raw)
         found = Differences(boxes_px, scores, compared, compared)
-        if not (boxes_px <= self._boxes_px and scores <= self._scores):
-            raise self._failure(path, f"differs from torch: {found}")
+        if not found.within(self._tolerance):
+            where = where_it_leaves(self._network, self._onnx(), self._inputs[-1]) if self._onnx is not None else ""
+            raise self._failure(path, f"differs from torch: {found}{where and f'; {where}'}")
         return found
 
     def check_stand_in(self, path: Path, known: StandIn) -> Differences:
         """Compare NMS behind a model of known outputs with `detector.suppression`. Raises UserError as below."""
-        return self._compare(path, known.card, [(known.boxes, known.scores)])
+        counts = [len(images) for images in self._inputs]
+        raw = [(known.boxes[np.arange(count) % 2], known.scores[np.arange(count) % 2]) for count in counts]
+        return self._compare(path, known.card, raw)
 
     def check_detections(self, path: Path) -> Differences:
         """Compare an export with NMS inside with `detector.suppression` on the raw export's outputs; after `check_raw`.
@@ -75,6 +72,30 @@ class Verifier:
         """
         return self._compare(path, self.card, self._raw)
 
+    def golden(self, picture: Image | None) -> Golden:
+        """The picture, or a drawn one, and what torch finds in it."""
+        size = self.card.picture_size
+        if picture is None:
+            picture = drawn_scene(size or (self.card.image_size[0] * 3 // 4, self.card.image_size[1] * 7 // 8))
+        elif size is not None:
+            picture = resize_stretch(picture, np.zeros((0, 4), dtype=np.float32), size)[0]
+        data = encoded_picture(picture)
+        card = replace(self.card, output="raw", input="tensor", batch=None)
+        torch_detector = Detector(Model(card, lambda images: _torch_run(self._network, images)))
+        (found,) = torch_detector.detect([decoded(data)])
+        if _saturated(found.scores):
+            return Golden.of(data, found[:0], 1.0)
+        return Golden.of(data, found, card.score_threshold)
+
+    def check_golden(self, path: Path) -> Differences:
+        """From the file's own golden picture to boxes. Raises UserError when torch's are not found."""
+        detector = Detector(load_model(path))
+        found = check_golden(detector)
+        assert found is not None
+        if not found.within(tolerance_of(detector.card)):
+            raise self._failure(path, f"finds other boxes than torch in the golden picture: {found}")
+        return found
+
     def _compare(self, path: Path, card: ModelCard, raw: Sequence[tuple[Floats, Floats]]) -> Differences:
         detector = Detector(load_model(path))
         limits = card.score_threshold, card.iou_threshold, card.max_detections
@@ -83,14 +104,14 @@ class Verifier:
             expected = [suppress(b, s, *limits) for b, s in zip(boxes, scores)]
             together = zip(expected, detector.detect_tensor(images), scores)
             pairs += [(one, other) for one, other, s in together if not _saturated(s[s > card.score_threshold])]
-        found = compare_detections(pairs, self._boxes_px, self._scores)
-        if found.matched < _MATCHED_SHARE * found.compared:
+        found = compare_detections(pairs, self._tolerance)
+        if not found.within(self._tolerance):
             raise self._failure(path, f"NMS gives other detections than torch: {found}")
         return found
 
     def _failure(self, path: Path, reason: str) -> UserError:
-        limits = f"allowed: {self._boxes_px} px, {self._scores}"
-        return UserError(f"{path.name}: the export {reason}; {limits}. Nothing was written; please report this model")
+        allowed = f"allowed: {self._tolerance}"
+        return UserError(f"{path.name}: the export {reason}; {allowed}. Nothing was written; please report this model")
 
 
 def probe_images(batch: int, image_size: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -110,23 +131,10 @@ def probe_images(batch: int, image_size: tuple[int, int]) -> tuple[Floats, Float
     return noise, scene
 
 
-def compare_detections(pairs: Sequence[tuple[Selected, Selected]], boxes_px: float, scores: float) -> Differences:
-    """Match (expected, found) detections, image by image, in any order: the same label, within the tolerances."""
-    worst_box = worst_score = 0.0
-    compared = matched = 0
-    for (boxes, certain, labels), (other_boxes, other_certain, other_labels) in pairs:
-        compared += max(len(boxes), len(other_boxes))
-        if not len(boxes) or not len(other_boxes):
-            continue
-        box = np.abs(boxes[:, None] - other_boxes[None]).max(-1)
-        score = np.abs(certain[:, None] - other_certain[None])
-        near = (labels[:, None] == other_labels[None]) & (box <= boxes_px) & (score <= scores)
-        partner = np.where(near, box + score, np.inf).argmin(1)
-        rows = np.flatnonzero(near.any(1))
-        matched += len(np.unique(partner[rows]))
-        worst_box = max(worst_box, float(box[rows, partner[rows]].max(initial=0)))
-        worst_score = max(worst_score, float(score[rows, partner[rows]].max(initial=0)))
-    return Differences(worst_box, worst_score, compared, matched)
+def _torch_run(network: Network, images: Any) -> Outputs:
+    with torch.inference_mode():
+        boxes, scores = network(torch.from_numpy(images))
+    return boxes.numpy(), scores.numpy()
 
 
 def _saturated(scores: Floats) -> bool:
@@ -139,7 +147,7 @@ def _raw_outputs(model: Model, images: Floats) -> tuple[Floats, Floats]:
     return boxes.astype(np.float32), scores.astype(np.float32)
 
 
-def _largest(expected: Floats, found: Floats) -> float:
+def _largest(expected: Any, found: Floats) -> float:
     """Largest absolute difference; infinite for another shape or values that are not finite."""
     if expected.shape != found.shape or not np.isfinite(found).all():
         return float("inf")

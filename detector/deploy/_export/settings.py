@@ -1,0 +1,100 @@
+"""What an export is asked for, and whether its format can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from detector.checkpoint import Checkpoint
+from detector.deploy import get_format
+from detector.deploy.torch import card_of
+from detector.model_card import ModelCard
+from search_spaces.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """image_size: height, width; None: the checkpoint's. batch: images per call, None: free. output: `raw` or `nms`.
+
+    Thresholds: None for those of the checkpoint's own evaluations; class_thresholds: by name, what is worth showing.
+    half: weights stored in fp16. input: `picture` takes 8-bit pictures of `picture_size` (height, width; None: any), in the
+    order `channels`, and resizes inside. golden: a picture to check the file with, None: a drawn one.
+    """
+
+    output: Literal["raw", "nms"] = "nms"
+    image_size: tuple[int, int] | None = None
+    batch: int | None = 1
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    max_detections: int | None = None
+    half: bool = False
+    input: Literal["tensor", "picture"] = "tensor"
+    picture_size: tuple[int, int] | None = None
+    channels: Literal["rgb", "bgr"] = "rgb"
+    class_thresholds: Mapping[str, float] | None = None
+    golden: Path | None = None
+
+
+def output_files(path: Path, format_name: str) -> list[Path]:
+    """The files that an export to `path` consists of.
+
+    Raises UserError for a format that is not written, and when the suffix does not fit it.
+    """
+    plugin = writable(format_name)
+    suffixes = plugin.SUFFIXES
+    if not path.name.endswith(suffixes[0]):
+        raise UserError(f"{path}: expected a file name that ends in {suffixes[0]}, as {format_name} models do")
+    stem = path.name.removesuffix(suffixes[0])
+    return [path.with_name(stem + suffix) for suffix in suffixes]
+
+
+def writable(format_name: str) -> ModuleType:
+    """The format's plug-in. Raises UserError for one that is not written."""
+    plugin = get_format(format_name)
+    if not hasattr(plugin, "write"):
+        raise UserError(f"{format_name} is what exports are made from; choose another --format")
+    return plugin
+
+
+def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: str) -> ModelCard:
+    """The card of the export. Raises UserError for what the format cannot do."""
+    plugin = writable(format_name)
+    for asked, value, option in (
+        ("OUTPUTS", settings.output, "--raw is needed: NMS inside"), ("INPUTS", settings.input, "--preprocess"),
+        ("PRECISIONS", "half" if settings.half else "fp32", "--half"),
+    ):  # fmt: skip
+        if value not in getattr(plugin, asked):
+            raise UserError(f"{option} is not for --format {format_name}; {plugin.REASONS[value]}")
+    if settings.batch not in (None, 1) and not plugin.BATCHES:
+        raise UserError(f"--batch {settings.batch} is not for --format {format_name}, which runs one image at a time")
+    card = card_of(checkpoint)
+    score, iou = settings.score_threshold, settings.iou_threshold
+    return replace(
+        card, output=settings.output, batch=settings.batch if plugin.BATCHES else 1,
+        image_size=settings.image_size or card.image_size,
+        score_threshold=card.score_threshold if score is None else score,
+        iou_threshold=card.iou_threshold if iou is None else iou,
+        max_detections=settings.max_detections or card.max_detections,
+        input=settings.input, picture_size=settings.picture_size, channels=settings.channels,
+        precision="half" if settings.half else "fp32",
+        class_thresholds=_by_label(settings.class_thresholds, card),
+    )  # fmt: skip
+
+
+def _by_label(thresholds: Mapping[str, float] | None, card: ModelCard) -> tuple[float, ...] | None:
+    if thresholds is None:
+        return None
+    unknown = next((name for name in thresholds if name not in card.class_names), None)
+    if unknown is not None:
+        raise UserError(
+            f"class thresholds: no class is named {unknown!r}; the model knows {', '.join(card.class_names)}"
+        )
+    missing = next((name for name in card.class_names if name not in thresholds), None)
+    if missing is not None:
+        raise UserError(
+            f"class thresholds: {missing!r} has none; expected one for each of {len(card.class_names)} classes"
+        )
+    return tuple(float(thresholds[name]) for name in card.class_names)

@@ -21,6 +21,7 @@ before (uint8[{n}, {height}, {width}, 3] pictures) => (float[{n}, 3, {net_height
     images = Round (resized)
 }}
 """
+_CUT = "inside = Max (scaled, zero) boxes = Min (inside, limits)"
 _AFTER = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
 after (float[{n}, K, 4] found, uint8[{n}, {height}, {width}, 3] pictures) => (float[{n}, K, 4] boxes)
@@ -32,14 +33,15 @@ after (float[{n}, K, 4] found, uint8[{n}, {height}, {width}, 3] pictures) => (fl
     limits = Cast <to = 1> (whole)
     scale = Div (limits, sides)
     scaled = Mul (found, scale)
-    inside = Max (scaled, zero)
-    boxes = Min (inside, limits)
+    {cut}
 }}
 """
 
 
 def with_preprocessing(model: Any, card: ModelCard) -> Any:
-    """An ONNX model with the card's pre-processing before it and boxes in the picture's own pixels, cut to it; `model` stays.
+    """An ONNX model with the card's pre-processing before it and boxes in the picture's own pixels; `model` stays.
+
+    Detections are cut to the picture; raw boxes are not, since suppression compares whole ones.
 
     Input `pictures` (N, H, W, 3) uint8, of any size unless the card fixes one, all of a batch alike; stretched as in
     training (bilinear, pixel centres, no anti-aliasing), rounded.
@@ -52,6 +54,7 @@ def with_preprocessing(model: Any, card: ModelCard) -> Any:
         "ir_version": model.ir_version, "opset": model.opset_import[0].version, "n": card.batch or "batch",
         "height": height, "width": width, "net_height": net_height, "net_width": net_width,
         "ordered": "rgb = Identity (planes)" if card.channels == "rgb" else "rgb = Gather <axis = 1> (planes, reversed)",
+        "cut": "boxes = Identity (scaled)" if card.output == "raw" else _CUT,
     }  # fmt: skip
     inner = onnx.compose.add_prefix(model, "net_", rename_outputs=True, rename_inputs=True)
     before = onnx.compose.add_prefix(

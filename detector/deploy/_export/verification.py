@@ -16,7 +16,7 @@ from detector.deploy._agreement import Differences, Selected, check_golden, comp
 from detector.deploy._export.bisection import where_it_leaves
 from detector.deploy._export.stand_in import StandIn
 from detector.detector import Detector
-from detector.golden import Golden, drawn_scene, encoded_picture
+from detector.golden import Golden, decoded, drawn_scene, encoded_picture
 from detector.model_card import ModelCard
 from detector.network import Network
 from detector.suppression import suppress

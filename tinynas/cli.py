@@ -34,6 +34,8 @@ WORKFLOW = (
     "eval",
     "export",
     "predict",
+    "verify",
+    "bench",
     "import_weights",
     "profile",
     "tables",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,11 +24,16 @@ from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
+    from detector.deploy._agreement import check_golden as check_golden
+    from detector.deploy._agreement import tolerance_of as tolerance_of
     from detector.deploy._export import ExportReport as ExportReport
     from detector.deploy._export import ExportSettings as ExportSettings
     from detector.deploy._export import export_checkpoint as export_checkpoint
 
-_EXPORTING = ("ExportReport", "ExportSettings", "export_checkpoint")
+_HOMES = {
+    "ExportReport": "_export", "ExportSettings": "_export", "export_checkpoint": "_export",
+    "check_golden": "_agreement", "tolerance_of": "_agreement",
+}  # fmt: skip
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Input: TypeAlias = Floats | npt.NDArray[np.uint8]
@@ -88,8 +94,6 @@ def load_model(path: str | Path, *, device: str | None = None, threads: int | No
 
 
 def __getattr__(name: str) -> Any:
-    if name in _EXPORTING:
-        from detector.deploy import _export
-
-        return getattr(_export, name)
+    if name in _HOMES:
+        return getattr(import_module(f"detector.deploy.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,10 +28,30 @@ _RT_INFO_ROOT = "tinynas"
 def load(path: Path, device: str | None = None, threads: int | None = None) -> Model:
     """device: cpu, or another that OpenVINO finds here (gpu, npu).
 
-    Raises UserError when OpenVINO cannot read the file, it is no export of this project, or the device is not there.
+    Raises UserError as `compiled_model` does, and when the file is no export of this project.
     """
+    model, compiled = _compiled(path, device, threads)
+    card = ModelCard.from_strings(_metadata(model), str(path))
+    outputs = [compiled.output(name) for name in card.output_names]
+
+    def run(images: Input) -> Outputs:
+        result = compiled(images)
+        return tuple(np.array(result[output]) for output in outputs)
+
+    return Model(card, run)
+
+
+def compiled_model(path: Path, device: str | None = None, threads: int | None = None) -> Any:
+    """OpenVINO's compiled model of an .xml or .onnx file.
+
+    Raises UserError when OpenVINO cannot read the file, or the device is not there.
+    """
+    return _compiled(path, device, threads)[1]
+
+
+def _compiled(path: Path, device: str | None, threads: int | None) -> tuple[Any, Any]:
     weights = path.with_suffix(".bin")
-    if not weights.is_file():
+    if path.suffix == ".xml" and not weights.is_file():
         raise UserError(f"{weights}: no such file; an OpenVINO model is two files, {path.name} and {weights.name}")
     _import_openvino(path)
     core = _core()
@@ -44,17 +64,9 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
         config["INFERENCE_NUM_THREADS"] = threads
     try:
         model = core.read_model(path)
-        compiled = core.compile_model(model, place, config)
+        return model, core.compile_model(model, place, config)
     except RuntimeError as error:
         raise cannot_run(path, "a model that OpenVINO can run", error, line=-1) from None
-    card = ModelCard.from_strings(_metadata(model), str(path))
-    outputs = [compiled.output(name) for name in card.output_names]
-
-    def run(images: Input) -> Outputs:
-        result = compiled(images)
-        return tuple(np.array(result[output]) for output in outputs)
-
-    return Model(card, run)
 
 
 def write(source: Source, path: Path) -> None:

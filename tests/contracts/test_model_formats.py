@@ -21,7 +21,7 @@ from detector.deploy import (
 )
 from detector.detector import Detector
 from search_spaces.errors import UserError
-from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES, picture, tiny  # noqa: F401
+from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES, _trace_once, picture, tiny  # noqa: F401
 
 FORMATS = format_names()
 

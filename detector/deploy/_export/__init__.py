@@ -61,17 +61,20 @@ def export_checkpoint(
     network = checkpoint.network()
     deployed = network.deploy()
     trace = functools.cache(lambda: tracing.trace(deployed, card))
-    raw = Source(replace(card, output="raw", input="tensor"), deployed, trace)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         target = scratch / path.name
         verifier = verification.Verifier(network, card, trace if plugin.FROM_ONNX else None)
+        final = replace(card, golden=verifier.golden(golden))
+        raw = Source(replace(final, output="raw", input="tensor"), deployed, trace)
         plugin.write(raw, target)
         differences = verifier.check_raw(target)
-        found = _suppressed(raw, plugin, verifier, target) if card.output == "nms" else None
-        final = replace(card, golden=verifier.golden(golden))
-        plugin.write(replace(raw, card=final, onnx=lambda: _whole(trace(), final)), target)
+        found = None
+        if card.output == "nms":
+            found = _suppressed(replace(raw, card=replace(final, input="tensor")), plugin, verifier, target)
+        if card.input == "picture":
+            plugin.write(replace(raw, card=final, onnx=lambda: _whole(trace(), final)), target)
         seen = verifier.check_golden(target)
         for file in files:
             (scratch / file.name).replace(file)
@@ -80,14 +83,13 @@ def export_checkpoint(
     return ExportReport(tuple(files), differences, found, seen, time.perf_counter() - start)
 
 
-def _suppressed(raw: Source, plugin: ModuleType, verifier: Verifier, target: Path) -> Differences:
+def _suppressed(tensors: Source, plugin: ModuleType, verifier: Verifier, target: Path) -> Differences:
     """NMS alone behind known boxes, so that there is much to compare in any case, then behind the network."""
-    known = stand_in(raw.onnx(), verifier.card)
-    tensors = replace(known.card, input="tensor")
-    plugin.write(replace(raw, card=tensors, onnx=lambda: _whole(known.model, tensors)), target)
+    known = stand_in(tensors.onnx(), tensors.card)
+    alone = replace(tensors, card=known.card, onnx=lambda: _whole(known.model, known.card))
+    plugin.write(alone, target)
     differences = verifier.check_stand_in(target, known)
-    tensors = replace(verifier.card, input="tensor")
-    plugin.write(replace(raw, card=tensors, onnx=lambda: _whole(raw.onnx(), tensors)), target)
+    plugin.write(replace(tensors, onnx=lambda: _whole(tensors.onnx(), tensors.card)), target)
     verifier.check_detections(target)
     return differences
 

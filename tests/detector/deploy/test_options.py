@@ -11,8 +11,7 @@ import onnx
 import pytest
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, export_checkpoint, load_model
-from detector.deploy._agreement import check_golden
+from detector.deploy import ExportSettings, check_golden, export_checkpoint, load_model
 from detector.deploy._export import tracing
 from detector.detector import Detector
 from detector.golden import encoded_picture
@@ -21,14 +20,11 @@ from tests.detector.deploy.conftest import NAMES, picture
 from tinynas.cli import main
 
 OPTIONS = {
-    "half": {"half": True},
     "half of many": {"half": True, "batch": None},
-    "raw half": {"half": True, "output": "raw"},
     "thresholds": {"score_threshold": 0.2, "iou_threshold": 0.5, "max_detections": 20},
-    "any picture": {"input": "picture"},
     "camera, bgr": {"input": "picture", "picture_size": (50, 70), "channels": "bgr", "batch": 3},
     "raw pictures, half": {"input": "picture", "output": "raw", "half": True},
-    "other size": {"image_size": (96, 32)},
+    "other size": {"image_size": (96, 32), "output": "raw"},
 }
 
 

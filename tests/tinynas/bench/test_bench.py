@@ -1,0 +1,100 @@
+"""Model files timed against one another."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tinynas.bench.timing import Timing, images_per_second, interleaved
+from tinynas.cli import main
+
+
+def test_a_timing_tells_the_first_from_the_last_part() -> None:
+    began = np.arange(400) * 1.0
+    took = np.where(began < 200, 10.0, 20.0)
+    took[5] = 100.0
+    found = Timing.of(np.stack([began, took], axis=1))
+    assert (found.first_ms, found.last_ms, found.runs) == (10, 20, 400)
+    assert found.median_ms == 15
+    assert found.p99_ms == 20
+    hours = Timing.of(np.stack([began * 60, took], axis=1))
+    assert (hours.first_ms, hours.last_ms) == (10, 20)
+
+
+def test_models_take_turns() -> None:
+    order: list[str] = []
+    found = interleaved([lambda: order.append("a"), lambda: order.append("b")], threads=1, seconds=0)
+    assert [one.runs for one in found] == [40, 40]
+    text = "".join(order).removeprefix("aaabbb")
+    assert text == ("a" * 5 + "b" * 5) * 10
+
+
+def test_throughput_is_of_all_copies_together() -> None:
+    def rest() -> None:
+        time.sleep(0.01)
+
+    one, two = (images_per_second([rest] * copies, 3, 0.5) for copies in (1, 2))
+    assert 100 < one <= 300
+    assert 1.5 < two / one < 2.5
+
+
+def test_bench(
+    models: dict[str, Path], foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    out, shot = tmp_path / "new" / "b.json", tmp_path / "new" / "b.png"
+    files = [str(models[kind]) for kind in ("openvino-nms", "onnx-raw")]
+    command = ["bench", *files, "--against", str(foreign), "--batch", "2", "--image-size", "64", "--seconds", "0.1"]
+    assert main([*command, "--json", str(out), "--picture", str(shot)]) == 0
+    printed = capsys.readouterr().out
+    assert "nms.xml" in printed
+    rows = json.loads(out.read_text())["models"]
+    assert [Path(row["name"]).name for row in rows] == ["nms.xml", "raw.onnx", "other.onnx"]
+    for row in rows:
+        model = row["model"]
+        assert 0 < model["median_ms"] <= model["p90_ms"] <= model["p99_ms"]
+        assert model["runs"] >= 40
+        assert row["ratio"] == pytest.approx(model["median_ms"] / rows[2]["model"]["median_ms"])
+        assert row["memory_mb"] > 20
+        assert (row["whole"] is None) == (row["name"] == str(foreign))
+    assert rows[0]["file_mb"] > 0.1
+    picture = cv2.imread(str(shot))
+    assert picture is not None
+    assert picture.std() > 5
+    assert main([*command, "--json", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_predicted_beside_measured(models: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "b.json"
+    command = ["bench", str(models["pt"]), "--seconds", "0.1", "--json", str(out)]
+    assert main([*command, "--device", "epyc-zen5-openvino-fp32-b1-t1"]) == 0
+    (row,) = json.loads(out.read_text())["models"]
+    assert row["predicted_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.onnx"], "absent.onnx: no such file"),
+        (["MODEL", "--batch", "3"], "takes 2 images at once"),
+        (["MODEL", "--onnx-runtime", "tvm"], "expected onnxruntime or openvino"),
+        (["FOREIGN", "--image-size", "100"], "not a multiple of 32"),
+        (["junk.onnx"], "junk.onnx: not an ONNX model"),
+    ],
+)
+def test_bad_arguments(
+    arguments: list[str], message: str, models: dict[str, Path], foreign: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "junk.onnx").write_bytes(b"junk" * 100)
+    places = {"MODEL": str(models["onnx-raw"]), "FOREIGN": str(foreign)}
+    assert main(["bench", *(places.get(one, one) for one in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -16,7 +16,7 @@ from tinynas.cli import main
 
 def test_a_timing_tells_the_first_from_the_last_part() -> None:
     began = np.arange(400) * 1.0
-    took = np.where(began < 200, 10.0, 20.0)
+    took = np.where(began <= 200, 10.0, 20.0)
     took[5] = 100.0
     found = Timing.of(np.stack([began, took], axis=1))
     assert (found.first_ms, found.last_ms, found.runs) == (10, 20, 400)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.quantisation.layers import Layers, find_layers
-from detector.quantisation.record import KEY
+from detector.quantisation.record import KEY, PRECISION
 
 QUANTISED = ("Conv", "Relu", "Sigmoid", "Mul", "Add", "Concat", "MaxPool", "Resize")
 Inputs = Sequence[npt.NDArray[np.float32]]
@@ -54,8 +54,9 @@ class OnnxQuantiser:
         """Write a model with its record in its metadata."""
         import onnx
 
-        entry = next((e for e in model.metadata_props if e.key == KEY), None) or model.metadata_props.add()
-        entry.key, entry.value = KEY, record
+        for key, text in ((KEY, record), PRECISION):
+            entry = next((e for e in model.metadata_props if e.key == key), None) or model.metadata_props.add()
+            entry.key, entry.value = key, text
         onnx.save(model, path)
 
     @property

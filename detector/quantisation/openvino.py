@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.quantisation.record import KEY
+from detector.quantisation.record import KEY, PRECISION
 from search_spaces.errors import UserError
 
 Inputs = Sequence[npt.NDArray[np.float32]]
@@ -51,7 +51,8 @@ class OpenVINOQuantiser:
         """Write a model with its record in its metadata."""
         import openvino
 
-        model.set_rt_info(record, ["tinynas", KEY])
+        for key, text in ((KEY, record), PRECISION):
+            model.set_rt_info(text, ["tinynas", key])
         openvino.save_model(model, path, compress_to_fp16=False)
 
     @property

@@ -11,6 +11,8 @@ from search_spaces.errors import UserError
 
 KEY = "quantisation"
 """Of the metadata, beside the model card's."""
+PRECISION = ("precision", json.dumps("int8"))
+"""What a quantised file's card says in place of fp32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

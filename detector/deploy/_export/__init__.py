@@ -25,7 +25,7 @@ from detector.deploy._export.verification import Verifier
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 
-__all__ = ["ExportReport", "ExportSettings", "export_checkpoint"]
+__all__ = ["ExportReport", "ExportSettings", "export_checkpoint", "output_files"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,6 +229,7 @@ def test_export_command(checkpoint: Path, data: Path, tmp_path: Path, capsys: py
     assert "calibrating on 6 pictures of train, judging by 6 of val" in shown.err
     record = read_record(out)
     assert record is not None
+    assert Detector.load(out).card.precision == "int8"
     assert f"AP {100 * record.ap:.2f} in int8" in shown.out
     assert [file.name for file in tmp_path.iterdir()] == ["small.onnx"]
     assert main(words) == 2
@@ -242,6 +243,7 @@ def test_export_command(checkpoint: Path, data: Path, tmp_path: Path, capsys: py
         (["--precision", "int4", "--data", "."], "--precision int4: int8, which --data is for, expected"),
         (["--precision", "bf16"], "--precision bf16: fp32 or int8 expected"),
         (["--precision", "int8", "--data", ".", "--half", "-o", "x.xml"], "--half stores fp32's weights in fp16"),
+        (["--precision", "int8", "--data", ".", "--preprocess", "any"], "--precision int8 is calibrated on tensors"),
         (["--precision", "int8", "--data", "DATA", "--batch", "2"], "--precision int8 is calibrated with one picture"),
         (["--precision", "int8", "--data", "OTHER"], "class"),
         (["--precision", "int8", "--data", "EMPTY"], "no images"),

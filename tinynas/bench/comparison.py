@@ -16,7 +16,7 @@ from tinynas.bench.timing import Timing, images_per_second, interleaved
 STREAM_SECONDS = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One model. model: alone; whole: from pixels to boxes (None for foreign files). ratio: median by that of the file
     compared with. predicted_ms: by a latency table, without NMS. images_per_second: of several streams. ap: COCO AP."""

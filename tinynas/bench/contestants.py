@@ -19,7 +19,7 @@ PICTURE_HW = (720, 1280)
 """Of the picture that is timed from pixels to boxes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """threads: of the runtime. batch: images per run. image_size: height, width for foreign files that leave it open.
     onnx_runtime: what runs foreign and own .onnx files, `onnxruntime` or `openvino`. device: as the runtime names it."""
@@ -31,7 +31,7 @@ class Setting:
     device: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
     """run: the model once, on a fixed input, images in a batch together. whole: from a picture's pixels to boxes, None for
     foreign files; detector: None for these, too. images: per run."""
@@ -68,12 +68,13 @@ def contestant(path: Path, setting: Setting) -> Contestant:
         given = _noise((setting.batch, 3, *card.image_size))
     pictures = [picture] * setting.batch
     return Contestant(
-        str(path), path, lambda: model.run(given), lambda: detector.detect(pictures), detector, setting.batch
-    )
+        name=str(path), path=path, run=lambda: model.run(given), whole=lambda: detector.detect(pictures),
+        detector=detector, images=setting.batch,
+    )  # fmt: skip
 
 
 def _foreign(path: Path, setting: Setting, run: Callable[[], object]) -> Contestant:
-    return Contestant(str(path), path, run, None, None, setting.batch)
+    return Contestant(name=str(path), path=path, run=run, whole=None, detector=None, images=setting.batch)
 
 
 def _onnxruntime_run(path: Path, setting: Setting) -> Callable[[], object]:

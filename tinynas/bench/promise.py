@@ -23,7 +23,7 @@ class Limits:
     least_ap: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
     """One check: what was found and asked, in words, and the numbers behind them."""
 
@@ -60,18 +60,18 @@ def verify_file(
     (model, whole) = interleaved([one.run, one.whole or one.run], threads=threads, seconds=seconds)
     ms, most = model.median_ms, limits.most_ms
     found.append(Promise(
-        f"latency, {threads} thread{'s' * (threads > 1)}",
-        f"{ms:.2f} ms (p90 {model.p90_ms:.2f}; {whole.median_ms:.2f} from pixels to boxes)",
-        "-" if most is None else f"at most {most:g} ms", most is None or ms <= most,
-        {"median_ms": ms, "p90_ms": model.p90_ms, "p99_ms": model.p99_ms, "whole_ms": whole.median_ms},
+        name=f"latency, {threads} thread{'s' * (threads > 1)}",
+        found=f"{ms:.2f} ms (p90 {model.p90_ms:.2f}; {whole.median_ms:.2f} from pixels to boxes)",
+        asked="-" if most is None else f"at most {most:g} ms", kept=most is None or ms <= most,
+        numbers={"median_ms": ms, "p90_ms": model.p90_ms, "p99_ms": model.p99_ms, "whole_ms": whole.median_ms},
     ))  # fmt: skip
     if annotations is not None:
         metrics = detector.evaluate_split(annotations).metrics
         least = limits.least_ap
         found.append(Promise(
-            f"AP on {split}, {len(annotations)} images", f"{metrics.ap:.4f} (AP50 {metrics.ap50:.4f})",
-            "-" if least is None else f"at least {least:g}", least is None or metrics.ap >= least,
-            {**metrics.numbers()},
+            name=f"AP on {split}, {len(annotations)} images", found=f"{metrics.ap:.4f} (AP50 {metrics.ap50:.4f})",
+            asked="-" if least is None else f"at least {least:g}", kept=least is None or metrics.ap >= least,
+            numbers=metrics.numbers(),
         ))  # fmt: skip
     return found
 
@@ -81,10 +81,12 @@ def _golden(one: Contestant) -> Promise:
     name = "golden picture"
     found = check_golden(one.detector)
     if found is None:
-        return Promise(name, "none in the file", "-", True, {})
+        return Promise(name=name, found="none in the file", asked="-", kept=True, numbers={})
     tolerance = tolerance_of(one.detector.card)
     numbers = {"boxes_px": found.boxes_px, "scores": found.scores, "compared": found.compared, "matched": found.matched}
-    return Promise(name, str(found), f"within {tolerance}", found.within(tolerance), numbers)
+    return Promise(
+        name=name, found=str(found), asked=f"within {tolerance}", kept=found.within(tolerance), numbers=numbers
+    )
 
 
 def _threads_of(device: str) -> int:

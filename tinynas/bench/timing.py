@@ -19,7 +19,7 @@ LEAST_ROUNDS = 10
 WINDOW_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Milliseconds per run: median, p90, p99, of `runs`; first_ms, last_ms: medians of the first and the last minute, or
     quarter of a shorter time."""
@@ -38,7 +38,10 @@ class Timing:
         window = min(WINDOW_SECONDS, (began[-1] - began[0]) / 4)
         first, last = took[began <= began[0] + window], took[began >= began[-1] - window]
         median, p90, p99 = (float(value) for value in np.quantile(took, [0.5, 0.9, 0.99]))
-        return cls(median, p90, p99, len(took), float(np.median(first)), float(np.median(last)))
+        return cls(
+            median_ms=median, p90_ms=p90, p99_ms=p99, runs=len(took),
+            first_ms=float(np.median(first)), last_ms=float(np.median(last)),
+        )  # fmt: skip
 
 
 def interleaved(

@@ -46,7 +46,7 @@ def run(
         if out is not None:
             claim_outputs(out.parent, [out.name], overwrite)
             out.parent.mkdir(parents=True, exist_ok=True)
-    setting = Setting(threads, batch, parse_image_size(image_size), onnx_runtime)
+    setting = Setting(threads=threads, batch=batch, image_size=parse_image_size(image_size), onnx_runtime=onnx_runtime)
     with _Bar(seconds) as bar:
         found = compare_files(
             models, setting, against=against, seconds=seconds, streams=streams,

@@ -20,11 +20,16 @@ Look: TypeAlias = Callable[[Sequence[Pixels]], list[Detections]]
 def prepared(
     detector: Detector, thresholds: Thresholds, *, iou: float | None = None, max_detections: int | None = None
 ) -> tuple[Detector, Look]:
-    """The model at the lowest threshold that is asked for, and a function that keeps what is above its class's.
+    """The model at the lowest threshold that is asked for, and a function that keeps what is above its class's: as asked,
+    else as the model file says, else the default.
 
     Raises UserError for a class that the model does not know, and for what a model with NMS inside cannot follow.
     """
-    default = max(PREDICT_SCORE_THRESHOLD, detector.card.score_threshold)
+    card = detector.card
+    default = max(PREDICT_SCORE_THRESHOLD, card.score_threshold)
+    if thresholds.others is None and card.class_thresholds is not None:
+        own = {name: max(least, card.score_threshold) for name, least in zip(card.class_names, card.class_thresholds)}
+        thresholds = replace(thresholds, named={**own, **(thresholds.named or {})})
     by_label = thresholds.by_label(detector.class_names, default)
     asked = detector.with_thresholds(score=thresholds.least(default), iou=iou, max_detections=max_detections)
 

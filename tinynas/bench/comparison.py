@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.detector import Detector
 from latency_tables import Table, predict
 from search_spaces.emit import emit_detector
 from tinynas.bench.contestants import Contestant, Setting, contestant
@@ -49,7 +50,7 @@ def compare_files(
     """
     wanted = list(dict.fromkeys([*paths, *([against] if against is not None else [])]))
     fields = [contestant(path, setting) for path in wanted]
-    predicted = [_predicted_ms(one, table(one)) for one in fields]
+    predicted = [predicted_ms(one.detector, table(one)) for one in fields]
     runs = [(one, run) for one in fields for run in (one.run, one.whole) if run is not None]
     timings = interleaved([run for _, run in runs], threads=setting.threads, seconds=seconds, advance=advance)
     by_run = {id(run): timing for (_, run), timing in zip(runs, timings)}
@@ -82,8 +83,9 @@ def _throughput(path: Path, setting: Setting, streams: int) -> float | None:
     return images_per_second([copy.run for copy in copies], setting.batch, STREAM_SECONDS)
 
 
-def _predicted_ms(one: Contestant, table: Table | None) -> float | None:
-    if table is None or one.detector is None:
+def predicted_ms(detector: Detector | None, table: Table | None) -> float | None:
+    """What a table says of a model's structure at its image size. Raises UserError for what the table does not cover."""
+    if table is None or detector is None:
         return None
-    structure = one.detector.structure.with_image_size(*one.detector.image_size)
+    structure = detector.structure.with_image_size(*detector.image_size)
     return float(predict(emit_detector(structure), table).total_ms)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from detector.deploy import load_model
+from detector.detector import Detector
+from latency_tables import find_table, predict
+from search_spaces.emit import emit_detector
+from search_spaces.text import format_structure, resolve_structure
+from tinynas.bench.comparison import predicted_ms
 from tinynas.bench.timing import Timing, images_per_second, interleaved
 from tinynas.cli import main
 
@@ -69,12 +76,14 @@ def test_bench(
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_predicted_beside_measured(models: dict[str, Path], tmp_path: Path) -> None:
-    out = tmp_path / "b.json"
-    command = ["bench", str(models["pt"]), "--seconds", "0.1", "--json", str(out)]
-    assert main([*command, "--device", "epyc-zen5-openvino-fp32-b1-t1"]) == 0
-    (row,) = json.loads(out.read_text())["models"]
-    assert row["predicted_ms"] > 0
+def test_predicted_beside_measured(models: dict[str, Path]) -> None:
+    model = load_model(models["pt"])
+    structure = resolve_structure("Ns").with_image_size(320, 320)
+    card = replace(model.card, structure=format_structure(structure), image_size=(416, 416))
+    table = find_table("t4")
+    expected = predict(emit_detector(resolve_structure("Ns").with_image_size(416, 416)), table).total_ms
+    assert predicted_ms(Detector(replace(model, card=card)), table) == pytest.approx(float(expected))
+    assert predicted_ms(None, table) is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,16 @@ from pathlib import Path
 import pytest
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `cuda` run where there is a GPU, and with TINYNAS_CUDA_TESTS=cpu on the CPU (see tests/cuda)."""
+    if item.get_closest_marker("cuda") is None or os.environ.get("TINYNAS_CUDA_TESTS") == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data (bccd/, tiny_coco/) named by TINYNAS_TEST_DATA; skips without it."""

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from detector.data.geometry import Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
+from detector.data.geometry import Matrix, Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
 from detector.data.image import Image, resize_stretch
+from detector.data.mosaic import annotations, draw, lay_out, seen
 from detector.data.sada.box_level import augment_boxes
 from detector.data.sada.policy import parse_policy
 from search_spaces.errors import UserError, nearest
@@ -95,8 +96,10 @@ def augment(
     picture = source(index)
     size_hw = (picture.image.shape[0], picture.image.shape[1])
     if strong:
-        picture = _mosaic(picture, source, partners, config, rng) if rng.random() < config.mosaic else picture
-        picture = _affine(picture, size_hw, config, rng)
+        if rng.random() < config.mosaic:
+            picture = _mosaic(picture, source, partners, config, rng)
+        else:
+            picture = _affine(picture, size_hw, config, rng)
         if rng.random() < config.mixup and len(partners):
             picture = _mixup(picture, source(int(rng.choice(partners))), config, rng, mirrored)
     left_right = bool(rng.random() < config.flip)
@@ -121,39 +124,40 @@ def augment(
 def _mosaic(
     first: Picture, source: Source, partners: npt.NDArray[np.int64], config: AugmentConfig, rng: np.random.Generator
 ) -> Picture:
-    """Four pictures (h, w) around a random point of a (2h, 2w) canvas; boxes are cut to it."""
-    height, width = first.image.shape[:2]
-    others = rng.choice(partners, 3) if len(partners) else partners
-    tiles = [first, *(source(int(other)) for other in others)]
-    x_mid, y_mid = int(rng.uniform(0.5 * width, 1.5 * width)), int(rng.uniform(0.5 * height, 1.5 * height))
-    canvas = np.full((2 * height, 2 * width, 3), config.fill, dtype=np.uint8)
-    boxes, whole = [], []
-    for tile, (left, top) in zip(tiles, ((-1, -1), (0, -1), (-1, 0), (0, 0))):
-        x, y = x_mid + left * width, y_mid + top * height
-        x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + width, 2 * width), min(y + height, 2 * height)
-        canvas[y0:y1, x0:x1] = tile.image[y0 - y : y1 - y, x0 - x : x1 - x]
-        moved = tile.boxes_xyxy + np.array([x, y, x, y], dtype=np.float32)
-        whole.append(moved)
-        boxes.append(clip_boxes(moved, (2 * height, 2 * width)))
-    labels = np.concatenate([tile.labels for tile in tiles])
-    ignore = np.concatenate([tile.ignore for tile in tiles])
-    picture = Picture(canvas, np.concatenate(boxes), labels, ignore)
-    return keep_visible(picture, np.concatenate(whole), 1.0, config.min_visible)
+    """Four pictures (h, w) around a random point of a (2h, 2w) canvas, mapped to (h, w); boxes are cut to both."""
+    size_hw = (first.image.shape[0], first.image.shape[1])
+    layout = lay_out(size_hw, partners, rng)
+    matrix = _drawn_matrix(layout.canvas_hw, size_hw, config, rng)
+    # Boxes of no size count where a config says so: then every tile is looked at.
+    wanted = seen(layout, matrix) if config.min_side_px > 0 else [True] * len(layout.corners_xy)
+    tiles = [first, *(source(other) if there else None for other, there in zip(layout.others, wanted[1:]))]
+    canvas = draw(layout, tiles, matrix, config.fill)
+    return _mapped(annotations(layout, tiles, config.min_visible)._replace(image=canvas), matrix, size_hw, config)
 
 
 def _affine(picture: Picture, size_hw: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Picture:
+    source_hw = (picture.image.shape[0], picture.image.shape[1])
+    return _mapped(picture, _drawn_matrix(source_hw, size_hw, config, rng), size_hw, config)
+
+
+def _drawn_matrix(
+    source_hw: tuple[int, int], size_hw: tuple[int, int], config: AugmentConfig, rng: np.random.Generator
+) -> Matrix:
     height, width = size_hw
     scale, degrees = rng.uniform(*config.scale), rng.uniform(-config.degrees, config.degrees)
     shear_x, shear_y = rng.uniform(-config.shear_degrees, config.shear_degrees, 2)
     shift_x, shift_y = rng.uniform(-config.translate, config.translate, 2)
-    matrix = affine_matrix(
-        (picture.image.shape[0], picture.image.shape[1]),
+    return affine_matrix(
+        source_hw,
         size_hw,
         scale=scale,
         degrees=degrees,
         shear_degrees=(shear_x, shear_y),
         shift=(shift_x * width, shift_y * height),
     )
+
+
+def _mapped(picture: Picture, matrix: Matrix, size_hw: tuple[int, int], config: AugmentConfig) -> Picture:
     image = warp(picture.image, matrix, size_hw, config.fill)
     whole = warp_boxes(picture.boxes_xyxy, matrix)
     moved = Picture(image, clip_boxes(whole, size_hw), picture.labels, picture.ignore)

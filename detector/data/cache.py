@@ -14,7 +14,9 @@ from detector.data.image import Image, read_image, resize_stretch
 
 
 class PictureSource:
-    """Call it with an index: that image of `annotations` at `size_hw`, from memory when all of them fit `cache_bytes`.
+    """Call it with an index: that image of `annotations` at `size_hw`, from memory where it fits `cache_bytes`.
+
+    The first so many images that fit are kept: the others are decoded each time.
 
     The memory is one anonymous shared mapping, so workers that are forked fill and read the same pages (and no file
     under /dev/shm is needed); started otherwise, each worker has its own.
@@ -23,7 +25,7 @@ class PictureSource:
     def __init__(self, annotations: Annotations, size_hw: tuple[int, int], cache_bytes: int) -> None:
         self._annotations = annotations
         self._size_hw = size_hw
-        self._fits = len(annotations) > 0 and len(annotations) * size_hw[0] * size_hw[1] * 3 <= cache_bytes
+        self._kept = min(len(annotations), max(cache_bytes, 0) // (size_hw[0] * size_hw[1] * 3))
         self._allocate()
 
     def __call__(self, index: int) -> Picture:
@@ -40,16 +42,15 @@ class PictureSource:
         self._allocate()
 
     def _allocate(self) -> None:
-        count = len(self._annotations) if self._fits else 0
-        self._images = _shared_bytes((count, *self._size_hw, 3))
-        self._filled = _shared_bytes((count,))
+        self._images = _shared_bytes((self._kept, *self._size_hw, 3))
+        self._filled = _shared_bytes((self._kept,))
 
     def _image(self, index: int, source_hw: tuple[int, int]) -> Image:
-        if self._fits and self._filled[index]:
+        if index < self._kept and self._filled[index]:
             return np.asarray(self._images[index], dtype=np.uint8)
         image = read_image(self._annotations.image_paths[index], expected_hw=source_hw)
         image, _ = resize_stretch(image, np.zeros((0, 4), dtype=np.float32), self._size_hw)
-        if self._fits:
+        if index < self._kept:
             # Two workers may both get here: they write the same bytes, and the flag comes last.
             self._images[index] = image
             self._filled[index] = 1

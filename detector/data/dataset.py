@@ -27,7 +27,7 @@ DARK_TRIED = 8
 class Sample:
     """One network input with its boxes.
 
-    image (3, H, W) uint8 RGB; boxes_xyxy (n, 4) float32, network-input pixels; labels (n,) int64; ignore (n,) bool
+    image (3, H, W) uint8 RGB, a pixel's channels side by side in memory; boxes_xyxy (n, 4) float32, network-input pixels; labels (n,) int64; ignore (n,) bool
     index: place in the annotations; scale_xy: network pixels per original pixel along x and y (of the plain picture)
     """
 
@@ -69,7 +69,7 @@ class DetectionDataset(Dataset[Sample]):
     """Images of `annotations`, stretched to `image_size` (height, width), augmented when `augment` is given.
 
     Draws depend on (seed, epoch, index) alone: neither the number of workers nor a resumed run changes them.
-    cache_bytes: memory for decoded pictures; used when all of them fit. Raises UserError for a side that is not a
+    cache_bytes: memory for decoded pictures, as many as fit. Raises UserError for a side that is not a
     multiple of 32, and for a class of `augment.flip_pairs` that is none.
     """
 
@@ -130,7 +130,8 @@ class DetectionDataset(Dataset[Sample]):
             )  # fmt: skip
         height, width = (int(side) for side in self.annotations.sizes_hw[index])
         return Sample(
-            image=torch.from_numpy(np.ascontiguousarray(picture.image.transpose(2, 0, 1))),
+            # A view, pixels together as OpenCV has them: batches are channels-last, as the network takes them.
+            image=torch.from_numpy(np.ascontiguousarray(picture.image)).permute(2, 0, 1),
             boxes_xyxy=torch.from_numpy(np.array(picture.boxes_xyxy, dtype=np.float32)),
             labels=torch.from_numpy(picture.labels.astype(np.int64)),
             ignore=torch.from_numpy(picture.ignore.copy()),

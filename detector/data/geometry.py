@@ -51,14 +51,18 @@ def affine_matrix(
 
 
 def warp(image: Image, matrix: Matrix, size_hw: tuple[int, int], fill: int) -> Image:
-    """Map an image (H, W, 3) through `matrix` (pixel edges) into (height, width, 3)."""
+    """Map an image (H, W, 3) through `matrix` (pixel edges) into (height, width, 3); a fourth channel is left out.
+
+    OpenCV maps four channels in less than half the time of three, and to the same values.
+    """
     # OpenCV counts from pixel centres: shift by half a pixel on both sides.
     centred = matrix.copy()
     centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    four = image if image.shape[2] == 4 else cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     warped = cv2.warpAffine(
-        image, centred, size_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 3
+        four, centred, size_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(fill,) * 4
     )
-    return np.asarray(warped, dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
 def warp_boxes(boxes_xyxy: Boxes, matrix: Matrix) -> Boxes:

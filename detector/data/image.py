@@ -26,6 +26,7 @@ OTHER_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", "
 _JPEG_PIXELS_PER_BYTE = 2 * 8 * 64
 _PNG_PIXELS_PER_BYTE = 2 * 8 * 1032
 _INVERSE = {6: 8, 8: 6}
+_RGB: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)  # OpenCV 4.11 and newer decode to RGB themselves
 
 
 def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_truncated: bool = False) -> Image:
@@ -41,13 +42,13 @@ def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_
         raise UserError(f"{path}: {reason}")
     if not header.whole and header.kind == "jpeg":
         data = np.append(data, np.array([0xFF, 0xD9], dtype=np.uint8))
-    stored = _decode(data, path)
+    stored = _decode(data, path, header)
     image = _turned(stored, header.orientation)
     if expected_hw is not None and image.shape[:2] != tuple(expected_hw):
         if stored.shape[:2] != tuple(expected_hw):
             raise UserError(f"{path}: {wrong_size((image.shape[0], image.shape[1]), expected_hw)}")
         image = stored
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=np.ascontiguousarray(image)), dtype=np.uint8)
+    return np.ascontiguousarray(image)
 
 
 def look_at(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
@@ -62,7 +63,7 @@ def look_at(path: Path) -> tuple[tuple[int, int], tuple[int, int], int]:
     if reason:
         raise UserError(f"{path}: {reason}")
     if header.stored_hw is None or header.shown_hw is None or min(header.stored_hw) < 1:
-        stored = _decode(data, path)
+        stored = _decode(data, path, header)
         header = replace(header, stored_hw=(stored.shape[0], stored.shape[1]))
     return header.shown_hw or (0, 0), header.stored_hw or (0, 0), header.bits
 
@@ -164,20 +165,21 @@ def _limit(name: str, default: int) -> int:
     return int(value) if value.isdecimal() else default
 
 
-def _decode(data: Image, path: Path) -> Image:
-    """Pixels as stored, BGR, without OpenCV's own remarks on the screen."""
+def _decode(data: Image, path: Path, header: Header) -> Image:
+    """Pixels as stored, RGB, without OpenCV's own remarks on the screen."""
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        decoded = cv2.imdecode(data, (_RGB or cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         decoded = None
     finally:
         cv2.utils.logging.setLogLevel(before)
     if decoded is None:
         raise UserError(f"{path}: not a readable image{_other_kind(data)}; expected JPEG, PNG, BMP, WebP or TIFF")
-    image: Image = np.asarray(decoded, dtype=np.uint8)
-    header = read_header(data.tobytes())
+    image: Image = np.asarray(
+        decoded if _RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded), dtype=np.uint8
+    )
     if header.kind == "tiff":
         # OpenCV turns TIFF files whatever it is told.
         image = _turned(image, _INVERSE.get(header.orientation, header.orientation))

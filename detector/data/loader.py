@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, default_collate
 
 from detector.data.dataset import DetectionDataset, Sample
 
@@ -18,7 +18,7 @@ from detector.data.dataset import DetectionDataset, Sample
 class Batch:
     """B samples; boxes are padded to G, the largest count in the batch (at least 1).
 
-    images (B, 3, H, W) uint8 RGB; boxes_xyxy (B, G, 4) float32, network-input pixels, zeros where padded
+    images (B, 3, H, W) uint8 RGB, channels-last; boxes_xyxy (B, G, 4) float32, network-input pixels, zeros where padded
     labels (B, G) int64, 0 where padded; valid (B, G) bool: a box, not padding; ignore (B, G) bool: crowd or difficult
     indices (B,) int64: places in the annotations; scale_xy (B, 2) float32: network pixels per original pixel
     """
@@ -48,7 +48,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     longest = max(1, *(len(sample.labels) for sample in samples))
     shape = (len(samples), longest)
     batch = Batch(
-        images=torch.stack([sample.image for sample in samples]),
+        # In a loader process this stacks into shared memory: nothing is copied once more on the way out.
+        images=default_collate([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2),
         boxes_xyxy=torch.zeros(*shape, 4, dtype=torch.float32),
         labels=torch.zeros(shape, dtype=torch.int64),
         valid=torch.zeros(shape, dtype=torch.bool),

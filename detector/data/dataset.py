@@ -27,7 +27,8 @@ DARK_TRIED = 8
 class Sample:
     """One network input with its boxes.
 
-    image (3, H, W) uint8 RGB, a pixel's channels side by side in memory; boxes_xyxy (n, 4) float32, network-input pixels; labels (n,) int64; ignore (n,) bool
+    image (3, H, W) uint8 RGB, in memory pixel by pixel; boxes_xyxy (n, 4) float32, network-input pixels
+    labels (n,) int64; ignore (n,) bool
     index: place in the annotations; scale_xy: network pixels per original pixel along x and y (of the plain picture)
     """
 

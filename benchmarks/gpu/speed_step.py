@@ -28,9 +28,9 @@ from _clock import Clock
 from assign_and_loss import random_batch
 
 from detector.data.loader import Batch
-from detector.training.config import build_config
-from detector.training.presets import preset_values
 from detector.training.run import Run, Splits
+from detector.training.settings.config import build_config
+from detector.training.settings.presets import preset_values
 from detector.training.start import load_splits, new_run
 from search_spaces.text import resolve_structure
 

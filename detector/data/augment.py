@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detector.data.geometry import Matrix, Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
 from detector.data.image import Image, resize_stretch
-from detector.data.mosaic import annotations, draw, lay_out, seen
+from detector.data.mosaic import boxes_on_canvas, draw, lay_out, seen
 from detector.data.sada.box_level import augment_boxes
 from detector.data.sada.policy import parse_policy
 from search_spaces.errors import UserError, nearest
@@ -132,7 +132,7 @@ def _mosaic(
     wanted = seen(layout, matrix) if config.min_side_px > 0 else [True] * len(layout.corners_xy)
     tiles = [first, *(source(other) if there else None for other, there in zip(layout.others, wanted[1:]))]
     canvas = draw(layout, tiles, matrix, config.fill)
-    return _mapped(annotations(layout, tiles, config.min_visible)._replace(image=canvas), matrix, size_hw, config)
+    return _mapped(boxes_on_canvas(layout, tiles, config.min_visible)._replace(image=canvas), matrix, size_hw, config)
 
 
 def _affine(picture: Picture, size_hw: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Picture:

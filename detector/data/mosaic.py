@@ -80,7 +80,7 @@ def draw(layout: Layout, tiles: Sequence[Picture | None], matrix: Matrix, fill: 
     return canvas
 
 
-def annotations(layout: Layout, tiles: Sequence[Picture | None], min_visible: float) -> Picture:
+def boxes_on_canvas(layout: Layout, tiles: Sequence[Picture | None], min_visible: float) -> Picture:
     """The tiles' boxes on the canvas, cut to it, as a picture without pixels; too small remains are dropped."""
     nothing = np.zeros((0, 0, 3), dtype=np.uint8)
     whole, labels, ignore = [], [], []

@@ -17,8 +17,8 @@ from torch import distributed
 
 from detector.network import Network
 from detector.training import assembly
-from detector.training.config import build_config
-from detector.training.processes import Processes
+from detector.training.machine.processes import Processes
+from detector.training.settings.config import build_config
 from detector.training.start import load_splits
 from search_spaces.text import read_structure
 

@@ -8,18 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from detector import Detector
 from detector.checkpoint import load_checkpoint
 from detector.data.loader import Batch
-from detector.training.config import build_config
+from detector.training.epoch import at_drawn_size
 from detector.training.loop import fit
-from detector.training.memory import auto_batch
-from detector.training.multi_scale import at_drawn_size
+from detector.training.machine.memory import auto_batch
 from detector.training.run import Run
+from detector.training.settings.config import build_config
 from detector.training.start import load_splits, new_run, resumed_run
+from detector.training.step import Stepper
 from search_spaces.structure import Structure
 
 BASE = {
@@ -90,12 +92,12 @@ def test_an_overflow_lowers_the_scale_and_changes_nothing(
 ) -> None:
     run = run_of(small, pictures, tmp_path / "r", card, amp="fp16")
     batch = batches(run, 1)[0]
-    run.stepper.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**40)
+    run.stepper.gradients.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**40)
     before, updates = copied(run), run.stepper.ema.updates
     run.stepper.run(batch)
     assert run.stepper.skipped == 1
-    assert run.stepper.bad_in_a_row == 0  # the scaler looks for its scale
-    assert run.stepper.scaler.get_scale() == 2.0**39
+    assert run.stepper.bad_steps.in_a_row == 0  # the scaler looks for its scale
+    assert run.stepper.gradients.scaler.get_scale() == 2.0**39
     assert run.stepper.ema.updates == updates
     assert all(torch.equal(value, before[name]) for name, value in run.stepper.network.state_dict().items())
     for _ in range(40):
@@ -126,7 +128,7 @@ def test_memory_that_runs_out_is_answered_with_parts(
     """The card's memory is limited to less than what the batch takes, for real."""
     structure, said = small.with_image_size(320, 320), list[str]()
     run = run_of(structure, pictures, tmp_path / "r", card, batch_size=16)
-    run.stepper.say = said.append
+    run.stepper.gradients.say = said.append
     (batch,) = batches(run, 1)
     torch.cuda.reset_peak_memory_stats()
     run.stepper.run(batch)
@@ -137,8 +139,8 @@ def test_memory_that_runs_out_is_answered_with_parts(
         found = run.stepper.run(batch)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert run.stepper.part_size is not None
-    assert run.stepper.part_size < 16
+    assert run.stepper.gradients.part_size is not None
+    assert run.stepper.gradients.part_size < 16
     assert any("out of memory with 16 images at once" in text for text in said)
     assert found["total"] == found["total"]
     assert run.stepper.skipped == 0
@@ -152,30 +154,30 @@ def test_an_automatic_batch_fits(small: Structure, pictures: Path, tmp_path: Pat
     assert all(torch.equal(value, before[name]) for name, value in run.stepper.network.state_dict().items())
 
 
-def test_a_resumed_run_goes_on(mobile: Structure, pictures: Path, tmp_path: Path, device: torch.device) -> None:
+def test_a_resumed_run_goes_on(
+    mobile: Structure, pictures: Path, tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is restored is what was saved, to the bit; the steps after it are the whole run's within a card's rounding."""
     changes = {"epochs": 2, "checkpoint_minutes": 0, "workers": 0}
     whole = run_of(mobile, pictures, tmp_path / "whole", device, **changes)
     fit(whole)
     stopped = run_of(mobile, pictures, tmp_path / "stopped", device, **changes)
-    run_step, done = stopped.stepper.run, 0
+    run_step, done = Stepper.run, 0
 
-    class Stopped(Exception):
-        pass
-
-    def counted(batch: Batch) -> dict[str, float]:
+    def counted(stepper: Stepper, batch: Batch) -> dict[str, float]:
         nonlocal done
         if done == 6:  # in the second epoch of four steps
-            raise Stopped
+            raise KeyboardInterrupt
         done += 1
-        return run_step(batch)
+        return run_step(stepper, batch)
 
-    stopped.stepper = _Counting(stopped.stepper, counted)  # type: ignore[assignment]
-    with pytest.raises(Stopped):
-        fit(stopped)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "run", counted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped)
     again = resumed_run(tmp_path / "stopped", None, str(device), silent)
     saved = load_checkpoint(tmp_path / "stopped" / "last.pt")
-    assert again.epoch == 1
+    assert again.progress.epoch == 1
     for name, value in again.stepper.network.state_dict().items():
         assert value.device.type == device.type
         assert torch.equal(value.cpu(), saved.weights[name])
@@ -189,20 +191,6 @@ def test_a_resumed_run_goes_on(mobile: Structure, pictures: Path, tmp_path: Path
     assert last["total"] == pytest.approx(expected["total"], rel=0.03)
 
 
-class _Counting:
-    """A stepper whose `run` is another; everything else is passed on."""
-
-    def __init__(self, stepper: Any, run: Any) -> None:
-        object.__setattr__(self, "_stepper", stepper)
-        object.__setattr__(self, "run", run)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stepper, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._stepper, name, value)
-
-
 @pytest.mark.slow
 def test_a_trained_checkpoint_predicts_and_exports(
     mobile: Structure, pictures: Path, tmp_path: Path, device: torch.device
@@ -213,13 +201,11 @@ def test_a_trained_checkpoint_predicts_and_exports(
     fit(run_of(mobile, pictures, tmp_path / "r", device, epochs=2, amp=amp))
     best = tmp_path / "r" / "best.pt"
     assert all(value.device.type == "cpu" for value in load_checkpoint(best).weights.values())
-    pixels = torch.randint(0, 256, (1, 3, 96, 96), generator=torch.Generator().manual_seed(0)).float()
-    here, there = Detector.load(best), Detector.load(best, device)
-    with torch.no_grad():
-        boxes, scores = here.network(pixels)
-        found_boxes, found_scores = there.network(pixels.to(device))
-    torch.testing.assert_close(found_boxes.cpu(), boxes, rtol=1e-3, atol=5e-2)
-    torch.testing.assert_close(found_scores.cpu(), scores, rtol=1e-3, atol=1e-4)
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (1, 3, 96, 96)).astype(np.float32)
+    here, there = (Detector.load(best, where).model.run(pixels) for where in ("cpu", str(device)))
+    np.testing.assert_allclose(there[0], here[0], rtol=1e-3, atol=5e-2)
+    np.testing.assert_allclose(there[1], here[1], rtol=1e-3, atol=1e-4)
     words = [sys.executable, "-m", "tinynas", "export", str(best), "--format", "onnx", "-o", str(tmp_path / "m.onnx")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-2000:]

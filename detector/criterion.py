@@ -37,8 +37,8 @@ class DetectionCriterion(nn.Module):
     and at least 1, so that the averaged gradient is that of one big batch. A prior that lies in a crowd or difficult
     box and is not positive has no classification loss: what is there is unlabelled, not background.
 
-    On a GPU the host waits three times here, for as many rows as are chosen: crowd and difficult boxes, the priors in
-    them, the positives. The assigner waits besides.
+    On a GPU the host waits twice here, for the number of what is chosen: crowd and difficult boxes, positives. The assigner
+    waits besides (docs/gpu.md).
     """
 
     def __init__(self, config: LossConfig | None = None) -> None:
@@ -104,10 +104,8 @@ def _ignored(priors_A3: Tensor, targets: Targets) -> Tensor:
     left, top, right, bottom = targets.boxes_xyxy[image, box].float()[..., None].unbind(dim=1)
     x, y, _ = priors_A3.float().unbind(dim=-1)
     covered_RA = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
-    ignored_BA = torch.zeros(len(targets.valid), len(priors_A3), dtype=torch.bool, device=priors_A3.device)
-    row, prior = covered_RA.nonzero(as_tuple=True)
-    ignored_BA[image[row], prior] = True
-    return ignored_BA
+    times_BA = torch.zeros(len(targets.valid), len(priors_A3), dtype=torch.int32, device=priors_A3.device)
+    return times_BA.index_add_(0, image, covered_RA.int()) > 0
 
 
 def _box_losses(reg_logits: Tensor, priors_N3: Tensor, boxes_N4: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,12 +88,20 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """N claims of a box on a prior: the lowest key (N,), 0 <= key < 2^32, wins a prior, then the lower box."""
+    """Claims of boxes on priors: of the pairs (N) that are `taken` (N,), the lowest key (N,), 0 <= key < 2^32, wins a prior,
+    then the lower box.
 
-    image: Tensor
-    index: Tensor
-    prior: Tensor
+    The others are left where they are, to lose: a GPU would have to be waited for to leave them out.
+    """
+
+    pairs: Pairs
+    taken: Tensor
     key: Tensor
+
+    def values(self) -> Tensor:
+        """(N,) int64: what wins is the least; the box's index is in its lower bits."""
+        box = self.pairs.rows.index[self.pairs.row]
+        return torch.where(self.taken, (self.key << _BOX_BITS) | box, _NO_CLAIM)
 
 
 def class_sum(term: Callable[[Tensor], Tensor], logits_BAC: Tensor) -> Tensor:
@@ -161,19 +169,12 @@ def dynamic_k_claims(pairs: Pairs, cost_N: Tensor, iou_N: Tensor, central_N: Ten
     steps of 8.
     """
     best = pairs.rank(descending(iou_N))
-    kept = (best < top_k).nonzero().squeeze(1)
-    table = torch.zeros(len(pairs.rows.image), top_k, device=iou_N.device)
-    table[pairs.row[kept], best[kept]] = iou_N[kept].float()
-    k_R = table.sum(dim=-1).int().clamp(min=1)
+    # One column more, for all that are not among the best: choosing them first would be another wait for a GPU.
+    table = torch.zeros(len(pairs.rows.image), top_k + 1, device=iou_N.device)
+    table[pairs.row, best.clamp(max=top_k)] = iou_N.float()
+    k_R = table[:, :top_k].contiguous().sum(dim=-1).int().clamp(min=1)
     key_N = ((~central_N).long() << (KEY_BITS - 1)) | ascending(cost_N)
-    return claims(pairs, pairs.rank(key_N) < k_R[pairs.row], key_N)
-
-
-def claims(pairs: Pairs, taken_N: Tensor, key_N: Tensor) -> Claims:
-    """The claims of the pairs that are `taken_N`."""
-    taken = taken_N.nonzero().squeeze(1)  # once: a GPU waits each time that a mask is an index
-    row = pairs.row[taken]
-    return Claims(pairs.rows.image[row], pairs.rows.index[row], pairs.prior[taken], key_N[taken])
+    return Claims(pairs, pairs.rank(key_N) < k_R[pairs.row], key_N)
 
 
 @torch.no_grad()
@@ -189,15 +190,14 @@ def assign_by(
     step = max(1, _MAX_ENTRIES // max(1, num_priors))
     for image, index in _chunks(valid_BG & ~ignore_BG, step):
         found = claim(Rows(image, index, truth_BG4[image, index], labels_BG[image, index]))
-        value = (found.key << _BOX_BITS) | found.index
-        winner.scatter_reduce_(0, found.image * num_priors + found.prior, value, reduce="amin")
+        cell = found.pairs.rows.image[found.pairs.row] * num_priors + found.pairs.prior
+        winner.scatter_reduce_(0, cell, found.values(), reduce="amin")
     matched_BA = torch.where(winner == _NO_CLAIM, -1, winner & (2**_BOX_BITS - 1)).view(batch, num_priors)
 
-    ignored_BA = torch.zeros(batch, num_priors, dtype=torch.bool, device=device)
+    ignored_BA = torch.zeros(batch, num_priors, dtype=torch.int32, device=device)
     for image, index in _chunks(valid_BG & ignore_BG, step):
-        row, prior = inside(priors_A3, truth_BG4[image, index]).nonzero(as_tuple=True)
-        ignored_BA[image[row], prior] = True
-    return _assignment(matched_BA, ignored_BA, predicted_BA4, truth_BG4, labels_BG)
+        ignored_BA.index_add_(0, image, inside(priors_A3, truth_BG4[image, index]).int())
+    return _assignment(matched_BA, ignored_BA > 0, predicted_BA4, truth_BG4, labels_BG)
 
 
 def _chunks(mask_BG: Tensor, step: int) -> list[tuple[Tensor, Tensor]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from detector.assigners import Assignment, Targets
-from detector.assigners._matching import Claims, Pairs, Rows, ascending, assign_by, central, claims, descending, inside
+from detector.assigners._matching import Claims, Pairs, Rows, ascending, assign_by, central, descending, inside
 from detector.boxes import aligned_iou
 
 
@@ -48,7 +48,7 @@ def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Ta
         inside_RK = inside(nearest_RK3, rows.boxes) | central(nearest_RK3, rows.boxes, options.center_radius)
         row, column = (inside_RK & _unusual(iou_RK)).nonzero(as_tuple=True)
         pairs = Pairs(rows, row, prior_RK[row, column])
-        return claims(pairs, torch.ones_like(row, dtype=torch.bool), descending(iou_RK[row, column]))
+        return Claims(pairs, torch.ones_like(row, dtype=torch.bool), descending(iou_RK[row, column]))
 
     return assign_by(claim, priors_A3, boxes_BA4.float(), targets)
 

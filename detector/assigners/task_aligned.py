@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from detector.assigners import Assignment, Targets
-from detector.assigners._matching import Claims, Rows, ascending, assign_by, claims, descending, inside, pairs_where
+from detector.assigners._matching import Claims, Rows, ascending, assign_by, descending, inside, pairs_where
 
 
 class Options(BaseModel):
@@ -45,7 +45,7 @@ def assign(priors_A3: Tensor, boxes_BA4: Tensor, logits_BAC: Tensor, targets: Ta
         iou = pairs.iou(predicted_BA4).double()
         cost = -_log_alignment(pairs.true_class(logits_BAC), iou, options)
         key = ascending(cost.nan_to_num(torch.inf))
-        return claims(pairs, (pairs.rank(key) < options.top_k) & cost.isfinite(), descending(iou))
+        return Claims(pairs, (pairs.rank(key) < options.top_k) & cost.isfinite(), descending(iou))
 
     assignment = assign_by(claim, priors_A3, predicted_BA4, targets)
     num_boxes = targets.boxes_xyxy.shape[1]

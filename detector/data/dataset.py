@@ -21,6 +21,7 @@ from detector.data.image_facts import DARK, examine
 from search_spaces.errors import UserError
 
 DARK_TRIED = 8
+CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class DetectionDataset(Dataset[Sample]):
         augment: AugmentConfig | None = None,
         seed: int = 0,
         *,
-        cache_bytes: int = 1 << 30,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if any(side <= 0 or side % 32 for side in image_size):
             raise UserError(f"image size {image_size[0]}x{image_size[1]}: expected sides divisible by 32")

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader
 
 from detector.checkpoint import Checkpoint
 from detector.criterion import DetectionCriterion
-from detector.data.dataset import DetectionDataset, Sample
+from detector.data.dataset import CACHE_BYTES, DetectionDataset, Sample
 from detector.data.loader import build_loader
 from detector.network import Network
 from detector.training.epoch import largest_size
 from detector.training.machine.depthwise import speed_up_depthwise
-from detector.training.machine.memory import FEWEST_IMAGES, auto_batch
+from detector.training.machine.memory import FEWEST_IMAGES, auto_batch, free_bytes
 from detector.training.machine.precision import WORTH_STEPS, quicker_precision
 from detector.training.machine.process_settings import keep_freed_memory
 from detector.training.machine.processes import Processes, autocast_type
@@ -104,7 +104,9 @@ def _loaders(
     splits: Splits, image_size: tuple[int, int], config: TrainConfig, shares: _Shares, processes: Processes
 ) -> _Data:
     device, rank, world = processes.device, processes.rank, processes.world_size
-    train_set = DetectionDataset(splits.train, image_size, config.augment, config.seed)
+    train_set = DetectionDataset(
+        splits.train, image_size, config.augment, config.seed, cache_bytes=_cache_bytes(device)
+    )
     val_set = DetectionDataset(splits.val, image_size)
     val_batch = config.eval.batch_size or shares.at_once
     build = functools.partial(
@@ -229,10 +231,21 @@ def _placed(network: Network, config: TrainConfig, processes: Processes, say: Sa
 
 
 def _workers(device: torch.device) -> int:
-    """Loader processes: half the cores on a GPU; on a CPU none below four cores, where they only slow the network.
+    """Loader processes: all cores but two on a GPU, which waits for pictures first; on a CPU none below four cores, where
+    they only slow the network.
 
     Of the cores that are this process's share, where torchrun started several on this machine.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores //= int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return min(8, max(1, cores // 2)) if device.type == "cuda" else min(2, cores // 4)
+    return min(16, max(1, cores - 2)) if device.type == "cuda" else min(2, cores // 4)
+
+
+def _cache_bytes(device: torch.device) -> int:
+    """Memory for decoded training pictures: on a GPU, half of this process's share of what the machine has free, as a
+    mosaic decodes four pictures; on a CPU, whose memory the network needs, 1 GiB.
+    """
+    if device.type != "cuda":
+        return CACHE_BYTES
+    share = free_bytes(torch.device("cpu")) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(CACHE_BYTES, share // 2)

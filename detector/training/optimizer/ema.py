@@ -37,15 +37,17 @@ class Ema:
         floats = [name for name, value in live.items() if value.is_floating_point()]
         self._averages: list[Tensor] = [self.weights[name] for name in floats]
         self._values: list[Tensor] = [live[name] for name in floats]
-        self._whole = [(self.weights[name], value) for name, value in live.items() if name not in set(floats)]
+        whole = [name for name in live if name not in set(floats)]
+        self._copies: list[Tensor] = [self.weights[name] for name in whole]
+        self._counters: list[Tensor] = [live[name] for name in whole]
 
     @torch.no_grad()
     def update(self) -> None:
         """Move towards the network's weights; running statistics are averaged too."""
         self.updates += 1
         torch._foreach_lerp_(self._averages, self._values, 1 - decay_at(self.updates, self.config, self.total_steps))
-        for average, value in self._whole:
-            average.copy_(value)
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._counters)
 
     @torch.no_grad()
     def restore(self, weights: Mapping[str, Tensor], updates: int) -> None:

@@ -85,7 +85,8 @@ class Stepper:
     def _update(self, learning: list[nn.Parameter], norm: Tensor) -> None:
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(learning, self.clip_norm, norm, foreach=True)
-        self.gradients.scaler.step(self.optimizer)
+        # Not through the scaler: it would ask the GPU once more whether the gradients, unscaled above, are finite.
+        self.optimizer.step()
         self.gradients.scaler.update()
         self.ema.update()
         self.bad_steps.in_a_row = 0

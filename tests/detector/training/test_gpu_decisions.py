@@ -73,11 +73,21 @@ def test_a_failed_process_does_not_wait_for_the_others(
 def test_loader_processes_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly.os, "sched_getaffinity", lambda _: range(32), raising=False)
     cpu = torch.device("cpu")
-    assert (assembly._workers(CUDA), assembly._workers(cpu)) == (8, 2)
+    assert (assembly._workers(CUDA), assembly._workers(cpu)) == (16, 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     assert (assembly._workers(CUDA), assembly._workers(cpu)) == (2, 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
     assert (assembly._workers(CUDA), assembly._workers(cpu)) == (1, 0)
+
+
+def test_a_gpus_pictures_are_kept_in_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assembly, "free_bytes", lambda device: {"cpu": 64 << 30}[device.type])
+    assert assembly._cache_bytes(CUDA) == 32 << 30
+    assert assembly._cache_bytes(torch.device("cpu")) == 1 << 30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert assembly._cache_bytes(CUDA) == 4 << 30
+    monkeypatch.setattr(assembly, "free_bytes", lambda _: 1 << 30)
+    assert assembly._cache_bytes(CUDA) == 1 << 30
 
 
 @pytest.mark.parametrize(("device", "world", "compiled"), [("cuda", 2, False), ("cuda", 1, True), ("cpu", 2, True)])

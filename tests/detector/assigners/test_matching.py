@@ -35,11 +35,13 @@ def test_ranks_are_per_row_and_ties_go_to_the_lower_prior() -> None:
 def test_the_lowest_key_wins_a_prior_then_the_lower_box() -> None:
     scene = random_scene(0, 2, 6, 2)
     scene.targets.valid[...], scene.targets.ignore[...] = True, False
-    image, box = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([4, 2, 3, 5, 1])
-    prior, key = torch.tensor([7, 7, 8, 7, 7]), torch.tensor([1, 1, 9, 0, 2**32 - 1])
+    image, box = torch.tensor([0, 0, 0, 1, 1, 1, 1]), torch.tensor([4, 2, 3, 5, 1, 0, 0])
+    prior, key = torch.tensor([7, 7, 8, 7, 7, 7, 9]), torch.tensor([1, 1, 9, 1, 2**32 - 1, 0, 0])
+    taken = torch.tensor([True] * 5 + [False] * 2)  # however low their keys
 
     def claim(_: Rows) -> Claims:
-        return Claims(image, box, prior, key)
+        some = Rows(image, box, torch.zeros(7, 4), torch.zeros_like(box))
+        return Claims(Pairs(some, torch.arange(7), prior), taken, key)
 
     matched = assign_by(claim, scene.priors, scene.boxes, scene.targets).matched
     assert matched[0, 7:9].tolist() == [2, 3]
@@ -56,7 +58,7 @@ def test_only_boxes_to_learn_are_asked_for_claims() -> None:
         assert torch.equal(some.boxes, scene.targets.boxes_xyxy[some.image, some.index])
         assert torch.equal(some.labels, scene.targets.labels[some.image, some.index])
         nothing = some.image[:0]
-        return Claims(nothing, nothing, nothing, nothing)
+        return Claims(Pairs(some, nothing, nothing), nothing.bool(), nothing)
 
     assign_by(claim, scene.priors, scene.boxes, scene.targets)
     assert torch.equal(asked, scene.targets.valid & ~scene.targets.ignore)

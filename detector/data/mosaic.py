@@ -76,7 +76,7 @@ def draw(layout: Layout, tiles: Sequence[Picture | None], matrix: Matrix, fill: 
         left, top, right, bottom = max(x, x0), max(y, y0), min(x + width, x1), min(y + height, y1)
         if tile is not None and left < right and top < bottom:
             part = tile.image[top - y : bottom - y, left - x : right - x]
-            canvas[top:bottom, left:right] = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA)
+            cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=canvas[top:bottom, left:right])
     return canvas
 
 

@@ -19,6 +19,7 @@ from detector.evaluation import Assessment, Evaluation, SplitDetections, assess,
 from search_spaces.errors import UserError
 from search_spaces.text import format_structure, resolve_structure
 from tests.detector.detection_scenes import random_detections, random_truth
+from tests.detector.test_lettering import no_fonts  # noqa: F401
 from tests.tinynas.results.page import Page
 from tinynas.cli import main
 from tinynas.results.training import RunFolder, Subject, finished_run, write_training_report
@@ -284,11 +285,12 @@ def test_eval_writes_the_same_report(
     assert "Losses" not in page.text
 
 
+@pytest.mark.usefixtures("no_fonts")
 def test_many_classes_and_names_that_try_to_break_out(tmp_path: Path) -> None:
     evil = "</script><script>alert('x')</script>{{ 7 * 7 }}"
     truth = random_truth(0, images=6, num_classes=40)
     named = {name: getattr(truth, name) for name in Annotations.__dataclass_fields__}
-    truth = Annotations(**{**named, "class_names": (evil, *truth.class_names[1:])})
+    truth = Annotations(**{**named, "class_names": (evil, "猫", *truth.class_names[2:])})
     found = random_detections(truth, 0)
     assessment = assess(Evaluation(found, evaluate(found, truth)), truth)
     images = tmp_path / "images"
@@ -308,6 +310,7 @@ def test_many_classes_and_names_that_try_to_break_out(tmp_path: Path) -> None:
     assert len(page.scripts) == 2
     assert "alert('x')</script>" not in html
     assert "{{ 7 * 7 }}" in page.text
+    assert "in pictures and curves, class 1: 猫." in page.text
     charts = json.loads(page.scripts[0])
     assert len(charts["pr"]["series"]) == MOST_CURVES + 1
     assert f"The {MOST_CURVES} classes with the lowest AP50" in page.text

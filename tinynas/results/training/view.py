@@ -16,6 +16,7 @@ from detector.drawing import Pixels, encoded
 from detector.evaluation import Assessment, ClassRow
 from detector.evaluation.assessment import BACKGROUND
 from detector.evaluation.pictures import COLOURS
+from detector.lettering import lettering
 from search_spaces.emit import emit_detector
 from tinynas.account import account
 from tinynas.quantities import QUANTITIES
@@ -75,6 +76,7 @@ def page_content(subject: Subject, shown: Sequence[Shown]) -> dict[str, Any]:
         "most_curves": MOST_CURVES,
         "confusion": _confusion(assessment),
         "confusions": _confusions(assessment),
+        "legend": lettering(assessment.annotations.class_names).legend,
         "colours": {state: f"rgb{colour}" for state, colour in COLOURS.items()},
         "pictures": {why: [one for one in shown if one.why == why] for why in ("worst", "random")},
         "augmented": inlined(run.augmented) if run is not None and run.augmented else "",

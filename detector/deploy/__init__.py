@@ -1,9 +1,9 @@
 """Model files: one plug-in per format, which runs such files and, where it can, writes them.
 
-A format is a file of this folder. It has `SUFFIXES` (of the files that a model consists of, the main one's first) and
-`load(path, device, threads) -> Model`. One that can be exported to has `write(source, path)` too (`_export.source`),
-FROM_ONNX (whether that is made from an ONNX model), BATCHES (whether several images go in at once), what it knows of
-OUTPUTS, INPUTS and PRECISIONS (`model_card`), and REASONS for what it does not.
+A format is a file of this folder. It has `SUFFIXES` (of the files that a model consists of, the main one's first),
+RUNTIME (the package that runs it) and `load(path, device, threads) -> Model`. One that can be exported to has
+`write(source, path)` too (`_export.source`), FROM_ONNX (whether that is made from an ONNX model), BATCHES (whether several
+images go in at once), what it knows of OUTPUTS, INPUTS and PRECISIONS (`model_card`), and REASONS for what it does not.
 Importing a format imports no runtime, torch's own neither.
 """
 

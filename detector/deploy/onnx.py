@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detector.deploy._export.source import Source
 
 SUFFIXES = (".onnx",)
+RUNTIME = "onnxruntime"
 FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32",)
 REASONS = {"half": "ONNX Runtime's CPU kernels do not compute with fp16 weights well; --format openvino stores them so"}

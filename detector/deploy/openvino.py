@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from detector.deploy._export.source import Source
 
 SUFFIXES = (".xml", ".bin")
+RUNTIME = "openvino"
 FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32", "half")
 REASONS: dict[str, str] = {}
@@ -86,7 +87,7 @@ def write(source: Source, path: Path) -> None:
 
 def _import_openvino(path: Path) -> None:
     """Without the package's converter, which it imports for no other reason than to offer it: a third of its import time."""
-    if "openvino" in sys.modules:
+    if sys.modules.get("openvino") is not None:
         return
     sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     try:

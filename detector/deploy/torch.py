@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detector.network import Network
 
 SUFFIXES = (".pt",)
+RUNTIME = "torch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from search_spaces.errors import UserError
 from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES, _trace_once, picture, tiny  # noqa: F401
 
 FORMATS = format_names()
+HERE = [name for name in FORMATS if importlib.util.find_spec(get_format(name).RUNTIME) is not None]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,8 @@ def files(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     made = {"torch": folder / "tiny.pt"}
     save_checkpoint(tiny, made["torch"])
     for name in exportable():
+        if name not in HERE:
+            continue
         made[name] = folder / f"{name}{get_format(name).SUFFIXES[0]}"
         export_checkpoint(tiny, made[name], name, ExportSettings("raw", batch=None))
     return made
@@ -45,15 +49,23 @@ def test_no_two_formats_share_a_suffix() -> None:
         assert format_of(Path(f"model{suffix}")) is get_format(name)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_same_boxes_from_the_file_alone(name: str, files: dict[str, Path]) -> None:
-    expected, detector = Detector.load(files["torch"]), Detector.load(files[name])
+@pytest.fixture(params=FORMATS)
+def runnable(request: pytest.FixtureRequest) -> str:
+    """A format whose runtime is installed."""
+    name: str = request.param
+    if name not in HERE:
+        pytest.skip(f"{get_format(name).RUNTIME} is not installed")
+    return name
+
+
+def test_the_same_boxes_from_the_file_alone(runnable: str, files: dict[str, Path]) -> None:
+    expected, detector = Detector.load(files["torch"]), Detector.load(files[runnable])
     assert (detector.class_names, detector.card.category_ids) == (NAMES, CATEGORY_IDS)
     assert detector.card.structure == expected.card.structure
     assert detector.structure.head.num_classes == 3
     assert detector.card.tool_version
-    shots = [picture(seed, 200, 100) for seed in range(3)]
-    for count in (1, 3):
+    shots = [picture(seed, 200, 100) for seed in range(8)]
+    for count in (1, 3, 8):
         for one, other in zip(expected.detect(shots[:count]), detector.detect(shots[:count]), strict=True):
             assert len(one) > 3
             np.testing.assert_array_equal(one.labels, other.labels)
@@ -68,10 +80,36 @@ def test_what_is_no_model_is_refused_in_one_line(name: str, tmp_path: Path) -> N
         load_model(tmp_path / f"junk{get_format(name).SUFFIXES[0]}")
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_device_that_is_not_there_is_refused(name: str, files: dict[str, Path]) -> None:
+def test_a_device_that_is_not_there_is_refused(runnable: str, files: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="tpu"):
-        load_model(files[name], device="tpu")
+        load_model(files[runnable], device="tpu")
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("torch", "torch_export")])
+def test_a_missing_runtime_names_the_package(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = get_format(name)
+    for suffix in plugin.SUFFIXES:
+        (tmp_path / f"m{suffix}").write_bytes(b"junk")
+    monkeypatch.setitem(sys.modules, plugin.RUNTIME, None)
+    with pytest.raises(UserError, match=f"running it needs {plugin.RUNTIME}; pip install"):
+        load_model(tmp_path / f"m{plugin.SUFFIXES[0]}")
+
+
+@pytest.mark.parametrize("name", exportable())
+def test_what_a_format_has_not_is_refused_with_the_reason(name: str, tiny: Checkpoint, tmp_path: Path) -> None:  # noqa: F811
+    plugin = get_format(name)
+    wishes = (
+        ("OUTPUTS", "nms", {}),
+        ("INPUTS", "picture", {"input": "picture"}),
+        ("PRECISIONS", "half", {"half": True}),
+    )
+    for kind, value, options in wishes:
+        if value in getattr(plugin, kind):
+            continue
+        settings = ExportSettings(**{"output": "nms" if value == "nms" else "raw"} | options)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=f"not for --format {name}"):
+            export_checkpoint(tiny, tmp_path / f"m{plugin.SUFFIXES[0]}", name, settings)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -218,7 +218,7 @@ def test_what_is_not_a_model(
     for name, message in (
         ("older.onnx", "export version 1, this release reads 3; write it again from its checkpoint"),
         ("foreign.onnx", "not an export"), ("junk.pt", "not a checkpoint"), ("junk.onnx", "not an ONNX model"),
-        ("junk.xml", "OpenVINO"), ("alone.xml", "alone.bin"), ("junk.txt", "expected one of .onnx, .pt, .xml"),
+        ("junk.xml", "OpenVINO"), ("alone.xml", "alone.bin"), ("junk.txt", "expected one of .engine, .ncnn.param, .onnx"),
         ("absent.onnx", "no such file"),
     ):  # fmt: skip
         assert predict(tmp_path / name, pictures, tmp_path / "out") == 2

@@ -30,8 +30,8 @@ SHOWN_EVERY = 5  # steps between two refreshes of the bar's losses
 
 
 def fit(run: Run) -> Metrics | None:
-    """Train from where the run is to its end. Writes the metrics after every epoch, last.pt too, but where epochs take less
-    than some seconds after some of them, best.pt at every new best AP.
+    """Train from where the run is to its end. Writes the metrics after every epoch, last.pt after every evaluation and, where
+    epochs are no shorter than some seconds, every epoch, best.pt at every new best AP.
 
     Returns the last evaluation's metrics (None on processes other than the first). Raises UserError when memory or the
     disk is exhausted, and after too many non-finite steps; the files of the last save stay whole.
@@ -73,7 +73,7 @@ def _fit(run: Run) -> Metrics | None:
         progress.seconds += row["train_seconds"] + time.perf_counter() - started
         if run.processes.is_main:
             _log(run, row, metrics)
-        if last or progress.epoch % pace.save_epochs == 0:
+        if found is not None or progress.epoch % pace.save_epochs == 0:
             save_last(run)
     return None if evaluation is None else evaluation.metrics
 

@@ -28,11 +28,6 @@ def aligned_iou(first: Tensor, second: Tensor) -> Tensor:
     return intersection / union.clamp(min=_SMALLEST_AREA)
 
 
-def pairwise_iou(boxes_BG4: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union (B, G, A) of every box of (B, G, 4) with every box of (B, A, 4), or of (A, 4) for all."""
-    return aligned_iou(boxes_BG4[..., :, None, :], others[..., None, :, :])
-
-
 def aligned_giou(first: Tensor, second: Tensor) -> Tensor:
     """Generalised IoU (...,) in [-1, 1] of boxes (..., 4) taken pair by pair.
 

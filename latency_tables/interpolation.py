@@ -8,6 +8,7 @@ blocks and widths that do not are grids of their own, so that neither is interpo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,13 @@ import numpy.typing as npt
 from latency_tables.tables import HOLE, SOURCES, Floats, Grid
 
 Shares = tuple[float, float, float, float, float, float]
+
+
+class Latencies(NamedTuple):
+    """Latencies in `ms`, and which of them lie `beyond` what the table covers; two arrays of one shape."""
+
+    ms: Floats
+    beyond: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +38,11 @@ class Plane:
     outside: bool
     on_grid: bool
 
-    def latency(self, inputs: Floats, outputs: Floats) -> Floats:
-        """Latency in ms on the outer product of two channel lists, (len(inputs), len(outputs)); negative where it is
-        extrapolated."""
+    def latency(self, inputs: Floats, outputs: Floats) -> Latencies:
+        """On the outer product of two channel lists: (len(inputs), len(outputs))."""
         over_in = blend(self.inputs, inputs, self.log_ms)
-        latency = np.exp(blend(self.outputs, outputs, over_in.T).T)
-        return np.where(self._beyond(inputs, outputs), -latency, latency)
+        latency: Floats = np.exp(blend(self.outputs, outputs, over_in.T).T)
+        return Latencies(latency, self._beyond(inputs, outputs))
 
     def shares(self, inputs: float, outputs: float) -> Shares:
         """Shares of measured, interpolated, fitted, derived, adapted and extrapolated at one pair of channels."""
@@ -71,13 +78,14 @@ class Surface:
     block: int
     by_inputs: bool
 
-    def latency(self, inputs: Floats, outputs: Floats) -> Floats:
+    def latency(self, inputs: Floats, outputs: Floats) -> Latencies:
         """As `Plane.latency`."""
-        latency = self.full.latency(inputs, outputs)
+        full = self.full.latency(inputs, outputs)
         if self.tail is None:
-            return latency
-        widths = inputs[:, None] if self.by_inputs else outputs[None, :]
-        return np.where(widths % self.block > 0, self.tail.latency(inputs, outputs), latency)
+            return full
+        part_filled = (inputs[:, None] if self.by_inputs else outputs[None, :]) % self.block > 0
+        tail = self.tail.latency(inputs, outputs)
+        return Latencies(np.where(part_filled, tail.ms, full.ms), np.where(part_filled, tail.beyond, full.beyond))
 
     def shares(self, inputs: float, outputs: float) -> Shares:
         """As `Plane.shares`."""

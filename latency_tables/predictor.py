@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.interpolation import Shares, Surface, plane
+from latency_tables.interpolation import Latencies, Shares, Surface, plane
 from latency_tables.kernels import TWO_CHANNEL_KINDS, Group, Kernel, KernelSite, fuse, fusion_rules
 from latency_tables.tables import Floats, Table
 from search_spaces.errors import UserError
@@ -88,7 +88,7 @@ class Pricer:
         self.overhead_ms = table.metadata.overhead_ms
         self._limit = max_extrapolated
         self._surfaces: dict[tuple[Group, int], Surface] = {}
-        self._dense: dict[tuple[object, ...], Floats] = {}
+        self._dense: dict[tuple[object, ...], Latencies] = {}
 
     def sites(self, graph: Graph) -> list[KernelSite]:
         """The graph's kernels as this table's runtime runs them."""
@@ -166,21 +166,18 @@ class Pricer:
         dense = self._dense.get(key)
         if dense is None:
             surfaces = [self._surface(kernel, size) for size in sizes]
-            dense = np.concatenate([s.latency(inputs.values(), outputs.values()).ravel() for s in surfaces])
-            self._dense[key] = dense
+            found = [surface.latency(inputs.values(), outputs.values()) for surface in surfaces]
+            ms, beyond = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*found, strict=True))
+            dense = self._dense[key] = Latencies(ms, beyond)
         index: Dim = inputs.index * outputs.grid[1] + outputs.index
         if len(sizes) > 1:
             place = np.zeros(max(sizes) + 1, dtype=np.int64)
             place[list(sizes)] = np.arange(len(sizes)) * (inputs.grid[1] * outputs.grid[1])
             index = index + place[kernel.kernel]
-        # Extrapolated latencies are stored negative: one gather tells both the figure and where it comes from.
         if not isinstance(index, np.ndarray):
-            alone = float(dense[index])
-            return abs(alone), None if alone > 0 else 1.0
-        latency = dense.take(index)
-        if latency.min(initial=1.0) > 0:
-            return latency, None
-        return np.abs(latency), (latency < 0).astype(np.float64)
+            return float(dense.ms[index]), 1.0 if dense.beyond[index] else None
+        outside = dense.beyond.take(index)
+        return dense.ms.take(index), outside.astype(np.float64) if outside.any() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Write the structure files of the report's ablations, tables 3 to 6, each the released S with a part changed.
 
-python scripts/ablation_structures.py --out ablations     # 13 structure files
-python scripts/ablation_structures.py                     # prints the tables of docs/ablations.md
+python -m scripts.ablation_structures --out ablations     # 13 structure files
+python -m scripts.ablation_structures                     # prints the tables of docs/ablations.md
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_tables import find_table
-from latency_tables.t4_published import NECKS_OF_S
+from scripts.derivation.t4_published import NECKS_OF_S
 from search_spaces.errors import UserError
 from search_spaces.files import claim_outputs, write_text
 from search_spaces.structure import Structure

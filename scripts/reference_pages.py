@@ -53,7 +53,8 @@ def _command(command: Any, path: str) -> Iterator[str]:
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from _command(inner, f"{path} {name}")
-        return
+        if not getattr(command, "invoke_without_command", False):
+            return
     yield f"## {path}\n"
     yield inspect.cleandoc(command.help or "") + "\n"
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]

@@ -28,10 +28,12 @@ class OpRow:
     entropy: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Totals and parts as they go into JSON, the ops, the prediction and how far to trust it (None without a table)."""
+    """Totals and parts as they go into JSON, the ops, the account that they are from, and of it the prediction and how far
+    to trust it (None without a table)."""
 
+    account: Account
     totals: dict[str, Any]
     ops: tuple[OpRow, ...]
     prediction: Prediction | None
@@ -45,7 +47,9 @@ def explain(structure: Structure, table: Table | None = None, weights: tuple[flo
     prediction, trust = (found.latency[table.id], found.trust[table.id]) if table is not None else (None, None)
     totals = _totals(found, prediction, float(score(graph, weights)))
     totals["latency_trust"] = trust.data() if trust is not None else None
-    return Explanation(totals, tuple(_rows(graph, prediction, weights)), prediction, trust)
+    return Explanation(
+        account=found, totals=totals, ops=tuple(_rows(graph, prediction, weights)), prediction=prediction, trust=trust
+    )
 
 
 def _totals(found: Account, prediction: Prediction | None, score: float) -> dict[str, Any]:

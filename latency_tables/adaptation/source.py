@@ -81,9 +81,10 @@ def _between(table: Table, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
         outputs, column = np.unique(
             [float(kernels[i].out_channels) if two else 1.0 for i in chosen], return_inverse=True
         )
-        figures = _surface(table, group, area).latency(inputs, outputs)[row, column]
-        latency_ms[chosen] *= np.abs(figures)
-        own[chosen] = np.where(figures < 0, np.maximum(own[chosen], EXTRAPOLATED), own[chosen])
+        figures = _surface(table, group, area).latency(inputs, outputs)
+        latency_ms[chosen] *= figures.ms[row, column]
+        beyond = figures.beyond[row, column]
+        own[chosen] = np.where(beyond, np.maximum(own[chosen], EXTRAPOLATED), own[chosen])
     return latency_ms, own
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detector.boxes import aligned_giou, aligned_iou, pairwise_iou
+from detector.boxes import aligned_giou, aligned_iou
 from detector.priors import decode_distances, encode_distances, priors
 from search_spaces.errors import UserError
 
@@ -15,24 +15,10 @@ def test_iou_of_known_boxes() -> None:
     assert aligned_giou(first[:3], second[:3]).tolist() == pytest.approx([1, 1 / 3, -1 / 3])
 
 
-def test_pairwise_iou_is_aligned_iou_of_every_pair() -> None:
-    boxes = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0)) * 50
-    boxes[..., 2:] += boxes[..., :2]
-    others = boxes.flip(1)[:, :2] + 3
-    for shared in (others, others[0]):
-        table = pairwise_iou(boxes, shared)
-        assert table.shape == (2, 3, 2)
-        for image in range(2):
-            for g in range(3):
-                for a in range(2):
-                    other = shared[image, a] if shared.ndim == 3 else shared[a]
-                    assert table[image, g, a] == aligned_iou(boxes[image, g], other)
-
-
 def test_overlaps_are_fp32_for_half_precision_boxes() -> None:
     boxes = torch.tensor([[0.0, 0, 600, 600]], dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        for overlap in (aligned_iou(boxes, boxes), aligned_giou(boxes, boxes), pairwise_iou(boxes[None], boxes)):
+        for overlap in (aligned_iou(boxes, boxes), aligned_giou(boxes, boxes)):
             assert overlap.dtype == torch.float32
             assert (overlap == 1).all()
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from latency_tables import find_table, predict
-from latency_tables.derive import SHIPPED_FORM, calibrate
-from latency_tables.t4_published import published_structures
-from latency_tables.v100 import read_v100
+from scripts.derivation.derive import SHIPPED_FORM, calibrate
+from scripts.derivation.t4_published import published_structures
+from scripts.derivation.v100 import read_v100
 from search_spaces.emit import emit_detector
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_tables.derive import (
+from latency_tables.kernels import Kernel
+from latency_tables.predictor import predict
+from latency_tables.tables import read_table
+from scripts.derivation.derive import (
     PRIOR,
     SHIPPED_FORM,
     Device,
@@ -23,13 +26,10 @@ from latency_tables.derive import (
     network_kernels,
     network_ms,
 )
-from latency_tables.gpu_grid import grid_kernels
-from latency_tables.kernels import Kernel
-from latency_tables.predictor import predict
-from latency_tables.t4 import build_t4_table
-from latency_tables.t4_published import published_structures
-from latency_tables.tables import read_table
-from latency_tables.v100 import read_v100, work
+from scripts.derivation.gpu_grid import grid_kernels
+from scripts.derivation.t4 import build_t4_table
+from scripts.derivation.t4_published import published_structures
+from scripts.derivation.v100 import read_v100, work
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 

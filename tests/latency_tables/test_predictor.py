@@ -43,7 +43,8 @@ def test_exact_on_grid_points(seed: int) -> None:
     grid = _random_grid(seed)
     for k, area in enumerate(grid.axes[2]):
         found = plane(grid, int(area)).latency(grid.axes[0], grid.axes[1])
-        np.testing.assert_allclose(found, np.exp(grid.log_ms[:, :, k]), rtol=1e-12)
+        np.testing.assert_allclose(found.ms, np.exp(grid.log_ms[:, :, k]), rtol=1e-12)
+        assert not found.beyond.any()
 
 
 @settings(max_examples=50, deadline=None)
@@ -55,7 +56,7 @@ def test_monotone_between_points_of_a_monotone_grid(seed: int, axis: int, data: 
     values = []
     for value in line:
         point[axis] = value
-        values.append(plane(grid, point[2]).latency(np.array([point[0]]), np.array([point[1]])).item())
+        values.append(plane(grid, point[2]).latency(np.array([point[0]]), np.array([point[1]])).ms.item())
     assert all(later >= earlier * (1 - 1e-12) for earlier, later in pairwise(values))
 
 

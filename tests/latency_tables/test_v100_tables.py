@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from latency_tables import find_table, list_tables, predict
-from latency_tables.gpu_grid import grid_kernels
 from latency_tables.kernels import Kernel
 from latency_tables.tables import read_table
-from latency_tables.v100 import CONV_KINDS, Setting, conv_type, fit_v100, read_measured, work
-from latency_tables.v100_tables import BANDWIDTH, SETTINGS, build_v100_tables, launch_ms
+from scripts.derivation.gpu_grid import grid_kernels
+from scripts.derivation.v100 import CONV_KINDS, Setting, conv_type, fit_v100, read_measured, work
+from scripts.derivation.v100_tables import BANDWIDTH, SETTINGS, build_v100_tables, launch_ms
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure, shipped_names

@@ -65,6 +65,21 @@ def test_figures_are_shown_in_the_quantity_s_unit():
     assert (quantity_of("unheard_of").label, quantity_of("unheard_of").text("a word")) == ("unheard of", "a word")
 
 
+def test_thop_counts_the_same_on_the_torch_module(capsys, monkeypatch):
+    options = ["explain", "Ns", "--image-size", "64", "--num-classes", "3", "--check", "thop"]
+    assert main([*options, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = told["check"]
+    assert found["agrees"]
+    assert (found["params"] + 3, found["unseen"]) == (told["params_deploy"], 3)
+    assert found["conv_macs"] == told["conv_macs"]
+    assert main(options) == 0
+    assert f"{found['conv_macs']:,} MACs: as the graph has them" in capsys.readouterr().out
+    monkeypatch.setattr(costs, "conv_macs", lambda graph, part=None: 7)
+    assert main(options) == 1
+    assert "NOT what the graph has" in capsys.readouterr().out
+
+
 def test_every_command_says_the_same_of_a_network(capsys):
     def said(*arguments):
         assert main([*arguments, "--json"]) == 0

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+
+
+class Check(StrEnum):
+    """What can count a network besides its graph."""
+
+    thop = "thop"
 
 
 def run(
@@ -21,12 +28,15 @@ def run(
     why: Annotated[
         bool, typer.Option("--why", help="Of a searched network: which limits bind, and what more of each would buy.")
     ] = False,
+    check: Annotated[
+        Check | None, typer.Option(help="thop: have it count params and MACs on the torch module, and compare.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+) -> int:
     """Show a structure op by op: shape, params, MACs, latency share, entropy; and the totals."""
     if why:
         _explain_why(structure, space, measure=not no_measure, json=json)
-        return
+        return 0
     from search_spaces.image_size import parse_image_size
     from search_spaces.text import resolve_structure
     from tinynas.explanation import explain
@@ -43,10 +53,18 @@ def run(
         wanted = Wanted(sizes=[loaded.image_size], classes=[loaded.head.num_classes])
         table = find_device(device, wanted, measure=not no_measure)
     explanation = explain(loaded, table)
+    checked = None
+    if check is Check.thop:
+        from tinynas.checking import check_by_thop
+
+        checked = check_by_thop(loaded, explanation.account)
     if json:
-        _print_json(structure, loaded, explanation)
+        _print_json(structure, loaded, explanation, checked)
     else:
         _print_table(structure, loaded, explanation)
+        if checked is not None:
+            _print_check(checked)
+    return 1 if checked is not None and not checked.agrees else 0
 
 
 def _explain_why(name: str, space: str | None, *, measure: bool, json: bool) -> None:
@@ -63,13 +81,14 @@ def _explain_why(name: str, space: str | None, *, measure: bool, json: bool) -> 
         print("\n".join(told(found)))
 
 
-def _print_json(name: str, structure: Any, explanation: Any) -> None:
+def _print_json(name: str, structure: Any, explanation: Any, checked: Any) -> None:
     import json
     from dataclasses import asdict
 
     data = {
         "structure": name, "image_size": list(structure.image_size), "num_classes": structure.head.num_classes,
         **explanation.totals, "ops": [asdict(row) for row in explanation.ops],
+        **({"check": checked.data()} if checked is not None else {}),
     }  # fmt: skip
     print(json.dumps(data, indent=1))
 
@@ -119,3 +138,14 @@ def _costs_line(name: str, costs: dict[str, Any]) -> str:
     weights, work = params.text(costs["params_deploy"]), macs.text(costs["conv_macs"])
     line = f"{name:9} {weights:>9} {params.label} {work:>10} {macs.label}"
     return line + (f" {latency.text(costs['latency_ms']):>10}" if costs["latency_ms"] is not None else "")
+
+
+def _print_check(checked: Any) -> None:
+    from tinynas.quantities import QUANTITIES
+
+    params, macs = QUANTITIES["params"], QUANTITIES["conv_macs"]
+    found = "as the graph has them" if checked.agrees else "NOT what the graph has: please report it"
+    print(
+        f"{checked.program} counts {checked.params:,} {params.label} (and {checked.unseen} scalars of the head that it does "
+        f"not see), {checked.conv_macs:,} {macs.label}: {found}"
+    )

@@ -14,7 +14,7 @@ from detector.data.file_tree import Finder, one_form, parts_of
 from detector.data.image import IMAGE_SUFFIXES
 from detector.data.image_facts import examine
 from detector.data.raw_split import BoxColumns, RawSplit, Tell
-from search_spaces.errors import UserError, listed, nearest
+from search_spaces.errors import listed, nearest
 
 Sides = tuple[float, float, float, float]
 ROTATED = "{} rotated boxes: the upright box around each is taken"
@@ -201,8 +201,3 @@ def _ordered(names: Iterable[str], first: Iterable[str]) -> tuple[str, ...]:
     """The training split's classes, sorted, then what else occurs, sorted."""
     train = sorted(set(first) - {""})
     return tuple(train) + tuple(sorted(set(names) - set(train)))
-
-
-def no_entries(root: Path, expected: str) -> UserError:
-    """For a file of a format that holds no picture."""
-    return UserError(f"{root}: no pictures in it; expected {expected}")

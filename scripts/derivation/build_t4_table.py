@@ -1,4 +1,4 @@
-"""Rebuild the shipped T4 table: python scripts/build_t4_table.py V100_CONV_CSV_GZ T4_PUBLISHED_CSV [FOLDER]"""
+"""Rebuild the shipped T4 table: python -m scripts.derivation.build_t4_table V100_CONV_CSV_GZ T4_PUBLISHED_CSV [FOLDER]"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from latency_tables.registry import SHIPPED
-from latency_tables.t4 import build_t4_table
+from scripts.derivation.t4 import build_t4_table
 
 
 def main() -> None:

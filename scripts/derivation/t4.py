@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.derive import (
+from latency_tables.metadata import Derived, TableMetadata
+from latency_tables.tables import Row, write_table
+from scripts.derivation.derive import (
     FORMS,
     NOISE,
     PRIOR,
@@ -22,11 +24,9 @@ from latency_tables.derive import (
     kernel_work,
     latency_ms,
 )
-from latency_tables.gpu_grid import grid_kernels
-from latency_tables.metadata import Derived, TableMetadata
-from latency_tables.t4_published import published_structures
-from latency_tables.tables import Row, write_table
-from latency_tables.v100 import read_v100
+from scripts.derivation.gpu_grid import grid_kernels
+from scripts.derivation.t4_published import published_structures
+from scripts.derivation.v100 import read_v100
 
 
 def build_t4_table(

@@ -1,4 +1,4 @@
-"""Rebuild the shipped V100 tables: python scripts/build_v100_tables.py V100_CONV_CSV_GZ [FOLDER]"""
+"""Rebuild the shipped V100 tables: python -m scripts.derivation.build_v100_tables V100_CONV_CSV_GZ [FOLDER]"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from latency_tables.registry import SHIPPED
-from latency_tables.v100_tables import build_v100_tables
+from scripts.derivation.v100_tables import build_v100_tables
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from latency_tables.kernels import Kernel, fuse, fusion_rules
-from latency_tables.t4_published import Published
-from latency_tables.v100 import CONV_KINDS, V100Convs, conv_type, work
+from scripts.derivation.t4_published import Published
+from scripts.derivation.v100 import CONV_KINDS, V100Convs, conv_type, work
 from search_spaces.emit import emit_detector
 from search_spaces.structure import Structure
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.gpu_grid import grid_kernels
 from latency_tables.kernels import Kernel
 from latency_tables.metadata import Derived, TableMetadata
 from latency_tables.tables import Floats, Row, write_table
-from latency_tables.v100 import CONV_KINDS, ConvType, Setting, V100Convs, conv_type, fit_v100, read_measured, work
+from scripts.derivation.gpu_grid import grid_kernels
+from scripts.derivation.v100 import CONV_KINDS, ConvType, Setting, V100Convs, conv_type, fit_v100, read_measured, work
 from search_spaces.errors import UserError
 
 BANDWIDTH = 750e6

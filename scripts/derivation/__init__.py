@@ -1,0 +1,1 @@
+"""How the shipped T4 and V100 tables came about: run by hand to rebuild them, imported by no package; needs scipy."""

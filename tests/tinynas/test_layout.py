@@ -10,7 +10,7 @@ import tinynas
 ROOT = Path(tinynas.__file__).parent
 ORDER = (
     "scores", "quantities", "budgets", "account", "genes", "pricing", "evolution", "exact", "presets", "sampling",
-    "adapted_tables", "devices", "search", "family", "results", "session", "chain", "comparison", "explanation",
+    "adapted_tables", "devices", "search", "family", "results", "session", "chain", "comparison", "explanation", "why",
     "checking", "verification", "kit", "commands", "cli",
 )  # fmt: skip
 SOURCES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}

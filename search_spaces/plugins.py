@@ -15,13 +15,13 @@ def plugin_names(package: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(paths) if not module.name.startswith("_"))
 
 
-def load_plugin(package: str, name: str) -> ModuleType:
-    """The plug-in module `name` of `package`.
+def load_plugin(package: str, name: str, kind: str | None = None) -> ModuleType:
+    """The plug-in module `name` of `package`; `kind`: what it is called in an error, by default the package's name.
 
     Raises UserError, naming the nearest choices, when there is none.
     """
     names = plugin_names(package)
     if name not in names:
-        kind = package.rsplit(".", 1)[-1].rstrip("s")
-        raise UserError(f"unknown {kind} {name!r}: {nearest(name, names)}")
+        called = kind or package.rsplit(".", 1)[-1].rstrip("s")
+        raise UserError(f"unknown {called} {name!r}: {nearest(name, names)}")
     return importlib.import_module(f"{package}.{name}")

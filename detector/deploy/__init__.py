@@ -65,7 +65,7 @@ def exportable() -> list[str]:
 
 def get_format(name: str) -> ModuleType:
     """The plug-in of that name. Raises UserError for an unknown one."""
-    return load_plugin("detector.deploy", name)
+    return load_plugin("detector.deploy", name, "export")
 
 
 def format_of(path: Path) -> ModuleType:

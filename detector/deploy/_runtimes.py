@@ -23,3 +23,9 @@ def cannot_run(path: Path, kind: str, error: Exception, *, line: int) -> UserErr
     """A damaged or foreign file. line: of the runtime's message, the one that tells."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(f"{path}: not {kind} ({lines[line][:120]}); export it again")
+
+
+def only_cpu(path: Path, device: str | None, runs: str) -> None:
+    """Raise UserError for a device that this format is not run on."""
+    if device not in (None, "auto", "cpu"):
+        raise UserError(f"{path}: --device {device}: {runs} runs on cpu here")

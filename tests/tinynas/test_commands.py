@@ -48,7 +48,7 @@ def here(tmp_path, monkeypatch):
         (["sample-data", "d", "--image-size", "64"], "no such option: --image-size"),
         (["explain"], "missing argument"),
         (["train", "S", "--data"], "option '--data' requires an argument"),
-        (["serch"], "no such command 'serch'. Did you mean 'search'?"),
+        (["serch"], "no such command 'serch'. Did you mean 'search'"),
     ],
 )
 def test_one_line_and_nothing_left(arguments, expected, here, capsys):

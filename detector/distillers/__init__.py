@@ -38,6 +38,12 @@ class DistillConfig(pydantic.BaseModel):
     final_share: float = pydantic.Field(
         0.1, ge=0, le=1, description="share of the weight that the cosine over the whole run falls towards; 1: constant"
     )
+    threshold: float = pydantic.Field(
+        0.4, ge=0, le=1, description="score from which on an exported teacher's boxes count as pseudo-labels"
+    )
+    unlabelled: list[str] = pydantic.Field(
+        default_factory=list, description="folders of pictures without annotations, which the teacher labels"
+    )
     last_epochs: bool = pydantic.Field(
         False, description="distil in the last epochs too, which are without strong augmentation"
     )

@@ -78,11 +78,18 @@ def teacher_size(
 def check_classes(
     teacher: Teacher, class_names: Sequence[str], agreement: ClassAgreement, source: str
 ) -> tuple[str, ...]:
-    """The classes (of the data) that the teacher knows by name, whatever the case and the order.
+    """As `check_class_names`, of a teacher."""
+    return check_class_names(teacher.class_names or (), class_names, agreement, source)
+
+
+def check_class_names(
+    teacher: Sequence[str], class_names: Sequence[str], agreement: ClassAgreement, source: str
+) -> tuple[str, ...]:
+    """The classes (of the data) that a teacher with these classes knows by name, whatever the case and the order.
 
     Raises UserError that names the differing ones: under `same` for any, under `shared` when none is shared.
     """
-    known = {name.casefold(): name for name in teacher.class_names or ()}
+    known = {name.casefold(): name for name in teacher}
     wanted = {name.casefold(): name for name in class_names}
     shared = tuple(name for key, name in wanted.items() if key in known)
     lacking = [name for key, name in wanted.items() if key not in known]

@@ -5,7 +5,7 @@
     assembly       its parts put together: network, loaders, optimiser, schedule, average
     loop           epochs, evaluations, what is written after each
     epoch          what an epoch shows the network: its phase, and the size of every batch
-    distillation   a teacher's features as a further loss
+    distillation/  a teacher's features or outputs as further losses
     step/          one optimiser step: gradients that fit into memory, the update, steps that are not finite
     optimizer/     the optimiser, the learning rate's schedule, the moving average of the weights
     validation     evaluation of a run's weights

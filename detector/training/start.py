@@ -17,6 +17,7 @@ from detector.evaluation import crowding_note
 from detector.network import Network
 from detector.training.assembly import assemble
 from detector.training.distillation import distillation_terms
+from detector.training.distillation.unlabelled import with_unlabelled
 from detector.training.machine.processes import Processes, join_processes
 from detector.training.record.run_log import TENSORBOARD_FOLDER
 from detector.training.record.state import restore
@@ -34,7 +35,7 @@ from search_spaces.text import format_structure
 
 RUN_FILES = (
     "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "per_class.csv", "config.yaml", "structure.txt",
-    "augmented.jpg", "report.html", "report-error.txt",
+    "augmented.jpg", "report.html", "report-error.txt", "pseudo_labels.json",
 )  # fmt: skip
 RUN_FOLDERS = ("evaluation", TENSORBOARD_FOLDER)
 """What a run and its report leave in the run folder."""
@@ -82,6 +83,7 @@ def new_run(
     processes = join_processes(config.device)
     if not processes.is_main:
         say = _silent
+    splits, labels = with_unlabelled(splits, config.distill, processes, say)
     num_classes = splits.train.num_classes
     if structure.head.num_classes != num_classes:
         say(f"classes: {num_classes} from the data (the structure file has {structure.head.num_classes}); "
@@ -106,14 +108,15 @@ def new_run(
             path.unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name, text in (("structure.txt", format_structure(structure)), ("config.yaml", dump(run.config))):
+        texts = {"structure.txt": format_structure(structure), "config.yaml": dump(run.config), **labels}
+        for name, text in texts.items():
             write_text(folder / name, text)
     return run
 
 
 def _with_teacher(more: Terms, config: TrainConfig, splits: Splits, processes: Processes, say: Say) -> Terms:
     """The terms, and distillation where the settings name a teacher."""
-    teaching = distillation_terms(config.distill, config.seed, splits.train.class_names, processes, beside_bars(say))
+    teaching = distillation_terms(config, splits.train.class_names, processes, beside_bars(say))
     return lambda network: {**teaching(network), **more(network)}
 
 
@@ -163,6 +166,7 @@ def resumed_run(
     torch.manual_seed(config.seed)
     if not processes.is_main:
         say = _silent
+    splits, _ = with_unlabelled(splits, config.distill, processes, say, resumed=folder)
     terms = _with_teacher(terms, config, splits, processes, say)
     network = Network(checkpoint.structure)
     done = checkpoint.training["epoch"]

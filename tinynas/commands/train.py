@@ -70,7 +70,16 @@ def run(
         ),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="Checkpoint (best.pt) of a larger detector that teaches this one its features.")
+        Path | None,
+        typer.Option(
+            help="What teaches it: a checkpoint (best.pt) its features, a raw export (.onnx, .xml) its outputs."
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Pictures without annotations that the teacher labels; may be given several times."
+        ),
     ] = None,
     teacher_classes: Annotated[
         str | None,
@@ -93,7 +102,7 @@ def run(
         "batch_size": batch_size, "seed": seed, "device": device,
         "image_size": None if image_size is None else list(parse_image_size(image_size)),
         "freeze": None if freeze is None else parse_freeze(freeze),
-        "distill": teaching(teacher, teacher_classes) if resume is None else None,
+        "distill": teaching(teacher, teacher_classes, unlabelled) if resume is None else None,
     }  # fmt: skip
     let_threads_sleep()
     if resume is not None:
@@ -106,6 +115,7 @@ def run(
             "set": set_,
             "weights": weights,
             "teacher_classes": teacher_classes,
+            "unlabelled": unlabelled,
         }
         _refuse_with_resume({**direct, **only_new})
         _resume(resume, data, device, teacher)
@@ -158,11 +168,14 @@ def parse_freeze(text: str) -> list[str]:
     return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
 
 
-def teaching(teacher: Path | None, classes: str | None) -> dict[str, str] | None:
+def teaching(teacher: Path | None, classes: str | None, unlabelled: list[Path] | None = None) -> dict[str, Any] | None:
     """The settings below `distill` that the options stand for; None without any."""
     if classes is not None and classes not in ("same", "shared"):
         raise UserError(f"--teacher-classes {classes!r}: expected same or shared")
-    given = {"teacher": None if teacher is None else str(teacher), "teacher_classes": classes}
+    given = {
+        "teacher": None if teacher is None else str(teacher), "teacher_classes": classes,
+        "unlabelled": None if unlabelled is None else [str(folder) for folder in unlabelled],
+    }  # fmt: skip
     return {key: value for key, value in given.items() if value is not None} or None
 
 

@@ -15,7 +15,8 @@ from detector.checkpoint import load_checkpoint
 from detector.data.loader import Batch
 from detector.distillers import DistillConfig
 from detector.network import Network
-from detector.training.distillation import BAD_STEPS, WATCHED_STEPS, Distillation, weight_at
+from detector.training.distillation.features import Distillation
+from detector.training.distillation.taught import BAD_STEPS, WATCHED_STEPS, weight_at
 from detector.training.loop import fit
 from detector.training.optimizer.schedule import Schedule
 from detector.training.run import Run
@@ -229,7 +230,9 @@ def test_refusals(
     assert "knows none of the data's classes" in said(capsys, *train, "--teacher", other, "--teacher-classes", "shared")
     assert "expected same or shared" in said(capsys, *train, "--teacher", other, "--teacher-classes", "some")
     assert "no such file" in said(capsys, *train, "--teacher", tmp_path / "none.pt")
-    assert "from a checkpoint alone" in said(capsys, *train, "--teacher", tmp_path / "teacher.txt")
+    assert "expected a checkpoint (best.pt), or a raw export" in said(
+        capsys, *train, "--teacher", tmp_path / "teacher.txt"
+    )
     assert "distiller 'cdw' is not known; did you mean cwd" in said(
         capsys, *train, "--teacher", teacher, "--set", "distill.distiller=cdw"
     )

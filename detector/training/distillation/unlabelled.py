@@ -1,0 +1,113 @@
+"""Pictures without annotations that the teacher labels before a training: sure boxes are labels, unsure ones ignored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import distributed
+from tqdm import tqdm
+
+from detector.data.annotations import Annotations
+from detector.data.image import read_image
+from detector.detector import Detector
+from detector.distillers import DistillConfig
+from detector.teachers import check_class_names
+from detector.training.machine.processes import Processes
+from detector.training.run import Say, Splits
+from search_spaces.errors import UserError
+
+FILE_NAME = "pseudo_labels.json"
+UNSURE = 0.25
+"""Share of `distill.threshold` from which on a box is unsure: neither a label nor background."""
+
+
+def with_unlabelled(
+    splits: Splits, config: DistillConfig, processes: Processes, say: Say, *, resumed: Path | None = None
+) -> tuple[Splits, dict[str, str]]:
+    """The splits with the pictures of `config.unlabelled` added to `train`, labelled by the teacher; and the files that keep
+    the labels in the run folder, {name: text}, none without such pictures.
+
+    resumed: the run folder that they are read from, in place of labelling. Of several processes the first one labels.
+    Raises UserError without a teacher, for other classes, and for folders without pictures.
+    """
+    if not config.unlabelled:
+        return splits, {}
+    if config.teacher is None:
+        raise UserError(
+            "--unlabelled: somebody has to label these pictures; expected --teacher with a checkpoint or an export"
+        )
+    texts: list[str | None] = [None]
+    if processes.is_main:
+        texts[0] = _labelled(config, splits.train.class_names) if resumed is None else _kept(resumed / FILE_NAME)
+    if processes.world_size > 1:
+        distributed.broadcast_object_list(texts, 0, device=processes.device)
+    text = texts[0] or "[]"
+    added = _annotations(json.loads(text), splits.train)
+    sure = int((~added.ignore).sum())
+    say(
+        f"unlabelled: {len(added)} pictures with {sure} boxes from the teacher, and {len(added.ignore) - sure} unsure ones "
+        "that are neither labels nor background"
+    )
+    return replace(splits, train=joined(splits.train, added)), {FILE_NAME: text}
+
+
+def _kept(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; the run's labels of its pictures without annotations are not there any more"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
+    """JSON: per picture its path, height and width, and boxes with class and score."""
+    from detector.pretraining.pictures import find_all
+
+    assert config.teacher is not None
+    least = UNSURE * config.threshold
+    teacher = Detector.load(config.teacher).with_thresholds(score=least)
+    check_class_names(teacher.card.class_names, class_names, config.teacher_classes, config.teacher)
+    numbers = {name.casefold(): number for number, name in enumerate(class_names)}
+    own = [numbers.get(name.casefold(), -1) for name in teacher.card.class_names]
+    rows = []
+    paths = find_all([Path(name) for name in config.unlabelled], Path(FILE_NAME))
+    detected = teacher.detect_each(read_image(path) for path in paths)
+    for path, found in zip(paths, tqdm(detected, "labels", len(paths), unit="image", disable=None)):
+        boxes = [
+            [*map(float, box), own[label], float(score)]
+            for box, label, score in zip(found.boxes_xyxy, found.labels.tolist(), found.scores)
+            if own[label] >= 0 and score > least
+        ]
+        rows.append({"path": str(path), "size_hw": [*found.image_size], "threshold": config.threshold, "boxes": boxes})
+    return json.dumps(rows)
+
+
+def _annotations(rows: Sequence[dict[str, Any]], like: Annotations) -> Annotations:
+    boxes = np.array([box for row in rows for box in row["boxes"]], dtype=np.float64).reshape(-1, 6)
+    least = np.array([row["threshold"] for row in rows for _ in row["boxes"]])
+    xyxy = boxes[:, :4].astype(np.float32)
+    return replace(
+        like, image_paths=tuple(Path(row["path"]) for row in rows), image_ids=np.arange(len(rows), dtype=np.int64),
+        sizes_hw=np.array([row["size_hw"] for row in rows], dtype=np.int32).reshape(-1, 2),
+        offsets=np.cumsum([0, *(len(row["boxes"]) for row in rows)]).astype(np.int64), boxes_xyxy=xyxy,
+        labels=boxes[:, 4].astype(np.int32), ignore=boxes[:, 5] < least,
+        areas=np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1),
+    )  # fmt: skip
+
+
+def joined(first: Annotations, second: Annotations) -> Annotations:
+    """The images of both, with the classes of `first`, numbered anew."""
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("sizes_hw", "boxes_xyxy", "labels", "ignore", "areas")
+    }
+    return replace(
+        first, **columns, image_paths=first.image_paths + second.image_paths,
+        image_ids=np.arange(1, len(first) + len(second) + 1, dtype=np.int64),
+        offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
+    )  # fmt: skip

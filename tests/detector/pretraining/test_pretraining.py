@@ -47,9 +47,16 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(8, 8, 8, 2), (8, 12, 8, 2), (12, 16, 12, 2), (16, 16, 12, 1), (16, 16, 12, 2)]
     structure = Structure(
         image_size=SIZE,
-        backbone=Backbone("res", Stem("focus", 8), tuple(Stage(i, o, h, 1, stride) for i, o, h, stride in rows)),
-        neck=Neck("repgfpn", 0.34, 0.5, (12, 16, 16), (12, 16, 16)),
-        head=Head("zero", reg_max=7, kernel=1, num_classes=80),
+        backbone=Backbone(
+            space="res",
+            stem=Stem("focus", 8),
+            stages=tuple(
+                Stage(in_channels=i, out_channels=o, hidden_channels=h, depth=1, stride=stride)
+                for i, o, h, stride in rows
+            ),
+        ),
+        neck=Neck(kind="repgfpn", depth=0.34, hidden_ratio=0.5, in_channels=(12, 16, 16), out_channels=(12, 16, 16)),
+        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
     )
     path = tmp_path_factory.mktemp("student") / "student.txt"
     path.write_text(format_structure(structure))

@@ -28,9 +28,18 @@ def structure(width: int) -> Structure:
     rows = [(8, 8, 8, 2), (8, width, 8, 2), (width, 16, 8, 2), (16, 16, 8, 1), (16, 16, 8, 2)]
     return Structure(
         image_size=(64, 64),
-        backbone=Backbone("res", Stem("focus", 8), tuple(Stage(i, o, h, 1, stride) for i, o, h, stride in rows)),
-        neck=Neck("repgfpn", 0.34, 0.5, (width, 16, 16), (width, 16, 16)),
-        head=Head("zero", reg_max=7, kernel=1, num_classes=80),
+        backbone=Backbone(
+            space="res",
+            stem=Stem("focus", 8),
+            stages=tuple(
+                Stage(in_channels=i, out_channels=o, hidden_channels=h, depth=1, stride=stride)
+                for i, o, h, stride in rows
+            ),
+        ),
+        neck=Neck(
+            kind="repgfpn", depth=0.34, hidden_ratio=0.5, in_channels=(width, 16, 16), out_channels=(width, 16, 16)
+        ),
+        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
     )
 
 

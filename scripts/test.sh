@@ -10,12 +10,14 @@ mypy
 # Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
 # either. What they did to each other in one is docs/decisions/0003-one-openvino-core.md.
 run() { python -m pytest --timeout 300 "$@"; }
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py tests/test_docs.py
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py tests/test_docs.py tests/test_gpu_check.py
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/export
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/deploy --ignore tests/detector/quantisation
 run tests/detector/data
 run tests/detector/training
-run tests/detector/export
+run tests/detector/deploy
+run tests/detector/quantisation
+run tests/cuda
 run tests/golden
 run --nbmake tests/test_notebooks.py notebooks
 python scripts/reference_pages.py docs/reference

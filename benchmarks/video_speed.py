@@ -1,6 +1,6 @@
 """A video end to end against its parts: reading, the model, drawing and writing, each alone, then all of `tinynas predict`.
 
-    python benchmarks/video_speed.py MODEL [--frames 300] [--rounds 5] [--threads N] [--keep FOLDER]
+    python benchmarks/video_speed.py MODEL [--clip VIDEO] [--frames 300] [--rounds 5] [--threads N] [--keep DIR]
 
 The clip (1280x720) is made here: textured blocks that move over a textured ground. Each round times the four one after the
 other; medians over the rounds. Loading the model, and the clip, are not counted.
@@ -33,6 +33,7 @@ WIDTH, HEIGHT, FPS, BLOCKS = 1280, 720, 30, 8
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--clip", type=Path, help="a video of your own instead")
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of the model's runtime; default: its own choice")
@@ -45,15 +46,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = options.keep or Path(temporary)
         home.mkdir(parents=True, exist_ok=True)
-        (item,) = find_items([str(_clip(home / "clip.mp4", options.frames))], home / "out")
-        parts = _parts(item, look, detector, home)
+        clip = options.clip or _clip(home / "clip.mp4", options.frames)
+        (item,) = find_items([str(clip)], home / "out")
+        count, boxes, parts = _parts(item, look, detector, home)
         seconds: dict[str, list[float]] = {name: [] for name in parts}
         for _ in range(options.rounds):
             for name, part in parts.items():
                 begun = time.perf_counter()
                 part()
                 seconds[name].append(time.perf_counter() - begun)
-    median = {name: 1000 * statistics.median(values) / options.frames for name, values in seconds.items()}
+    median = {name: 1000 * statistics.median(values) / count for name, values in seconds.items()}
+    print(f"{count} frames, {boxes / count:.1f} boxes a frame, {options.rounds} rounds")
     for name, milliseconds in median.items():
         print(f"{name:20} {milliseconds:7.2f} ms a frame  {1000 / milliseconds:7.1f} frames a second")
     *alone, together = median.values()
@@ -61,7 +64,10 @@ def main() -> None:
     print(f"end to end takes {together / sum(alone):.2f} of the sum, {together / max(alone):.2f} of the longest part")
 
 
-def _parts(item: Item, look: Callable[..., list], detector: Detector, home: Path) -> dict[str, Callable[[], None]]:
+def _parts(
+    item: Item, look: Callable[..., list], detector: Detector, home: Path
+) -> tuple[int, int, dict[str, Callable[[], None]]]:
+    """Frames, boxes found in all, and what is timed."""
     frames = list(video_frames(item))
     found = look([frame.pixels for frame in frames])
     heading = Heading("model", detector.card, {PurePath(item.name): PurePath("drawn.mp4")})
@@ -86,7 +92,8 @@ def _parts(item: Item, look: Callable[..., list], detector: Detector, home: Path
         outcome = predict([item], look, detector.card, home / "out", Wishes(formats=("jsonl",)), model="model")
         assert outcome.frames == len(frames)
 
-    return {"reading": read, "model": infer, "drawing, writing": draw, "end to end": whole}
+    parts = {"reading": read, "model": infer, "drawing, writing": draw, "end to end": whole}
+    return len(frames), sum(map(len, found)), parts
 
 
 def _clip(path: Path, frames: int) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field
 from typing import Any, Literal
 
 from detector.golden import Golden
@@ -80,10 +80,16 @@ class ModelCard:
             found = f"export version {texts[VERSION_KEY]}, this release reads {FORMAT_VERSION}"
             raise UserError(f"{source}: {found}; write it again from its checkpoint with tinynas export")
         try:
-            values: dict[str, Any] = {key: json.loads(texts[key]) for key in cls.__dataclass_fields__}
+            own = cls.__dataclass_fields__.items()
+            # what has a default may be missing: files that were written before it was there
+            needed = [
+                key for key, one in own if key in texts or (one.default, one.default_factory) == (MISSING, MISSING)
+            ]
+            values: dict[str, Any] = {key: json.loads(texts[key]) for key in needed}
             for key in ("class_names", "category_ids", "image_size", "picture_size", "class_thresholds"):
-                values[key] = None if values[key] is None else tuple(values[key])
-            golden = values["golden"]
+                if values.get(key) is not None:
+                    values[key] = tuple(values[key])
+            golden = values.get("golden")
             if golden is not None:
                 rows = {key: tuple(golden[key]) for key in ("scores", "labels")}
                 boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in golden["boxes_xyxy"])

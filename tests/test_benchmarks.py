@@ -361,3 +361,12 @@ def test_pictures_are_drawn(tmp_path):
     score_vs_ap.draw(networks, found, tmp_path / "score_vs_ap.png")
     for name in ("ablate", "score_vs_ap"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_format_that_cannot_be_run_here_is_named(monkeypatch, tmp_path):
+    import export_formats
+
+    assert [name for name, _ in export_formats.settings_of("openvino")] == ["fp32", "half"]
+    monkeypatch.setattr(export_formats, "find_spec", lambda _: None)
+    found = export_formats.exported(None, "tensorrt", None, tmp_path)
+    assert found == {"not_run": "tensorrt is not installed"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from detector.deploy import ExportSettings, check_golden, export_checkpoint, loa
 from detector.deploy._export import tracing
 from detector.detector import Detector
 from detector.golden import encoded_picture
+from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 from tests.detector.deploy.conftest import NAMES, picture
 from tinynas.cli import main
@@ -165,3 +167,15 @@ def test_bad_options(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_card_without_what_came_later(models: dict[str, Path]) -> None:
+    card = load_model(models["onnx-nms"]).card
+    texts = card.to_strings()
+    assert ModelCard.from_strings(texts, "m.onnx") == card
+    for key in ("input", "golden", "notes"):
+        del texts[key]
+    assert ModelCard.from_strings(texts, "m.onnx") == replace(card, golden=None)
+    del texts["structure"]
+    with pytest.raises(UserError, match="its metadata is damaged"):
+        ModelCard.from_strings(texts, "m.onnx")

@@ -122,20 +122,25 @@ def batches(kernels: Sequence[Kernel], size: int = 16) -> list[list[Kernel]]:
     return alone + [group[start : start + size] for group in together.values() for start in range(0, len(group), size)]
 
 
+def _around(writer: Writer, node: Any, inputs: int, outputs: int, name: str, stride: int = 1) -> Any:
+    """A plain 1x1 conv from `inputs` to `outputs` channels, without an activation: it gives the kernels that are measured
+    something to read, or reads them so that they are not left out; its own time does not count."""
+    return writer.conv(node, inputs, outputs, 1, stride, False, None, name)
+
+
 def write_batch(kernels: Sequence[Kernel], writer: Writer) -> Any:
-    """The model that measures one of `batches`; kernel number i is the node `target{i}`."""
+    """The model that measures one of `batches`; kernel number i is the node `target{i}`. All of them read one feature map of
+    BASE_CHANNELS, which a conv makes of the image, and each is read by a conv to 8 channels."""
     kind = kernels[0].kind
     if kind == "detect":
         return _write_detect(kernels[0], writer)
     if kind in ("stem", "space_to_depth"):
         return _write_stem(kernels[0], writer)
-    base = writer.conv(
-        writer.image(kernels[0].height, kernels[0].width), 3, BASE_CHANNELS, 1, 1, False, None, "pre"
-    )  # fmt: skip
+    base = _around(writer, writer.image(kernels[0].height, kernels[0].width), 3, BASE_CHANNELS, "pre")
     outputs = []
     for index, kernel in enumerate(kernels):
         node = _write_target(kernel, base, writer, f"target{index}")
-        outputs.append(writer.conv(node, int(kernel.out_channels), 8, 1, 1, False, None, f"pre.after{index}"))
+        outputs.append(_around(writer, node, int(kernel.out_channels), 8, f"pre.after{index}"))
     return writer.model(outputs)
 
 
@@ -150,7 +155,7 @@ def _write_stem(kernel: Kernel, writer: Writer) -> Any:
             writer.space_to_depth(image, "fold") if fold else image, int(kernel.in_channels), int(kernel.out_channels),
             int(kernel.kernel), kernel.stride, False, activation_of(kernel), "target0",
         )  # fmt: skip
-    return writer.model([writer.conv(node, int(kernel.out_channels), 8, 1, 1, False, None, "pre.after0")])
+    return writer.model([_around(writer, node, int(kernel.out_channels), 8, "pre.after0")])
 
 
 def detect_maps(priors: int) -> list[tuple[int, int]]:
@@ -167,13 +172,13 @@ def _write_detect(kernel: Kernel, writer: Writer) -> Any:
     """Three levels behind 1x1 convs."""
     maps = detect_maps(kernel.height)
     bins, classes = int(kernel.in_channels), int(kernel.out_channels)
-    x = writer.conv(writer.image(*maps[0]), 3, BASE_CHANNELS, 1, 1, False, None, "pre")
+    x = _around(writer, writer.image(*maps[0]), 3, BASE_CHANNELS, "pre")
     inputs = []
     for level in range(3):
         if level:
-            x = writer.conv(x, BASE_CHANNELS, BASE_CHANNELS, 1, 2, False, None, f"pre.down{level}")
-        inputs.append(writer.conv(x, BASE_CHANNELS, classes, 1, 1, False, None, f"pre.cls{level}"))
-        inputs.append(writer.conv(x, BASE_CHANNELS, bins, 1, 1, False, None, f"pre.reg{level}"))
+            x = _around(writer, x, BASE_CHANNELS, BASE_CHANNELS, f"pre.down{level}", stride=2)
+        inputs.append(_around(writer, x, BASE_CHANNELS, classes, f"pre.cls{level}"))
+        inputs.append(_around(writer, x, BASE_CHANNELS, bins, f"pre.reg{level}"))
     return writer.model([writer.detect(inputs, maps, (8, 16, 32), bins // 4 - 1, classes, "target0")])
 
 

@@ -155,7 +155,13 @@ def _best_of_pairs(values: Values, pair: Ints) -> Ints:
 
 
 def _completions(lattice: Lattice, options: Sequence[LayerOptions]) -> tuple[list[Values], list[Values]]:
-    """Least and most that each cost can still grow by, from every state to the end: per layer (states, K - 1)."""
+    """Least and most that each cost can still grow by, from every state to the end: per layer (states, K - 1).
+
+    Backwards through the layers. A layer's arcs lead from a state (`source`) to one of the next layer (`target`) through a
+    (in, out) pair of widths; the pair's options lie side by side in `choice.values` (n, K), `start` to `stop`. So the least
+    of a pair is one `reduceat` over the options of the pairs that any arc takes, and the least of a state is the minimum
+    over its arcs of the pair's least plus the next state's own.
+    """
     least, most = [lattice.end[:, 1:]], [lattice.end[:, 1:]]
     for layer, choice in zip(reversed(lattice.layers), reversed(options), strict=True):
         size = (int(layer.source.max()) + 1, lattice.end.shape[1] - 1)
@@ -163,16 +169,16 @@ def _completions(lattice: Lattice, options: Sequence[LayerOptions]) -> tuple[lis
         arcs = choice.arcs[choice.stop[layer.pair[choice.arcs]] > choice.start[layer.pair[choice.arcs]]]
         pairs = np.unique(layer.pair[arcs])
         if len(pairs):
-            costs, place = choice.values[:, 1:], np.zeros(len(choice.start), np.int64)
-            place[pairs] = np.arange(len(pairs))
-            cuts = choice.start[pairs]
-            inside = np.concatenate([np.arange(choice.start[p], choice.stop[p]) for p in pairs])
-            cuts = np.cumsum(choice.stop[pairs] - cuts) - (choice.stop[pairs] - cuts)
-            lows = np.minimum.reduceat(costs[inside], cuts, axis=0)
-            highs = np.maximum.reduceat(costs[inside], cuts, axis=0)
-            steps = place[layer.pair[arcs]]
-            np.minimum.at(low, layer.source[arcs], lows[steps] + least[-1][layer.target[arcs]])
-            np.maximum.at(high, layer.source[arcs], highs[steps] + most[-1][layer.target[arcs]])
+            costs = choice.values[:, 1:]  # column 0 is the score
+            # options of the pairs in use, one pair after the other, and where each pair begins among them
+            inside = np.concatenate([np.arange(choice.start[pair], choice.stop[pair]) for pair in pairs])
+            counts = choice.stop[pairs] - choice.start[pairs]
+            begin = np.cumsum(counts) - counts
+            lows = np.minimum.reduceat(costs[inside], begin, axis=0)  # (pairs in use, K - 1)
+            highs = np.maximum.reduceat(costs[inside], begin, axis=0)
+            place = np.searchsorted(pairs, layer.pair[arcs])  # of each arc's pair among those in use
+            np.minimum.at(low, layer.source[arcs], lows[place] + least[-1][layer.target[arcs]])
+            np.maximum.at(high, layer.source[arcs], highs[place] + most[-1][layer.target[arcs]])
         least.append(low)
         most.append(high)
     return least[::-1], most[::-1]

@@ -82,11 +82,13 @@ class GeneMoves:
         The order of candidates must therefore be without meaning, as that of drawn parents is.
         """
         size = genes.shape[1]
-        flat = genes.reshape(-1)
+        flat = genes.reshape(-1)  # gene `row` of candidate `column` is at row * size + column
         columns = np.arange(size)
         rows = np.array(self.free_rows)
         for number in range(most):
             start = size * number // most
+            # one draw per change: 32 bits of it choose the row (scaled to their number, without a division), the lowest four
+            # the slot
             bits = rng.integers(0, 2**63, size - start, dtype=np.int64)
             row = rows.take(((bits >> 8 & 0xFFFFFFFF) * rows.size) >> 32)
             places = row * size + columns[start:]

@@ -122,8 +122,9 @@ class DetectionDataset(Dataset[Sample]):
         return order
 
     def __getitem__(self, index: int) -> Sample:
-        picture = self._source(index)
-        if self._augment is not None:
+        if self._augment is None:
+            picture = self._source(index)
+        else:
             rng = np.random.default_rng([self.seed, self.epoch, index])
             picture = augment(
                 index, self._source, self._partners, self._augment, rng,

@@ -135,6 +135,18 @@ def test_a_cache_keeps_as_many_pictures_as_fit(tmp_path: Path, monkeypatch: pyte
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_sample_reads_each_of_its_pictures_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sample_data(tmp_path / "data", 2, 0, (64, 64))
+    annotations, _ = load_split(tmp_path / "data", "train")
+    read, decode = [], cache.read_image
+    monkeypatch.setattr(cache, "read_image", lambda path, **options: read.append(path) or decode(path, **options))
+    for config, most in ((None, 1), (AugmentConfig(mosaic=0, mixup=0), 1), (AugmentConfig(mosaic=1, mixup=0), 4)):
+        data = DetectionDataset(annotations, (64, 64), config, cache_bytes=0)
+        read.clear()
+        data[0]
+        assert 1 <= len(read) <= most
+
+
 def test_batches_are_channels_last(tmp_path: Path) -> None:
     write_sample_data(tmp_path / "data", 4, 0, (64, 64))
     annotations, _ = load_split(tmp_path / "data", "train")

@@ -55,10 +55,19 @@ def reference_giou_loss(a: list[float], b: list[float]) -> float:
     return 1 - (shared / union - (enclosing - union) / enclosing)
 
 
+def reference_distances(reg_logits: torch.Tensor) -> torch.Tensor:
+    """The expectation of each side's bins 0, 1, ..., REG_MAX under its softmax, one number after the other."""
+    rows = []
+    for row in reg_logits.double().reshape(-1, REG_MAX + 1).tolist():
+        weights = [math.exp(logit) for logit in row]
+        rows.append(sum(place * weight for place, weight in enumerate(weights)) / sum(weights))
+    return torch.tensor(rows, dtype=torch.float32).reshape(*reg_logits.shape[:-1], 4)
+
+
 def reference_losses(inputs: Inputs) -> dict[str, float]:
     cls_logits, reg_logits, points, targets = inputs
     cls_logits, reg_logits = cls_logits.detach(), reg_logits.detach()
-    boxes = decode_distances(expected_distances(reg_logits), points)
+    boxes = decode_distances(reference_distances(reg_logits), points)
     result = assigners.build("align_ota")(points, boxes, cls_logits, targets)
     cls = dfl = giou = weights = 0.0
     positives = 0
@@ -92,6 +101,14 @@ def test_equals_the_slow_reference(seed: int, batch: int, num_boxes: int, classe
     inputs = random_inputs(seed, batch, num_boxes, classes)
     found = {name: loss.item() for name, loss in DetectionCriterion()(*inputs).items()}
     assert found == pytest.approx(reference_losses(inputs), rel=1e-4, abs=1e-6)
+
+
+def test_expected_distances_equal_the_slow_reference() -> None:
+    logits = random_inputs(7, 2, 3, 2)[1].detach()
+    torch.testing.assert_close(expected_distances(logits), reference_distances(logits), rtol=1e-5, atol=1e-5)
+    certain = torch.full((1, 4, REG_MAX + 1), -50.0)
+    certain[0, torch.arange(4), torch.tensor([0, 1, 5, REG_MAX])] = 50.0
+    assert expected_distances(certain.flatten(1))[0].tolist() == pytest.approx([0.0, 1.0, 5.0, REG_MAX], abs=1e-6)
 
 
 def test_element_losses_equal_the_slow_reference() -> None:

@@ -20,6 +20,13 @@ def test_three_spaces_ship():
     assert [load_space(name).name for name in shipped_spaces()] == ["csp", "mob", "res"]
 
 
+@pytest.mark.parametrize("name", ["csp", "mob", "res"])
+def test_the_last_groups_count_most(name):
+    """The report's weights of the entropy: stem, stages 1, 2, 3 + 4 and 5."""
+    assert load_space(name).score.kind == "entropy"
+    assert load_space(name).score.weights == (0, 0, 1, 1, 16)
+
+
 def test_unknown_space_suggests_the_nearest():
     with pytest.raises(UserError, match="did you mean mob"):
         load_space("mobb")

@@ -99,6 +99,7 @@ def test_population_rows_equal_single_networks(changes, space, seed):
 
 
 @given(changes=options())
+@settings(deadline=None)
 def test_text_round_trip(changes):
     structure = variant(resolve_structure("S"), **changes)
     assert parse_structure(format_structure(structure)) == structure
@@ -153,6 +154,19 @@ def test_darknet_by_hand():
     adds = [op.path for op in graph if op.kind == "add" and op.part == "backbone"]
     assert len(adds) == 7  # none in the last stage
     assert format_structure(read_structure(DARKNET)) == DARKNET.read_text()
+
+
+def test_a_csp_wrapper_has_its_own_activation():
+    """In the released L the inner blocks follow the backbone's activation, the wrapper around them is ReLU."""
+    backbone = replace(resolve_structure("L").backbone, activation="silu")
+    found = {}
+    for op in emit_detector(replace(resolve_structure("L"), backbone=backbone)):
+        words = op.path.split(".")
+        if op.part == "backbone" and words[1].startswith("stage") and op.kind in ("conv", "add"):
+            found.setdefault(words[-1], set()).add(op.activation)
+    wrapper = {name: found[name] for name in ("down", "shortcut", "start", "fuse")}
+    assert set.union(*wrapper.values()) == {"relu"}
+    assert (found["conv1"], found["add"]) == ({"silu"}, {"silu"})
 
 
 @given(seed=st.integers(0, 10**6), tied=st.booleans())

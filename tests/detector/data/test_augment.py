@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from detector.data import augment as augmentation
 from detector.data import dataset
 from detector.data.augment import AugmentConfig, Source, augment
 from detector.data.dataset import DetectionDataset
@@ -98,16 +99,124 @@ def test_pipeline_keeps_boxes_inside_and_pictures_untouched(seed: int, strong: b
         np.testing.assert_array_equal(picture.image, copy)
 
 
-@given(st.integers(0, 2**32))
+COLOURS = np.array([[255, 60, 60], [60, 255, 60], [60, 60, 255], [255, 255, 60]], dtype=np.uint8)
+"""Of the objects of four pictures, by label; any two differ by far in a channel, and none is near the background."""
+
+
+def coloured(label: int, x: int, y: int, width: int, height: int) -> Picture:
+    """A black picture with one rectangle in the label's colour."""
+    image = np.zeros((*SIZE, 3), dtype=np.uint8)
+    image[y : y + height, x : x + width] = COLOURS[label]
+    box = np.array([[x, y, x + width, y + height]], dtype=np.float32)
+    return Picture(image, box, np.array([label], dtype=np.int32), np.array([False]))
+
+
+def shown(image: npt.NDArray[np.uint8], label: int) -> npt.NDArray[np.bool_]:
+    """The pixels (H, W) of the label's colour."""
+    return np.asarray((np.abs(image.astype(int) - COLOURS[label]) < 60).all(axis=2), dtype=np.bool_)
+
+
+def check_both_ways(out: Picture, *, turned: bool) -> None:
+    """Every object's pixels lie in boxes of its label, and every box holds its object: up to its edges, which the blend of
+    neighbouring pixels blurs by two pixels; turned: on half of its area, as a turned box's hull is larger, unless the frame
+    cuts it. Boxes of a few pixels are let go.
+    """
+    for label in range(len(COLOURS)):
+        pixels, covered = shown(out.image, label), np.zeros(SIZE, dtype=bool)
+        for x0, y0, x1, y1 in out.boxes_xyxy[out.labels == label]:
+            covered[max(int(y0) - 1, 0) : int(y1) + 2, max(int(x0) - 1, 0) : int(x1) + 2] = True
+            cut = x0 <= 0 or y0 <= 0 or x1 >= SIZE[1] or y1 >= SIZE[0]
+            if min(x1 - x0, y1 - y0) < 6 or (turned and cut):
+                continue
+            inner = pixels[round(y0) : round(y1), round(x0) : round(x1)]
+            assert inner.any(), f"a box of label {label} without its object"
+            left, top, right, bottom = _extent_of(inner)
+            assert max(left, top, inner.shape[1] - right, inner.shape[0] - bottom) <= 2
+            assert inner.mean() > (0.5 if turned else 0.7)
+        assert not pixels[~covered].any(), f"pixels of label {label} outside its boxes"
+
+
+def _extent_of(pixels: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(pixels)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+OBJECTS = [coloured(label, 20 + 9 * label, 12 + 8 * label, 40, 30) for label in range(4)]
+
+
+@pytest.mark.parametrize("degrees", [0.0, 8.0])
+@given(seed=st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
-def test_mosaic_and_affine_boxes_cover_the_bright_pixels(seed: int) -> None:
-    pictures = [bright(20 + 5 * i, 15 + 5 * i, 30, 40) for i in range(4)]
-    config = AugmentConfig(scale=(0.8, 1.2), degrees=5, mixup=0, fill=0, min_visible=0.0, min_side_px=0.0)
-    out = augment(0, pictures.__getitem__, np.arange(4), config, np.random.default_rng(seed))
-    covered = np.zeros(SIZE, dtype=bool)
-    for x0, y0, x1, y1 in out.boxes_xyxy:
-        covered[max(int(y0) - 1, 0) : int(y1) + 2, max(int(x0) - 1, 0) : int(x1) + 2] = True
-    assert not (out.image[..., 0] > 127)[~covered].any()
+def test_mosaic_and_affine_boxes_hold_their_objects(degrees: float, seed: int) -> None:
+    config = AugmentConfig(
+        scale=(0.8, 1.3), degrees=degrees, shear_degrees=degrees / 4, translate=0.1, mixup=0, fill=0, min_visible=0.0,
+        min_side_px=0.0,
+    )  # fmt: skip
+    out = augment(0, OBJECTS.__getitem__, np.arange(1, 4), config, np.random.default_rng(seed))
+    check_both_ways(out, turned=degrees > 0)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_a_mosaic_shows_every_picture_once_around_its_point(seed: int) -> None:
+    """Plain pictures in four colours fill the canvas, each its own quarter; four boxes, one in every quarter."""
+    plain = [Picture(np.full((*SIZE, 3), COLOURS[label], np.uint8), np.array([[0, 0, SIZE[1], SIZE[0]]], np.float32),
+                     np.array([label], np.int32), np.array([False])) for label in range(4)]  # fmt: skip
+    rng = np.random.default_rng(seed)
+    config = AugmentConfig(fill=0, min_visible=0.0)
+    out = augmentation._mosaic(plain[0], plain.__getitem__, np.arange(1, 4), config, rng)
+    first = out.boxes_xyxy[0]
+    assert out.image.shape == (2 * SIZE[0], 2 * SIZE[1], 3)
+    assert out.labels[0] == 0
+    corners = [(-1, -1), (0, -1), (-1, 0), (0, 0)]
+    for (left, top), box, label in zip(corners, out.boxes_xyxy.astype(int).tolist(), out.labels.tolist(), strict=True):
+        x, y = first[2] + left * SIZE[1], first[3] + top * SIZE[0]
+        assert box == [max(x, 0), max(y, 0), min(x + SIZE[1], 2 * SIZE[1]), min(y + SIZE[0], 2 * SIZE[0])]
+        assert (out.image[box[1] : box[3], box[0] : box[2]] == COLOURS[label]).all()
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 1.5])
+def test_mixup_is_the_mean_of_two_pictures(zoom: float) -> None:
+    plain = [bright(0, 0, 0, 0, fill=fill) for fill in (200, 100)]
+    config = AugmentConfig(
+        mosaic=0,
+        scale=(1, 1),
+        degrees=0,
+        translate=0,
+        shear_degrees=0,
+        mixup=1,
+        mixup_scale=(zoom, zoom),
+        flip=0,
+        fill=60,
+    )
+    out = augment(0, plain.__getitem__, np.array([1]), config, np.random.default_rng(0))
+    values, counts = np.unique(out.image, return_counts=True)
+    shares = dict(zip(values.tolist(), (counts / out.image.size).tolist()))
+    inside = min(zoom, 1.0) ** 2
+    assert shares[150] == pytest.approx(inside, abs=0.05)
+    assert shares.get(130, 0.0) == pytest.approx(1 - inside, abs=0.05)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_mixup_boxes_hold_their_objects_at_half_strength(seed: int) -> None:
+    objects = [coloured(0, 10, 10, 40, 30), coloured(1, 60, 50, 60, 40)]
+    config = AugmentConfig(
+        mosaic=0,
+        scale=(1, 1),
+        degrees=0,
+        translate=0,
+        shear_degrees=0,
+        mixup=1,
+        fill=0,
+        min_visible=0.0,
+        min_side_px=0.0,
+    )
+    out = augment(0, objects.__getitem__, np.array([1]), config, np.random.default_rng(seed))
+    assert out.labels.tolist() == [0, 1]
+    sides = np.minimum(*out.boxes_xyxy[:, 2:]) - np.maximum(*out.boxes_xyxy[:, :2])
+    if (sides < 0).any():  # else the two are mixed where they meet
+        check_both_ways(out._replace(image=np.clip(out.image.astype(int) * 2, 0, 255).astype(np.uint8)), turned=False)
 
 
 def test_sada_grows_and_ends_with_the_strong_epochs() -> None:

@@ -84,3 +84,35 @@ def test_short_runs_have_a_higher_rate(steps: int, times: float) -> None:
     config = OptimizerConfig(name="adamw", learning_rate_per_image=1e-3, short_run_factor=8)
     assert peak_rate(config, 4, steps) == pytest.approx(4e-3 * times, rel=1e-3)
     assert peak_rate(OptimizerConfig(), 64, steps) == OptimizerConfig().learning_rate_per_image * 64
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_sgd_is_nesterovs(momentum: float) -> None:
+    """v = m v + g, then w = w - rate (g + m v), by hand."""
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    config = OptimizerConfig(momentum=momentum, weight_decay=0.0, learning_rate_per_image=0.01)
+    optimizer = build_optimizer(layer, config, 10)
+    weight, velocity = 1.0, 0.0
+    for gradient in (2.0, -1.0, 0.5):
+        velocity = momentum * velocity + gradient
+        weight -= 0.1 * (gradient + momentum * velocity)
+        layer.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+        assert float(layer.weight.detach()) == pytest.approx(weight, rel=1e-6)
+
+
+def test_adamw_is_adamw() -> None:
+    """Two moments with their bias corrected, and decay of the weight itself, by hand."""
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    config = OptimizerConfig(name="adamw", momentum=0.8, weight_decay=0.1, learning_rate_per_image=0.01)
+    optimizer = build_optimizer(layer, config, 10)
+    weight, first, second = 1.0, 0.0, 0.0
+    for step, gradient in enumerate((2.0, -1.0, 0.5), 1):
+        first, second = 0.8 * first + 0.2 * gradient, 0.999 * second + 0.001 * gradient**2
+        corrected = first / (1 - 0.8**step), second / (1 - 0.999**step)
+        weight -= 0.1 * (0.1 * weight + corrected[0] / (corrected[1] ** 0.5 + 1e-8))
+        layer.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+        assert float(layer.weight.detach()) == pytest.approx(weight, rel=1e-5)

@@ -138,6 +138,24 @@ def test_not_even_one_image_fits(tiny: Structure, sample: Path, tmp_path: Path) 
     assert len(said) == 2
 
 
+def test_gradients_are_clipped_to_the_norm(tiny: Structure, sample: Path, tmp_path: Path) -> None:
+    """Without momentum a step moves the weights by rate x gradient: the move's length tells the gradient's norm."""
+    norms = []
+    for clip in (None, 0.01, 1e9):
+        optimizer = {"name": "sgd", "learning_rate_per_image": 1e-3, "momentum": 0.0, "weight_decay": 0.0}
+        run = _run(tiny, sample, tmp_path / str(clip), optimizer={**optimizer, "clip_norm": clip})
+        batch, stepper = _ready(run), run.stepper
+        before = {name: p.detach().clone() for name, p in stepper.network.named_parameters()}
+        rate = stepper.rate
+        stepper.run(batch)
+        moves = [(p.detach() - before[name]).double() for name, p in stepper.network.named_parameters()]
+        norms.append(float(torch.cat([move.flatten() for move in moves]).norm()) / rate)
+    free, clipped, loose = norms
+    assert free > 1
+    assert clipped == pytest.approx(0.01, rel=0.02)
+    assert loose == free
+
+
 def test_accumulation_beyond_the_batch(tiny: Structure, sample: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="accumulate 5: a step has 4 images"):
         _run(tiny, sample, tmp_path / "r", accumulate=5)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from search_spaces.space import load_space
 from tinynas.budgets import Budget
+from tinynas.evolution import islands
 from tinynas.evolution.front import BINS_PER_E, Front
 from tinynas.evolution.islands import Island, Pool, Task, advance
-from tinynas.genes.layout import GENES
+from tinynas.genes.layout import GENES, KERNEL
 from tinynas.genes.population import Encoding, fingerprints
 from tinynas.pricing.objective import Objective, PricedPopulation
 
@@ -94,6 +95,20 @@ def test_an_island_evaluates_exactly_its_batches_and_only_gets_better():
     evaluation = OBJECTIVE.evaluate(genes)
     np.testing.assert_array_equal(evaluation.score, score)
     np.testing.assert_array_equal(evaluation.costs["params"], cost)
+
+
+def test_children_differ_from_their_parent_in_one_to_three_genes():
+    """Kernels, which no rule between genes moves: two sizes each, so one that is drawn twice is as it was."""
+    encoding = Encoding(load_space("mob"), (64, 64), 2)
+    objective = Objective(encoding, [(Budget("params", 4e6),)], {})
+    island = Island.start(objective, np.random.SeedSequence(0))
+    front = Front.empty(objective.front_key, *objective.cost_range(objective.front_key))
+    worker = islands._Worker(island, front, objective, 1)
+    worker.take_in(encoding.sample(1, np.random.default_rng(1)))
+    parent, free = worker.pools[0].genes, encoding.moves.free_rows
+    kernels = (worker.children(30_000)[KERNEL:] != parent[KERNEL:]).sum(axis=0).reshape(3, -1).mean(axis=1)
+    expected = [sum(row >= KERNEL for row in free) * (1 - (1 - 2 / len(free)) ** count) / 2 for count in (1, 2, 3)]
+    np.testing.assert_allclose(kernels, expected, rtol=0.05)
 
 
 def test_polishing_finds_what_the_neighbourhood_holds():

@@ -90,6 +90,23 @@ def test_every_free_gene_is_mutated_to_every_allowed_neighbour():
     assert changed[DEPTH + 2] == wanted
 
 
+def changed_kernels(encoding, changes):
+    """How many kernels differ from the parent's after so many changes of single genes, on average: those that are drawn an
+    odd number of times, as each has two sizes."""
+    free = encoding.moves.free_rows
+    return sum(row >= KERNEL for row in free) * (1 - (1 - 2 / len(free)) ** changes) / 2
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_children_get_one_to_most_changes_in_equal_shares(most):
+    encoding, rng = SPACES["mob"], np.random.default_rng(2)
+    parent = encoding.repair(encoding.sample(1, rng))
+    children = encoding.mutate(np.repeat(parent, 30_000, axis=1), rng, most=most)
+    kernels = (children[KERNEL:] != parent[KERNEL:]).sum(axis=0).reshape(most, -1).mean(axis=1)
+    expected = [changed_kernels(encoding, changes) for changes in range(1, most + 1)]
+    np.testing.assert_allclose(kernels, expected, rtol=0.05)
+
+
 def single_moves(encoding, column):
     """(row, value) of every mutation of one gene."""
     children = [encoding.moves._moves.reshape(GENES, -1, SLOTS)[row, column[row]] for row in encoding.moves.free_rows]

@@ -141,7 +141,7 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
             yield _copy(node, value=value * 2 if value else 1.0)
         case ast.Expr(value=ast.Call()):
             yield ast.copy_location(ast.Pass(), node)
-        case ast.If(test=test) | ast.IfExp(test=test):
+        case ast.If(test=test) | ast.IfExp(test=test) if not isinstance(test, ast.UnaryOp):
             yield _copy(node, test=ast.copy_location(ast.UnaryOp(ast.Not(), test), test))
         case ast.Name(id=name, ctx=ast.Load()) if name in _NAMES:
             yield _copy(node, id=_NAMES[name])

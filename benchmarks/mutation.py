@@ -66,7 +66,7 @@ ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         tuple(f"{T}/training/test_{name}.py" for name in
               ("schedule_ema_optimizer", "step", "terms", "finetune", "multi_scale")),
     ),
-    "nms": (("detector/postprocess.py",), (f"{T}/test_postprocess.py",)),
+    "nms": (("detector/postprocess.py", "detector/suppression.py"), (f"{T}/test_postprocess.py",)),
     "pricing": (
         ("tinynas/pricing/*.py",),
         ("tests/tinynas/pricing", "tests/tinynas/genes", "tests/tinynas/evolution/test_islands.py"),

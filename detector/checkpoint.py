@@ -30,7 +30,7 @@ PREPROCESSING: Mapping[str, str | float] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """weights: the network's state dict in training form; ema: the averaged one, None where `weights` is the average.
 

@@ -11,23 +11,9 @@ from detector.losses import LossConfig
 from detector.losses.distribution_focal import distribution_focal_loss
 from detector.losses.giou import giou_loss
 from detector.losses.quality_focal import quality_focal_loss
-from detector.priors import decode_distances, encode_distances
+from detector.priors import by_side, decode_distances, encode_distances, expected_distances
 
-__all__ = ["DetectionCriterion", "LossConfig", "expected_distances"]
-
-
-def expected_distances(reg_logits: Tensor) -> Tensor:
-    """Distances (..., 4) in units of stride: per side, the expectation of the softmax over its bins; fp32.
-
-    `reg_logits` is (..., 4 x (reg_max + 1)), side by side: left, top, right, bottom.
-    """
-    probabilities = _by_side(reg_logits.float()).softmax(dim=-1)
-    bins = torch.arange(probabilities.shape[-1], dtype=torch.float32, device=probabilities.device)
-    return (probabilities * bins).sum(dim=-1)
-
-
-def _by_side(reg_logits: Tensor) -> Tensor:
-    return reg_logits.reshape(*reg_logits.shape[:-1], 4, reg_logits.shape[-1] // 4)
+__all__ = ["DetectionCriterion", "LossConfig"]
 
 
 class DetectionCriterion(nn.Module):
@@ -114,7 +100,7 @@ def _box_losses(reg_logits: Tensor, priors_N3: Tensor, boxes_N4: Tensor, weight_
     `reg_logits` (N, 4 x (reg_max + 1)); a zero connected to it if N is 0.
     """
     logits = reg_logits.float()
-    dfl_N = distribution_focal_loss(_by_side(logits), encode_distances(boxes_N4, priors_N3)).mean(dim=-1)
+    dfl_N = distribution_focal_loss(by_side(logits), encode_distances(boxes_N4, priors_N3)).mean(dim=-1)
     giou_N = giou_loss(decode_distances(expected_distances(logits), priors_N3), boxes_N4)
     return (dfl_N * weight_N).sum(), (giou_N * weight_N).sum()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.geometry import clip_boxes
 from detector.data.image import Image, read_image, resize_stretch
 from detector.deploy import Floats, Model, Outputs, load_model
 from detector.detections import Detections
@@ -221,7 +222,7 @@ class Detector:
         sides = np.array([*from_hw[::-1]] * 2, dtype=np.float32)
         scale = np.array([width, height] * 2, dtype=np.float32) / sides
         return Detections(
-            boxes_xyxy=np.clip(boxes, 0, sides) * scale, scores=scores, labels=labels, class_names=self.class_names,
+            boxes_xyxy=clip_boxes(boxes, self.image_size) * scale, scores=scores, labels=labels, class_names=self.class_names,
             category_ids=self.card.category_ids, image_size=(height, width),
         )  # fmt: skip
 

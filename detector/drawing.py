@@ -104,7 +104,7 @@ def _enlarged(picture: Pixels, size: tuple[int, int]) -> Pixels:
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Canvas:
     pixels: Pixels
     line: int
@@ -118,7 +118,8 @@ class _Canvas:
         scale = (pixels.shape[0] * pixels.shape[1]) ** 0.5
         crowding = min(1.0, max(0.75, (25 / max(boxes, 1)) ** 0.25))
         size = max(10, round(scale / 42 * crowding))
-        return cls(pixels, max(2, round(scale / 270)), size, max(2, round(size / 5)))
+        line, padding = max(2, round(scale / 270)), max(2, round(size / 5))
+        return cls(pixels=pixels, line=line, size=size, padding=padding)
 
     def outline(self, box: Rectangle, colour: Colour) -> None:
         """A box's frame with a thin dark rim, visible on any ground."""

@@ -20,7 +20,7 @@ LONGEST_PX = 640
 MOST_EXPECTED = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
     """picture: bytes of a picture file, in base64. boxes_xyxy (pixels of the picture), scores, labels: the best of what torch
     found in it with the checkpoint, above `score_threshold`."""
@@ -38,8 +38,9 @@ class Golden:
         left_out = float(found.scores[MOST_EXPECTED]) if len(found) > MOST_EXPECTED else score_threshold
         x1, y1, x2, y2 = (np.round(column.astype(np.float64), 3).tolist() for column in best.boxes_xyxy.T)
         return cls(
-            base64.b64encode(picture).decode(), tuple(zip(x1, y1, x2, y2)),
-            tuple(np.round(best.scores.astype(np.float64), 6).tolist()), tuple(best.labels.tolist()), left_out,
+            picture=base64.b64encode(picture).decode(), boxes_xyxy=tuple(zip(x1, y1, x2, y2)),
+            scores=tuple(np.round(best.scores.astype(np.float64), 6).tolist()), labels=tuple(best.labels.tolist()),
+            score_threshold=left_out,
         )  # fmt: skip
 
     def pixels(self) -> Image:

@@ -15,7 +15,7 @@ VERSION_KEY = "tinynas_model"
 SUPPORTED_INPUT: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "high": 255.0, "resize": "stretch"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """class_names, category_ids: by label; the ids are those of the data trained on. image_size: height, width that the
     network sees. batch: images per call, None where it is free.

@@ -1,4 +1,4 @@
-"""Priors: the points of the feature maps from which the head measures its four distances."""
+"""Priors: the points of the feature maps from which the head measures its four distances, and what it says of them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ def priors(
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         levels.append(torch.stack((x, y, torch.full_like(x, stride)), dim=-1).reshape(-1, 3))
     return torch.cat(levels)
+
+
+def by_side(reg_logits: Tensor) -> Tensor:
+    """Logits (..., 4, reg_max + 1) of each side's bins, from (..., 4 x (reg_max + 1)): left, top, right, bottom."""
+    return reg_logits.reshape(*reg_logits.shape[:-1], 4, reg_logits.shape[-1] // 4)
+
+
+def expected_distances(reg_logits: Tensor, bins: Tensor | None = None) -> Tensor:
+    """Distances (..., 4) in units of stride: per side, the expectation of the softmax over its bins; fp32.
+
+    `reg_logits` as for `by_side`; bins: 0, 1, ..., reg_max (fp32), made here where there are none. Multiplied and summed:
+    OpenVINO miscompiles softmax @ vector.
+    """
+    probabilities = by_side(reg_logits.float()).softmax(dim=-1)
+    if bins is None:
+        bins = torch.arange(probabilities.shape[-1], dtype=torch.float32, device=probabilities.device)
+    return (probabilities * bins).sum(dim=-1)
 
 
 def decode_distances(distances: Tensor, priors_A3: Tensor) -> Tensor:

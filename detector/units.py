@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detector.priors import decode_distances, priors
+from detector.priors import decode_distances, expected_distances, priors
 from search_spaces.graph import Graph, Op
 
 NORM_EPS = 1e-3
@@ -111,10 +111,7 @@ class Detect(nn.Module):
 
     def decode(self, reg_logits: Tensor, priors_A3: Tensor) -> Tensor:
         """Boxes (B, A, 4), xyxy in input pixels, from box-distribution logits (fp32)."""
-        shape = (*reg_logits.shape[:-1], 4, self.reg_max + 1)
-        distribution = reg_logits.float().reshape(shape).softmax(-1)
-        # multiply and sum: OpenVINO miscompiles softmax @ vector
-        return decode_distances((distribution * self.bins).sum(-1), priors_A3)
+        return decode_distances(expected_distances(reg_logits, self.bins), priors_A3)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes (B, A, 4) xyxy in input pixels and scores (B, A, C) after the sigmoid."""

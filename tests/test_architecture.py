@@ -133,3 +133,18 @@ def test_no_import_goes_round_in_a_circle():
         for name in free:
             del left[name]
     assert left == {}
+
+
+def test_wide_dataclasses_of_the_trainer_side_take_keywords_only():
+    """More than four fields: a swapped pair of positional arguments would be silent."""
+    positional = []
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] != "detector":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                made = [text for text in map(ast.unparse, node.decorator_list) if text.startswith("dataclass")]
+                fields = sum(isinstance(part, ast.AnnAssign) for part in node.body)
+                if made and fields > 4 and "kw_only=True" not in made[0]:
+                    positional.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert positional == []

@@ -43,7 +43,7 @@ class Targets(Protocol):
         """(B, G) bool, True for crowd and difficult boxes: neither an object to learn nor background."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What each prior learns. Detached; fp32 where it is not integer or bool."""
 

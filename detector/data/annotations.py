@@ -26,7 +26,7 @@ class ImageBoxes(NamedTuple):
     ignore: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Annotations:
     """N images, M boxes and C classes. Boxes of image i are rows `offsets[i]:offsets[i + 1]`.
 
@@ -90,7 +90,7 @@ class Annotations:
         return {name: int(count) for name, count in zip(self.class_names, per_class)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataReport:
     """What a loader found and what it changed; `str()` gives a few lines to print."""
 
@@ -119,7 +119,7 @@ class DataReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawBoxes:
     """Boxes as a file gives them, in any order: image index (M,), boxes_xyxy (M, 4) px, labels, ignore, areas px^2.
 
@@ -135,7 +135,13 @@ class RawBoxes:
     def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> RawBoxes:
         """The boxes that a mask or an index array names."""
         areas = None if self.areas is None else self.areas[rows]
-        return RawBoxes(self.image[rows], self.boxes_xyxy[rows], self.labels[rows], self.ignore[rows], areas)
+        return RawBoxes(
+            image=self.image[rows],
+            boxes_xyxy=self.boxes_xyxy[rows],
+            labels=self.labels[rows],
+            ignore=self.ignore[rows],
+            areas=areas,
+        )
 
     def relabelled(self, labels: npt.NDArray[np.int64]) -> RawBoxes:
         """The same boxes with other labels (M,)."""

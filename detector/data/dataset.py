@@ -24,7 +24,7 @@ DARK_TRIED = 8
 CACHE_BYTES = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One network input with its boxes.
 

@@ -33,7 +33,7 @@ DARK = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFact:
     """(height, width) as shown and as stored before the EXIF rotation; `reason`: why it cannot be used, "" if it can.
 
@@ -104,9 +104,9 @@ def _decode_all(paths: Sequence[Path]) -> list[ImageFact]:
 def _look(path: Path) -> ImageFact:
     try:
         shown, stored, bits = look_at(path)
-        return ImageFact(shown, stored, bits=bits)
+        return ImageFact(size_hw=shown, stored_hw=stored, bits=bits)
     except UserError as error:
-        return ImageFact((0, 0), (0, 0), str(error).removeprefix(f"{path}: "))
+        return ImageFact(size_hw=(0, 0), stored_hw=(0, 0), reason=str(error).removeprefix(f"{path}: "))
 
 
 def _decode(path: Path) -> ImageFact:
@@ -116,7 +116,7 @@ def _decode(path: Path) -> ImageFact:
     try:
         image, damage = read_with_damage(path)
     except UserError as error:
-        return ImageFact((0, 0), (0, 0), str(error).removeprefix(f"{path}: "))
+        return ImageFact(size_hw=(0, 0), stored_hw=(0, 0), reason=str(error).removeprefix(f"{path}: "))
     digest = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     dark = fact.bits == 16 and not fills_the_range(path)
     return replace(fact, digest=digest, damage=damage, look=look_of(image), dark=dark)
@@ -215,6 +215,12 @@ class _Memory:
         for name, fingerprint, sizes, digest, look in zip(*columns):
             height, width, stored_height, stored_width, bits, dark = sizes
             fact = ImageFact(
-                (height, width), (stored_height, stored_width), "", digest, look=look, bits=bits, dark=bool(dark)
+                size_hw=(height, width),
+                stored_hw=(stored_height, stored_width),
+                reason="",
+                digest=digest,
+                look=look,
+                bits=bits,
+                dark=bool(dark),
             )
             self._known[name] = (fingerprint, fact)

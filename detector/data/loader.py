@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 from detector.data.dataset import DetectionDataset, Sample
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """B samples; boxes are padded to G, the largest count in the batch (at least 1).
 
@@ -36,11 +36,11 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch on `device`."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)})
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (the loader calls this when asked to)."""
-        return Batch(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

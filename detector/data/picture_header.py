@@ -18,7 +18,7 @@ _ORIENTATION, _WIDTH, _HEIGHT, _BITS = 0x0112, 0x0100, 0x0101, 0x0102
 _TAG_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """kind: jpeg, png, webp, tiff, bmp, or "" for none of them; stored_hw: pixels as stored, None if not found out.
 
@@ -53,7 +53,7 @@ def read_header(raw: bytes) -> Header:
             return _tiff(raw)
         if raw[:2] == b"BM" and len(raw) >= 26:
             width, height = struct.unpack_from("<ii", raw, 18)
-            return Header("bmp", (abs(height), abs(width)))
+            return Header(kind="bmp", stored_hw=(abs(height), abs(width)))
     except (struct.error, IndexError):
         # too short for its own structure; the decoder has the last word
         pass
@@ -92,7 +92,7 @@ def _jpeg(raw: bytes) -> Header:
             if place == len(markers):
                 break
             at = int(markers[place])
-    return Header("jpeg", size, orientation, bits, whole)
+    return Header(kind="jpeg", stored_hw=size, orientation=orientation, bits=bits, whole=whole)
 
 
 def _scan_markers(raw: bytes) -> npt.NDArray[np.int64]:
@@ -117,7 +117,7 @@ def _png(raw: bytes) -> Header:
             whole = True
             break
         at += 12 + length
-    return Header("png", (height, width), orientation, bits, whole)
+    return Header(kind="png", stored_hw=(height, width), orientation=orientation, bits=bits, whole=whole)
 
 
 def _webp(raw: bytes) -> Header:
@@ -137,13 +137,13 @@ def _webp(raw: bytes) -> Header:
         elif kind == b"EXIF":
             orientation = _orientation(raw[body : body + length].removeprefix(b"Exif\0\0"))
         at = body + length + length % 2
-    return Header("webp", size, orientation, whole=end <= len(raw) + 1)
+    return Header(kind="webp", stored_hw=size, orientation=orientation, whole=end <= len(raw) + 1)
 
 
 def _tiff(raw: bytes) -> Header:
     tags = _tags(raw)
     size = (tags[_HEIGHT], tags[_WIDTH]) if _HEIGHT in tags and _WIDTH in tags else None
-    return Header("tiff", size, _valid(tags.get(_ORIENTATION, 1)), tags.get(_BITS, 1))
+    return Header(kind="tiff", stored_hw=size, orientation=_valid(tags.get(_ORIENTATION, 1)), bits=tags.get(_BITS, 1))
 
 
 def _orientation(exif: bytes) -> int:

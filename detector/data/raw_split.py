@@ -24,7 +24,7 @@ def refuse(kind: str, where: str, reason: str) -> NoReturn:
     raise UserError(f"{where}: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawSplit:
     """N images and M boxes in any order, labels indexing this split's own `class_names`.
 

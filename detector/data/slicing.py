@@ -22,7 +22,7 @@ _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _QUALITY = 95
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slicing:
     """size, overlap: of a tile in pixels and as a share of it; visible: the share of a box that a tile must hold, else the
     part in it is a region to ignore; empty: the share of tiles without a box that is kept, drawn with `seed`.

@@ -23,7 +23,7 @@ from search_spaces.files import check_folder
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Division:
     """What was written: the folder, and by split the pictures and boxes per class; notes to print, a line each."""
 

@@ -21,7 +21,7 @@ BACKGROUND = "background"
 TABLE_FILES = ("classes.csv", "confusion.csv", "confusion.json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
     """One class: images that have it, boxes, AP, and precision, recall and score threshold where F1 is best (IoU 0.5).
 
@@ -39,7 +39,7 @@ class ClassRow:
     score_threshold: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """An evaluation taken apart, at IoU 0.5.
 
@@ -114,8 +114,9 @@ def _rows(evaluation: Evaluation, annotations: Annotations, curves: tuple[Curve,
         threshold, precision, recall, f1 = curve.best_f1() or (math.nan,) * 4
         rows.append(
             ClassRow(
-                name, int(images[label]), curve.boxes, metrics.class_ap[name], metrics.class_ap50[name],
-                precision, recall, f1, threshold,
+                name=name, images=int(images[label]), boxes=curve.boxes, ap=metrics.class_ap[name],
+                ap50=metrics.class_ap50[name],
+                precision=precision, recall=recall, f1=f1, score_threshold=threshold,
             )
         )  # fmt: skip
     return tuple(rows)

@@ -17,7 +17,7 @@ from detector.data.annotations import Annotations
 from detector.evaluation.detections import MAX_DETECTIONS, SplitDetections
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """COCO box metrics, 0..1; nan where there is nothing to find (no box of that size or class).
 

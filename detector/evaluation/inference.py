@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
+from detector.data.geometry import clip_boxes
 from detector.data.loader import Batch
 from detector.evaluation.detections import SplitDetections
 from detector.network import Network
@@ -27,14 +29,9 @@ def detect_all(
     for batch in batches:
         images = batch.images.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
         boxes_BA4, scores_BAC = network(images)
-        for boxes_A4, scores_AC, scale_xy in zip(boxes_BA4, scores_BAC, batch.scale_xy.to(device)):
+        size_hw = (images.shape[-2], images.shape[-1])
+        for boxes_A4, scores_AC, scale_xy in zip(boxes_BA4, scores_BAC, batch.scale_xy.cpu().numpy()):
             boxes, scores, labels = postprocess(boxes_A4, scores_AC, score_threshold, iou_threshold, max_detections)
-            boxes = _clipped(boxes, images.shape[-2], images.shape[-1]) / scale_xy.repeat(2)
-            found.append((boxes.cpu().numpy(), scores.cpu().numpy(), labels.cpu().numpy()))
+            inside = clip_boxes(boxes.cpu().numpy(), size_hw) / np.tile(scale_xy, 2)
+            found.append((inside, scores.cpu().numpy(), labels.cpu().numpy()))
     return SplitDetections.pack(found)
-
-
-def _clipped(boxes_N4: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Boxes (N, 4) xyxy cut to an image of that size, same unit."""
-    limits = torch.tensor([width, height, width, height], dtype=boxes_N4.dtype, device=boxes_N4.device)
-    return torch.minimum(boxes_N4.clamp(min=0), limits)

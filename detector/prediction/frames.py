@@ -16,7 +16,7 @@ NO_TRACK = -1
 """Of a detection that belongs to no track (yet): one that was seen once may be an error."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One picture to look at.
 

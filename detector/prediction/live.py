@@ -52,7 +52,9 @@ def live_frames(
                         break
                     recorded = facts.frames > 0
                     seconds = position(capture, index, facts) if recorded else clock() - begun
-                    yield Frame(item.name, pixels, index, seconds, facts.fps, live=not recorded)
+                    yield Frame(
+                        name=item.name, pixels=pixels, index=index, seconds=seconds, fps=facts.fps, live=not recorded
+                    )
                 index += 1
             capture.release()
             if _is_over(facts, index):

@@ -64,7 +64,7 @@ def read_frames(
             continue
         try:
             if item.kind is Kind.PICTURE:
-                yield Frame(item.name, read_image(Path(str(item.address))))
+                yield Frame(name=item.name, pixels=read_image(Path(str(item.address))))
             else:
                 yield from video_frames(item, every, remarks.notes.append)
         except UserError as error:

@@ -37,7 +37,7 @@ class Wishes:
     every: int = 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """frames, detections: how many; moving: whether any frame was of a video or stream; written: files and folders; ended:
     why it stopped early, "" if it did not."""

@@ -95,7 +95,9 @@ def video_frames(
                 pixels = pixels_of(capture)
                 if pixels is None:
                     break
-                yield Frame(item.name, pixels, index, position(capture, index, facts), facts.fps)
+                yield Frame(
+                    name=item.name, pixels=pixels, index=index, seconds=position(capture, index, facts), fps=facts.fps
+                )
             index += 1
     finally:
         capture.release()

@@ -36,7 +36,7 @@ _STREAM = 3
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Pretraining:
     """A pre-training under way. `step`: steps done of `schedule.total_steps`; first, recent: means of the loss, of the
     first steps and of late ones (moving)."""
@@ -92,8 +92,8 @@ def _assembled(
     schedule = Schedule(steps, min(settings.warmup_steps, steps // 5), 0, settings.floor_ratio)
     device = next(module.parameters()).device
     return Pretraining(
-        module, pictures, settings, optimizer, schedule, Ema(network, settings.ema, steps),
-        autocast_type(settings.amp, device),
+        module=module, pictures=pictures, settings=settings, optimizer=optimizer, schedule=schedule,
+        ema=Ema(network, settings.ema, steps), dtype=autocast_type(settings.amp, device),
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def write_start(run: Pretraining, path: Path) -> None:
 
 
 def _checkpoint(run: Pretraining, weights: object, **more: object) -> Checkpoint:
-    return Checkpoint(run.module.network.structure, (NO_CLASS,), weights, **more)  # type: ignore[arg-type]
+    return Checkpoint(structure=run.module.network.structure, class_names=(NO_CLASS,), weights=weights, **more)  # type: ignore[arg-type]
 
 
 def _batches(run: Pretraining) -> Iterator[Tensor]:

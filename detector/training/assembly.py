@@ -81,8 +81,8 @@ def assemble(
         f"preset {config.preset}, {data.train_loader.num_workers} loader processes"
     )
     blank = Checkpoint(
-        network.structure, splits.train.class_names, {}, tuple(splits.train.category_ids.tolist()),
-        config=config.model_dump(mode="json"),
+        structure=network.structure, class_names=splits.train.class_names, weights={},
+        category_ids=tuple(splits.train.category_ids.tolist()), config=config.model_dump(mode="json"),
     )  # fmt: skip
     return Run(
         config=config, folder=folder, data=splits.source, processes=processes, stepper=stepper, blank=blank, say=say,

@@ -15,7 +15,7 @@ _TENSOR = re.compile(r"\.(conv|norm|dense|dense_norm|pointwise|pointwise_norm)\.
 WIDTH = 116
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TransferReport:
     """sizes: values per key of the target's state dict; parameters: the keys that learn; taken: values that came from
     the source; refused: {part: why nothing of it could}; unused: convs of the source that nothing took from.

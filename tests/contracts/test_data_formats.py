@@ -40,7 +40,7 @@ def written(root: Path, name: str, rows: list[Row], split: str = "train") -> Ann
         cv2.imwrite(str(path), np.zeros((*size, 3), dtype=np.uint8))
     table = np.array(rows, dtype=np.int64).reshape(-1, 6)
     boxes = np.concatenate([table[:, 2:4], table[:, 2:4] + table[:, 4:6]], axis=1).astype(np.float64)
-    raw = RawBoxes(table[:, 0], boxes, table[:, 1], np.zeros(len(table), dtype=np.bool_))
+    raw = RawBoxes(image=table[:, 0], boxes_xyxy=boxes, labels=table[:, 1], ignore=np.zeros(len(table), dtype=np.bool_))
     annotations, _ = pack("given", CLASSES, paths, np.array(SIZES, dtype=np.int32), raw)
     plugin.write(root, split, annotations)
     return annotations
@@ -62,7 +62,12 @@ def test_boxes_come_back_to_the_last_bit(
     table = np.array(corners, dtype=np.float32).reshape(-1, 4)
     boxes = np.concatenate([table[:, :2], table[:, :2] + table[:, 2:]], axis=1)
     count = len(boxes)
-    raw = RawBoxes(np.zeros(count, np.int64), boxes, np.zeros(count, np.int64), np.zeros(count, dtype=np.bool_))
+    raw = RawBoxes(
+        image=np.zeros(count, np.int64),
+        boxes_xyxy=boxes,
+        labels=np.zeros(count, np.int64),
+        ignore=np.zeros(count, dtype=np.bool_),
+    )
     before, _ = formats.load_split(root, "train")
     given_, _ = pack("given", CLASSES, before.image_paths, np.array(SIZES, dtype=np.int32), raw)
     plugin.write(root, "train", given_)

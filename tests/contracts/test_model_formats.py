@@ -38,7 +38,7 @@ def files(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         if name not in HERE:
             continue
         made[name] = folder / f"{name}{get_format(name).SUFFIXES[0]}"
-        export_checkpoint(tiny, made[name], name, ExportSettings("raw", batch=None))
+        export_checkpoint(tiny, made[name], name, ExportSettings(output="raw", batch=None))
     return made
 
 

@@ -20,7 +20,9 @@ def random_truth(seed: int, images: int = 8, num_classes: int = 4) -> Annotation
     sides = np.exp(rng.uniform(np.log(8), np.log(130), (len(image), 2)))
     labels = rng.integers(0, num_classes, len(image))
     ignore = (rng.random(len(image)) < 0.15) | (labels == num_classes - 1)
-    raw = RawBoxes(image, np.concatenate([corners, corners + sides], axis=1), labels, ignore)
+    raw = RawBoxes(
+        image=image, boxes_xyxy=np.concatenate([corners, corners + sides], axis=1), labels=labels, ignore=ignore
+    )
     names = [f"class {label}" for label in range(num_classes)]
     paths = [Path(f"{number}.jpg") for number in range(images)]
     ids = np.sort(rng.choice(10_000, images, replace=False)).astype(np.int64)

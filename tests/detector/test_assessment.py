@@ -151,7 +151,9 @@ def slow_counts(truth: Annotations, found: SplitDetections, threshold: float) ->
 
 def test_only_the_hundred_best_of_an_image_and_class_count() -> None:
     boxes = np.array([[10.0, 10, 60, 60]])
-    raw = RawBoxes(np.zeros(1, np.int64), boxes, np.zeros(1, np.int64), np.zeros(1, np.bool_))
+    raw = RawBoxes(
+        image=np.zeros(1, np.int64), boxes_xyxy=boxes, labels=np.zeros(1, np.int64), ignore=np.zeros(1, np.bool_)
+    )
     truth = pack("t", ("a", "b"), [Path("0.jpg")], np.full((1, 2), 400, dtype=np.int32), raw)[0]
     false = np.tile([[200.0, 200, 260, 260]], (100, 1))
     scores = np.concatenate([np.full(100, 0.9), [0.8]])
@@ -195,7 +197,10 @@ def test_the_worst_images_come_first_and_errors_have_their_colours(tmp_path: Pat
         write_picture(np.full((400, 400, 3), 235, dtype=np.uint8), tmp_path / path.with_suffix(".png"))
     truth = pack(
         "s", truth.class_names, [tmp_path / path.with_suffix(".png") for path in truth.image_paths], truth.sizes_hw,
-        RawBoxes(truth.image_index(), truth.boxes_xyxy, truth.labels.astype(np.int64), truth.ignore),
+        RawBoxes(
+            image=truth.image_index(), boxes_xyxy=truth.boxes_xyxy, labels=truth.labels.astype(np.int64),
+            ignore=truth.ignore,
+        ),
     )[0]  # fmt: skip
     result = assessed(truth, random_detections(truth, 5), 0.5)
     errors = result.missed + result.false

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector import assigners
-from detector.criterion import DetectionCriterion, expected_distances
+from detector.criterion import DetectionCriterion
 from detector.losses import LossConfig
 from detector.losses.distribution_focal import distribution_focal_loss
 from detector.losses.giou import giou_loss
 from detector.losses.quality_focal import quality_focal_loss
-from detector.priors import decode_distances, priors
+from detector.priors import decode_distances, expected_distances, priors
 from search_spaces.errors import UserError
 from tests.detector.scenes import SceneTargets, random_targets
 

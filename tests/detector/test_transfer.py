@@ -286,7 +286,7 @@ def test_an_additional_block_copies_the_last_one_and_is_silent() -> None:
 def test_classes_by_name() -> None:
     assert match_classes(("cat", "Dog", "cat"), ("dog ", "horse", "CAT")) == [1, -1, 0]
     source = trained(build("mob")).float()
-    checkpoint = Checkpoint(source.structure, ("cat", "dog", "cow"), source.state_dict())
+    checkpoint = Checkpoint(structure=source.structure, class_names=("cat", "dog", "cow"), weights=source.state_dict())
     torch.manual_seed(1)
     network = Network(source.structure.with_classes(2))
     report = transfer_checkpoint(checkpoint, network, ("horse", "dog"), "a.pt")
@@ -306,7 +306,9 @@ def test_classes_by_name() -> None:
 
 def test_averaged_weights_are_taken() -> None:
     plain, average = (trained(build("mob"), seed).float() for seed in (1, 2))
-    checkpoint = Checkpoint(plain.structure, ("a", "b", "c"), plain.state_dict(), ema=average.state_dict())
+    checkpoint = Checkpoint(
+        structure=plain.structure, class_names=("a", "b", "c"), weights=plain.state_dict(), ema=average.state_dict()
+    )
     network = Network(plain.structure)
     transfer_checkpoint(checkpoint, network, ("a", "b", "c"), "a.pt")
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in average.state_dict().items())
@@ -322,7 +324,9 @@ def test_other_spaces_are_refused_by_part() -> None:
     assert "backbone: not transferred, its blocks are res, here csp" in text
     assert "backbone" in text.split("not loaded, fresh")[1]
     assert refusals(source.structure, build("mob")).keys() == {"backbone", "neck"}
-    checkpoint = Checkpoint(source.structure, ("a", "b", "c"), source.float().state_dict())
+    checkpoint = Checkpoint(
+        structure=source.structure, class_names=("a", "b", "c"), weights=source.float().state_dict()
+    )
     with pytest.raises(UserError, match=r"a\.pt: nothing in it fits .*expected a checkpoint with mob blocks"):
         transfer_checkpoint(checkpoint, Network(build("mob")), ("a", "b", "c"), "a.pt")
 
@@ -341,7 +345,10 @@ def test_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"0 checkpoints .*none with mob blocks.*--model Ns"):
         nearest_checkpoint(tmp_path, close)
     for name, made in (("a", build("mob", depths=(1, 3, 3, 3, 3))), ("b", build("mob")), ("c", build("res"))):
-        save_checkpoint(Checkpoint(made, ("a", "b", "c"), Network(made).state_dict()), tmp_path / f"{name}.pt")
+        save_checkpoint(
+            Checkpoint(structure=made, class_names=("a", "b", "c"), weights=Network(made).state_dict()),
+            tmp_path / f"{name}.pt",
+        )
     assert nearest_checkpoint(tmp_path, build("mob", hidden=24)).name == "b.pt"
     (tmp_path / "d.pt").write_bytes(b"junk")
     with pytest.raises(UserError, match=r"d\.pt: not a checkpoint"):

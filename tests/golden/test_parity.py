@@ -121,8 +121,8 @@ def test_outputs_in_training_and_deploy_form(name: str, reference: Path) -> None
 def test_outputs_through_onnx(name: str, reference: Path, tmp_path: Path) -> None:
     wanted, images = figures(reference, name)
     network = imported(reference, name)
-    checkpoint = Checkpoint(network.structure, COCO_NAMES, network.state_dict())
-    settings = ExportSettings("raw", (images.shape[2], images.shape[3]))
+    checkpoint = Checkpoint(structure=network.structure, class_names=COCO_NAMES, weights=network.state_dict())
+    settings = ExportSettings(output="raw", image_size=(images.shape[2], images.shape[3]))
     export_checkpoint(checkpoint, tmp_path / "model.onnx", "onnx", settings)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     boxes, scores = session.run(["boxes", "scores"], {"images": images})

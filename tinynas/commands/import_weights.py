@@ -62,8 +62,8 @@ def _converted(source: Path, structure: Structure, names: list[str]) -> Checkpoi
     network = Network(structure.with_classes(classes))
     import_state(public, network, str(source))
     return Checkpoint(
-        network.structure,
-        COCO_NAMES if is_coco else tuple(names) or tuple(f"class {label}" for label in range(classes)),
-        network.state_dict(),
-        COCO_CATEGORY_IDS if is_coco else tuple(range(1, classes + 1)),
+        structure=network.structure,
+        class_names=COCO_NAMES if is_coco else tuple(names) or tuple(f"class {label}" for label in range(classes)),
+        weights=network.state_dict(),
+        category_ids=COCO_CATEGORY_IDS if is_coco else tuple(range(1, classes + 1)),
     )

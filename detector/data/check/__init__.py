@@ -19,7 +19,7 @@ from search_spaces.errors import UserError
 __all__ = ["DataCheck", "Finding", "SplitSummary", "check_data"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSummary:
     """Numbers of one split; `per_class`: boxes by class name, ignored ones left out."""
 
@@ -30,7 +30,7 @@ class SplitSummary:
     per_class: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataCheck:
     """What was found. `problems` spoil training or evaluation; `notes` are worth a look and may be meant so."""
 
@@ -68,12 +68,14 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
         try:
             splits[name] = read_split(data, name, _teller(name, findings))
         except UserError as error:
-            findings.append(Finding("unreadable-annotations", name, *_parted(str(error))))
+            findings.append(_parted("unreadable-annotations", name, str(error)))
     summaries = {name: _summary(split) for name, split in splits.items()}
     findings += _for_training(data, present, splits, summaries)
-    findings += [Finding("left-out", "", *_parted(line)) for line in left_out(data)]
+    findings += [_parted("left-out", "", line) for line in left_out(data)]
     findings += [
-        Finding("read-otherwise", name, split.source, note) for name, split in splits.items() for note in split.notes
+        Finding(kind="read-otherwise", split=name, where=split.source, reason=note)
+        for name, split in splits.items()
+        for note in split.notes
     ]
     findings += classes.compare(splits)
     findings += mirror.check(splits)
@@ -98,34 +100,39 @@ def _for_training(
     """What training refuses of its two splits as wholes; those that could not be read have been told."""
     remedy = f"split it with: tinynas data split {data} --val 0.2"
     if not present:
-        yield Finding("no-split", "", str(data), "no split is named (train, val, test); name one, or list its pictures")
+        yield Finding(
+            kind="no-split",
+            split="",
+            where=str(data),
+            reason="no split is named (train, val, test); name one, or list its pictures",
+        )
         return
     if UNSPLIT in present:
-        yield Finding("missing-split", "", str(data), f"the pictures are in one heap; {remedy}")
+        yield Finding(kind="missing-split", split="", where=str(data), reason=f"the pictures are in one heap; {remedy}")
         return
     for name in ("train", "val"):
         if name not in present:
             found = ", ".join(present) or "none"
             how = f"; {remedy}" if present == ["train"] else ""
             reason = f"no {name!r} split (found: {found}); training needs one{how}"
-            yield Finding("missing-split", name, str(data), reason)
+            yield Finding(kind="missing-split", split=name, where=str(data), reason=reason)
         elif name in splits and summaries[name].boxes == summaries[name].ignored:
             counts = summaries[name]
             crowds = f" ({counts.ignored} crowd or difficult ones aside)" if counts.ignored else ""
             reason = f"{counts.images} images but not one box{crowds}; training refuses it"
-            yield Finding("split-without-boxes", name, splits[name].source, reason)
+            yield Finding(kind="split-without-boxes", split=name, where=splits[name].source, reason=reason)
 
 
-def _parted(line: str) -> tuple[str, str]:
-    """Place and reason of a message."""
-    where, _, reason = line.partition(": ")
-    return where, reason
+def _parted(kind: str, split: str, message: str) -> Finding:
+    """Of a message: its place, then the reason."""
+    where, _, reason = message.partition(": ")
+    return Finding(kind=kind, split=split, where=where, reason=reason)
 
 
 def _teller(split: str, findings: list[Finding]) -> Callable[[str, str, str], None]:
     def tell(kind: str, where: str, reason: str) -> None:
         image = Path(where) if kind == "unreadable-image" else None
-        findings.append(Finding(kind, split, where, reason, image=image))
+        findings.append(Finding(kind=kind, split=split, where=where, reason=reason, image=image))
 
     return tell
 

@@ -27,7 +27,7 @@ def _crowded(name: str, split: RawSplit) -> Iterator[Finding]:
     kept = ~split.boxes.ignore
     note = note_of(*crowded_images(split.boxes.image[kept], split.boxes.labels[kept]))
     if note:
-        yield Finding("crowded", name, split.source, note)
+        yield Finding(kind="crowded", split=name, where=split.source, reason=note)
 
 
 def _sound(name: str, split: RawSplit) -> Iterator[Finding]:
@@ -89,16 +89,30 @@ def _empty(name: str, split: RawSplit) -> Iterator[Finding]:
     for image in np.flatnonzero(counts == 0).tolist():
         path, file = split.image_paths[image], split.files[image]
         if not file.is_file():
-            yield Finding("no-label-file", name, str(path), f"no label file {file}; it trains as background", path)
+            yield Finding(
+                kind="no-label-file",
+                split=name,
+                where=str(path),
+                reason=f"no label file {file}; it trains as background",
+                image=path,
+            )
         else:
-            yield Finding("no-boxes", name, str(path), f"no boxes in {file.name}; it trains as background", path)
+            yield Finding(
+                kind="no-boxes",
+                split=name,
+                where=str(path),
+                reason=f"no boxes in {file.name}; it trains as background",
+                image=path,
+            )
 
 
 def _finding(kind: str, name: str, split: RawSplit, row: int, reason: str, badness: float) -> Finding:
     x0, y0, x1, y1 = split.boxes.boxes_xyxy[row].tolist()
     box: Box = (x0, y0, x1, y1)
     image = split.image_paths[int(split.boxes.image[row])]
-    return Finding(kind, name, split.where(row), reason, image, (box,), badness=badness)
+    return Finding(
+        kind=kind, split=name, where=split.where(row), reason=reason, image=image, boxes=(box,), badness=badness
+    )
 
 
 def _shown(box: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> str:

@@ -29,7 +29,16 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
                 image = split.image_paths[int(split.boxes.image[row])]
                 x0, y0, x1, y1 = split.boxes.boxes_xyxy[row].tolist()
                 box = (x0, y0, x1, y1)
-                findings.append(Finding("class-not-in-train", name, split.where(row), reason, image, (box,)))
+                findings.append(
+                    Finding(
+                        kind="class-not-in-train",
+                        split=name,
+                        where=split.where(row),
+                        reason=reason,
+                        image=image,
+                        boxes=(box,),
+                    )
+                )
         expected = set(counts) if split is train or train is None else set(counts) | trained
         missing = sorted(c for c in expected if not counts.get(c))
         if missing:
@@ -37,7 +46,7 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
             reason = (
                 f"{len(missing)} of {len(expected)} classes have no box in {name}, {consequence}: {listed(missing, 8)}"
             )
-            findings.append(Finding("class-without-boxes", name, split.source, reason))
+            findings.append(Finding(kind="class-without-boxes", split=name, where=split.source, reason=reason))
     return findings
 
 
@@ -58,4 +67,6 @@ def _twice(name: str, split: RawSplit) -> list[Finding]:
     names = split.class_names
     twice = dict.fromkeys(known for place, known in enumerate(names) if known in names[:place])
     reason = "two classes are named {!r}; expected every name once, rename or merge them"
-    return [Finding("duplicate-class", name, split.source, reason.format(known)) for known in twice]
+    return [
+        Finding(kind="duplicate-class", split=name, where=split.source, reason=reason.format(known)) for known in twice
+    ]

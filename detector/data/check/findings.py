@@ -50,7 +50,7 @@ _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """A mistake: what kind, in which split, where (file, and line or record), why.
 

@@ -27,12 +27,12 @@ def _unusable(name: str, split: RawSplit, facts: Mapping[Path, ImageFact]) -> It
         reason = facts[path].mismatch((height, width))
         if reason:
             kind = "unreadable-image" if facts[path].reason else "size-mismatch"
-            yield Finding(kind, name, str(path), reason, path)
+            yield Finding(kind=kind, split=name, where=str(path), reason=reason, image=path)
         if facts[path].damage:
             reason = f"damaged ({facts[path].damage}); training sees what could be decoded; restore the file or drop it"
-            yield Finding("damaged-image", name, str(path), reason, path)
+            yield Finding(kind="damaged-image", split=name, where=str(path), reason=reason, image=path)
         if facts[path].dark:
-            yield Finding("dark-samples", name, str(path), DARK, path)
+            yield Finding(kind="dark-samples", split=name, where=str(path), reason=DARK, image=path)
 
 
 def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> Iterator[Finding]:
@@ -46,10 +46,12 @@ def _same(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> It
             owner, other = first.setdefault(digest, (name, path))
             if owner != name:
                 reason = f"the same image as {other} in {owner}: what {name} measures was trained on; remove one"
-                yield Finding("leak", name, str(path), reason, path, other=other)
+                yield Finding(kind="leak", split=name, where=str(path), reason=reason, image=path, other=other)
             elif other != path:
                 reason = f"the same image as {other}; remove one of them"
-                yield Finding("duplicate-image", name, str(path), reason, path, other=other)
+                yield Finding(
+                    kind="duplicate-image", split=name, where=str(path), reason=reason, image=path, other=other
+                )
         yield from _listed_twice(name, split)
 
 
@@ -63,14 +65,20 @@ def _alike(splits: Mapping[str, RawSplit], facts: Mapping[Path, ImageFact]) -> I
             continue
         told.add(path)
         reason = f"looks like {other} in {owner} (a frame of the same video, or saved again?): keep both in one split"
-        yield Finding("near-leak", name, str(path), reason, path, other=other)
+        yield Finding(kind="near-leak", split=name, where=str(path), reason=reason, image=path, other=other)
 
 
 def _listed_twice(name: str, split: RawSplit) -> Iterator[Finding]:
     seen: set[Path] = set()
     for path, file in zip(split.image_paths, split.files):
         if path in seen:
-            yield Finding("duplicate-image", name, str(path), f"the split lists it twice (see {file})", path)
+            yield Finding(
+                kind="duplicate-image",
+                split=name,
+                where=str(path),
+                reason=f"the split lists it twice (see {file})",
+                image=path,
+            )
         seen.add(path)
 
 
@@ -83,11 +91,19 @@ def _left_over(splits: Mapping[str, RawSplit], bad: Set[Path]) -> Iterator[Findi
         found = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES)
         for path in found:
             if path not in listed and not is_hidden(path.name):
-                yield Finding("unlisted-image", "", str(path), "no split lists this image; it is not used", path)
+                yield Finding(
+                    kind="unlisted-image",
+                    split="",
+                    where=str(path),
+                    reason="no split lists this image; it is not used",
+                    image=path,
+                )
     for folder in sorted({path.parent for path in labels}):
         for path in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
             if path not in labels and path.stem not in bad_stems and _may_be_label(path):
-                yield Finding("label-without-image", "", str(path), "there is no image to this label file")
+                yield Finding(
+                    kind="label-without-image", split="", where=str(path), reason="there is no image to this label file"
+                )
 
 
 def _may_be_label(path: Path) -> bool:

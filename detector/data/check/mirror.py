@@ -24,7 +24,7 @@ def check(splits: Mapping[str, RawSplit]) -> Iterator[Finding]:
             f"{advice.why}; the preset auto sees to it when it trains, any other needs --set '{advice.setting}', or "
             "mirrored pictures teach the wrong class"
         )
-        yield Finding("mirrored-class", "train", _source(splits["train"]), reason)
+        yield Finding(kind="mirrored-class", split="train", where=_source(splits["train"]), reason=reason)
 
 
 def _source(split: RawSplit) -> str:

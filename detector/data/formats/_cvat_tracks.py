@@ -36,7 +36,7 @@ def track_entries(
                 tell("bad-record", where, f"{error}; correct or remove it")
                 continue
             if box is not None:
-                shapes.setdefault(frame, []).append(Object(place, clean_name(track.get("label")), box))
+                shapes.setdefault(frame, []).append(Object(number=place, label=clean_name(track.get("label")), box=box))
     pictures = _pictures(path.parent)
     if not any(frame in pictures for frame in shapes):
         raise UserError(
@@ -45,7 +45,10 @@ def track_entries(
         )
     size = _size(node)
     names = {frame: pictures.get(frame, f"images/frame_{frame:06d}.png") for frame in sorted({*shapes, *pictures})}
-    return [Entry(path, name, shapes.get(frame, ()), "", size) for frame, name in names.items()]
+    return [
+        Entry(file=path, name=name, objects=shapes.get(frame, ()), stem="", size_hw=size)
+        for frame, name in names.items()
+    ]
 
 
 def _pictures(folder: Path) -> dict[int, str]:

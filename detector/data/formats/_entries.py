@@ -22,7 +22,7 @@ SHAPES = "{} polygons, masks or ellipses: the box around each is taken"
 PASSED_OVER = "{} points, lines and other shapes without an area are passed over"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
     """A box of one picture: its number or id in the file, class name, xyxy in pixels (or, `relative`, in shares of the
     picture's width and height), and whether it is a region to ignore."""
@@ -34,7 +34,7 @@ class Object:
     relative: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What an annotation file says of one picture.
 

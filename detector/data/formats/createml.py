@@ -53,7 +53,7 @@ def _entries(path: Path, tell: Tell) -> list[Entry]:
                 objects.append(_object(number_of_box, item))
             except ValueError as error:
                 tell("bad-record", f"{path}: picture {place + 1} ({name}): object {number_of_box}", str(error))
-        entries.append(Entry(path, name, objects))
+        entries.append(Entry(file=path, name=name, objects=objects))
     return entries
 
 
@@ -63,4 +63,4 @@ def _object(place: int, item: Any) -> Object:
         raise ValueError(f"is {shown(item)}; expected label and coordinates (x, y, width, height)")
     x, y, width, height = (number(where.get(key)) for key in ("x", "y", "width", "height"))
     box = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    return Object(place, clean_name(item.get("label")), box)
+    return Object(number=place, label=clean_name(item.get("label")), box=box)

@@ -96,10 +96,10 @@ def _entries(path: Path, tell: Tell) -> list[Entry]:
                 )
                 continue
             sizes.setdefault(cells["name"], size)
-            objects.setdefault(cells["name"], []).append(Object(line, clean_name(cells["label"]), box))  # type: ignore[arg-type]
+            objects.setdefault(cells["name"], []).append(Object(number=line, label=clean_name(cells["label"]), box=box))  # type: ignore[arg-type]
     except csv.Error as error:
         raise UserError(f"{path}:{rows.line_num}: the table does not parse ({error}); expected {EXPECTED}") from None
-    return [Entry(path, name, found, "", sizes[name]) for name, found in objects.items()]
+    return [Entry(file=path, name=name, objects=found, stem="", size_hw=sizes[name]) for name, found in objects.items()]
 
 
 def _size(cells: Mapping[str, str]) -> tuple[int, int]:

@@ -97,14 +97,14 @@ def _entry(path: Path, image: ElementTree.Element, tell: Tell, notes: Notes) -> 
         try:
             box = _shape(shape, notes)
             if box is not None:
-                objects.append(Object(place, clean_name(shape.get("label")), box))
+                objects.append(Object(number=place, label=clean_name(shape.get("label")), box=box))
         except ValueError as error:
             tell("bad-record", f"{path}: {name}: shape {place}", f"{error}; correct or remove it")
     try:
         size = side(image.get("height")), side(image.get("width"))
     except ValueError:
         size = (0, 0)
-    return Entry(path, name, objects, "", size if min(size) > 0 else (0, 0))
+    return Entry(file=path, name=name, objects=objects, stem="", size_hw=size if min(size) > 0 else (0, 0))
 
 
 def _shape(shape: ElementTree.Element, notes: Notes) -> Sides | None:

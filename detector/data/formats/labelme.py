@@ -61,7 +61,7 @@ def _entry(path: Path, tell: Tell, notes: Notes) -> Entry | None:
             if shape.get("shape_type") in _NO_AREA:
                 notes.add(PASSED_OVER)
                 continue
-            objects.append(Object(place, clean_name(shape.get("label")), _box(shape, notes)))
+            objects.append(Object(number=place, label=clean_name(shape.get("label")), box=_box(shape, notes)))
         except ValueError as error:
             tell("bad-record", f"{path}: shape {place}", f"{error}; correct or remove it")
     name = content.get("imagePath")
@@ -69,7 +69,7 @@ def _entry(path: Path, tell: Tell, notes: Notes) -> Entry | None:
         size = side(content.get("imageHeight")), side(content.get("imageWidth"))
     except ValueError:
         size = (0, 0)
-    return Entry(path, name if isinstance(name, str) else "", objects, path.stem, size)
+    return Entry(file=path, name=name if isinstance(name, str) else "", objects=objects, stem=path.stem, size_hw=size)
 
 
 def _box(shape: dict[str, Any], notes: Notes) -> tuple[float, float, float, float]:

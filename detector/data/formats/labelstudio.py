@@ -44,7 +44,7 @@ def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
                 continue
             plain = _UPLOAD_MARK.sub(r"\1", entry.name)
             if plain != entry.name and finder.find(entry.name) is None and finder.find(plain) is not None:
-                entry = Entry(path, plain, entry.objects, "", entry.size_hw)
+                entry = Entry(file=path, name=plain, objects=entry.objects, stem="", size_hw=entry.size_hw)
             entries.append(entry)
     return collect(
         f"{root.name} {split} (Label Studio)", entries, finder, tell, record_text="{file}: region {record}", notes=notes
@@ -83,7 +83,7 @@ def _entry(path: Path, place: int, task: Any, tell: Tell, notes: Notes) -> Entry
             continue
         if made is not None:
             objects.append(made)
-    return Entry(path, name, objects, "", size if min(size) > 0 else (0, 0))
+    return Entry(file=path, name=name, objects=objects, stem="", size_hw=size if min(size) > 0 else (0, 0))
 
 
 def _picture_name(task: Any) -> str | None:
@@ -134,7 +134,7 @@ def _object(place: int, region: Any, notes: Notes) -> Object | None:
     else:
         box = _rectangle(region, value, notes)
     left, top, right, bottom = (share / 100 for share in box)
-    return Object(place, label, (left, top, right, bottom), relative=True)
+    return Object(number=place, label=label, box=(left, top, right, bottom), relative=True)
 
 
 def _rectangle(region: Any, value: Any, notes: Notes) -> tuple[float, float, float, float]:

@@ -59,11 +59,11 @@ def _entries(path: Path, tell: Tell, notes: Notes) -> list[Entry]:
             try:
                 box = _box(region, notes)
                 if box is not None:
-                    objects.append(Object(place, _label(region.get("region_attributes")), box))
+                    objects.append(Object(number=place, label=_label(region.get("region_attributes")), box=box))
             except (ValueError, AttributeError):
                 reason = f"is {shown(region)}; expected shape_attributes and region_attributes"
                 tell("bad-record", f"{path}: {name}: region {place}", reason)
-        entries.append(Entry(path, name, objects))
+        entries.append(Entry(file=path, name=name, objects=objects))
     return entries
 
 

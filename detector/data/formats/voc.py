@@ -194,10 +194,12 @@ def _entry(xml: Path, stem: str, tell: Tell, notes: Notes) -> Entry | None:
         try:
             if not name:
                 raise ValueError("an object has no name; expected a class name")
-            objects.append(Object(place, name, _box(item, notes), _is_difficult(item)))
+            objects.append(Object(number=place, label=name, box=_box(item, notes), ignore=_is_difficult(item)))
         except ValueError as error:
             tell("bad-record", f"{xml}: object {place}", str(error))
-    return Entry(xml, (node.findtext("filename") or "").strip(), objects, Path(stem).name, size)
+    return Entry(
+        file=xml, name=(node.findtext("filename") or "").strip(), objects=objects, stem=Path(stem).name, size_hw=size
+    )
 
 
 def _box(item: ElementTree.Element, notes: Notes) -> tuple[float, float, float, float]:

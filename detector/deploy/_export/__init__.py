@@ -28,7 +28,7 @@ from search_spaces.files import check_folder
 __all__ = ["ExportReport", "ExportSettings", "export_checkpoint", "output_files"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
     """files: what was written. network: the exported boxes and scores against torch. detections: NMS inside against
     `detector.suppression` (None for a raw export). golden: from the encoded golden picture to boxes, against torch."""
@@ -80,7 +80,9 @@ def export_checkpoint(
             (scratch / file.name).replace(file)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return ExportReport(tuple(files), differences, found, seen, time.perf_counter() - start)
+    return ExportReport(
+        files=tuple(files), network=differences, detections=found, golden=seen, seconds=time.perf_counter() - start
+    )
 
 
 def _suppressed(tensors: Source, plugin: ModuleType, verifier: Verifier, target: Path) -> Differences:

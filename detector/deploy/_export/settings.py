@@ -15,7 +15,7 @@ from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSettings:
     """image_size: height, width; None: the checkpoint's. batch: images per call, None: free. output: `raw` or `nms`.
 

@@ -24,7 +24,7 @@ FEW_BOXES = 10
 """A class with fewer is called rare."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataFacts:
     """A training split in numbers: images, images without boxes, boxes, classes, and the boxes' sizes.
 
@@ -49,7 +49,12 @@ def facts_of(train: Annotations) -> DataFacts:
     low, middle, high = np.percentile(shares, [10, 50, 90]).tolist() if len(shares) else [math.nan] * 3
     rare = tuple(name for name, count in train.counts().items() if count < FEW_BOXES)
     return DataFacts(
-        len(train), len(train) - len(np.unique(image)), len(boxes), train.num_classes, (low, middle, high), rare
+        images=len(train),
+        empty=len(train) - len(np.unique(image)),
+        boxes=len(boxes),
+        classes=train.num_classes,
+        sides=(low, middle, high),
+        rare=rare,
     )
 
 

@@ -124,8 +124,9 @@ def split(batch: Batch, size: int) -> list[Batch]:
     """The batch in parts of `size` images, the last one perhaps smaller."""
     if size >= len(batch):
         return [batch]
-    columns: Iterator[tuple[Tensor, ...]] = zip(*(getattr(batch, f.name).split(size) for f in fields(batch)))
-    return [Batch(*column) for column in columns]
+    names = [f.name for f in fields(batch)]
+    columns: Iterator[tuple[Tensor, ...]] = zip(*(getattr(batch, name).split(size) for name in names))
+    return [Batch(**dict(zip(names, column))) for column in columns]
 
 
 def _sum_over_processes(value: Tensor) -> Tensor:

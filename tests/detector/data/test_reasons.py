@@ -31,7 +31,7 @@ def crowd(*counts: int) -> Annotations:
     corners = np.stack([places % 40 * 8, places // 40 * 8], axis=1).astype(np.float64)
     boxes = np.concatenate([np.concatenate([corners, corners + 7], axis=1), [[300, 300, 319, 319]]])
     labels = np.append(np.zeros(len(places), np.int64), 1)
-    raw = RawBoxes(np.append(image, 0), boxes, labels, np.zeros(len(labels), np.bool_))
+    raw = RawBoxes(image=np.append(image, 0), boxes_xyxy=boxes, labels=labels, ignore=np.zeros(len(labels), np.bool_))
     paths = [Path(f"{i}.png") for i in range(len(counts))]
     return pack("t", ("cell", "dog"), paths, np.full((len(counts), 2), 320, np.int32), raw)[0]
 

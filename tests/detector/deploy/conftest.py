@@ -72,7 +72,9 @@ def tiny() -> Checkpoint:
                 parameter.mul_(1.5 / logits.std())
             elif name.startswith("head.level") and ".cls." in name:
                 parameter.fill_(-2.5 - (bias - parameter.mean()) * 1.5 / raw.cls_logits.std())
-    return Checkpoint(network.structure, NAMES, network.state_dict(), CATEGORY_IDS)
+    return Checkpoint(
+        structure=network.structure, class_names=NAMES, weights=network.state_dict(), category_ids=CATEGORY_IDS
+    )
 
 
 @pytest.fixture(scope="session")

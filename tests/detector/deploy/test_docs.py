@@ -20,8 +20,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | 
 MADE = {
     "onnxruntime": ("camera.onnx", "onnx", ExportSettings(input="picture", channels="bgr")),
     "openvino": ("best.xml", "openvino", ExportSettings()),
-    "ncnn": ("best.ncnn.param", "ncnn", ExportSettings("raw")),
-    "torch": ("best.pt2", "torch_export", ExportSettings("raw")),
+    "ncnn": ("best.ncnn.param", "ncnn", ExportSettings(output="raw")),
+    "torch": ("best.pt2", "torch_export", ExportSettings(output="raw")),
 }
 
 

@@ -70,7 +70,9 @@ def test_nms_outputs_are_padded(name: str, models: dict[str, Path]) -> None:
 )
 def test_nms_at_its_limits(name: str, suffix: str, found: str, tiny: Checkpoint, tmp_path: Path) -> None:
     limits = (0.999999, 0.7, 10) if found == "nothing" else (0.0, 0.9, 10)
-    settings = ExportSettings("nms", None, None, *limits)
+    settings = ExportSettings(
+        output="nms", score_threshold=limits[0], iou_threshold=limits[1], max_detections=limits[2]
+    )
     export_checkpoint(tiny, tmp_path / f"m{suffix}", name, settings)
     detector = Detector.load(tmp_path / f"m{suffix}")
     assert [len(scores) for _, scores, _ in detector.detect_tensor(images(3))] == [0 if found == "nothing" else 10] * 3
@@ -99,7 +101,7 @@ def test_onnx_is_plain_and_recent(models: dict[str, Path]) -> None:
 def test_dynamic_batch_and_another_image_size(tiny: Checkpoint, tmp_path: Path) -> None:
     for name, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
         path = tmp_path / f"m{suffix}"
-        export_checkpoint(tiny, path, name, ExportSettings("raw", (96, 32), None))
+        export_checkpoint(tiny, path, name, ExportSettings(output="raw", image_size=(96, 32), batch=None))
         model = load_model(path)
         assert model.card.image_size == (96, 32)
         for batch in (1, 3):
@@ -109,10 +111,10 @@ def test_dynamic_batch_and_another_image_size(tiny: Checkpoint, tmp_path: Path) 
 
 
 def test_half_stores_smaller_weights(tiny: Checkpoint, models: dict[str, Path], tmp_path: Path) -> None:
-    export_checkpoint(tiny, tmp_path / "half.xml", "openvino", ExportSettings("raw", half=True))
+    export_checkpoint(tiny, tmp_path / "half.xml", "openvino", ExportSettings(output="raw", half=True))
     assert (tmp_path / "half.bin").stat().st_size < 0.7 * models["openvino-raw"].with_suffix(".bin").stat().st_size
     with pytest.raises(UserError, match="openvino"):
-        export_checkpoint(tiny, tmp_path / "half.onnx", "onnx", ExportSettings("raw", half=True))
+        export_checkpoint(tiny, tmp_path / "half.onnx", "onnx", ExportSettings(output="raw", half=True))
 
 
 def test_a_wrong_export_leaves_no_file(tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +127,7 @@ def test_a_wrong_export_leaves_no_file(tiny: Checkpoint, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(verification, "Verifier", Shifted)
     with pytest.raises(UserError, match="differs from torch"):
-        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("raw"))
+        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings(output="raw"))
     assert not list(tmp_path.iterdir())
 
 
@@ -135,7 +137,7 @@ def test_wrong_nms_is_noticed(tiny: Checkpoint, tmp_path: Path, monkeypatch: pyt
         suppression, "with_suppression", lambda raw, card: honest(raw, replace(card, iou_threshold=0.3))
     )
     with pytest.raises(UserError, match="other detections"):
-        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("nms"))
+        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings(output="nms"))
     assert not list(tmp_path.iterdir())
 
 

@@ -93,7 +93,7 @@ def test_the_file_carries_its_own_check(models: dict[str, Path], tmp_path: Path)
 def test_a_golden_picture_of_ones_own(tiny: Checkpoint, models: dict[str, Path], tmp_path: Path) -> None:
     shot = picture(3, 90, 140)
     cv2.imwrite(str(tmp_path / "mine.png"), shot[..., ::-1])
-    settings = ExportSettings("raw", golden=tmp_path / "mine.png")
+    settings = ExportSettings(output="raw", golden=tmp_path / "mine.png")
     assert export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", settings).golden.compared > 10
     golden = load_model(tmp_path / "m.onnx").card.golden
     assert golden is not None
@@ -117,7 +117,7 @@ def test_a_fault_is_found_layer_by_layer(tiny: Checkpoint, tmp_path: Path, monke
 
     monkeypatch.setattr(tracing, "trace", faulty)
     with pytest.raises(UserError, match=r"torch up to backbone\.\S+ \(tensor \S+\) and leaves it at backbone\.stage2"):
-        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings("raw"))
+        export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings(output="raw"))
     assert not list(tmp_path.iterdir())
 
 

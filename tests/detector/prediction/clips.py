@@ -75,4 +75,4 @@ def frame(index: int | None = None, name: str = "clip.mp4", **more: object) -> F
     """A frame of a video, or a picture."""
     seconds = None if index is None else index / FPS
     fields = {"seconds": seconds, "fps": None if index is None else FPS, **more}
-    return Frame(PurePath(name), shot(index or 0), index, **fields)  # type: ignore[arg-type]
+    return Frame(name=PurePath(name), pixels=shot(index or 0), index=index, **fields)  # type: ignore[arg-type]

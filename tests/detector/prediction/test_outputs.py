@@ -201,9 +201,14 @@ def test_every_nth_frame_plays_at_the_nth_part_of_the_rate(tmp_path: Path) -> No
 def test_frames_of_any_size_are_drawn(tmp_path: Path, size: tuple[int, int]) -> None:
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     name = PurePath("clip.mp4")
-    shots = [Looked(Frame(name, pixels, i, i / FPS, FPS), detections([], [], size_hw=size[::-1])) for i in range(3)]
+    shots = [
+        Looked(
+            Frame(name=name, pixels=pixels, index=i, seconds=i / FPS, fps=FPS), detections([], [], size_hw=size[::-1])
+        )
+        for i in range(3)
+    ]
     # and a stream that comes back in another size
-    larger = Frame(name, shot(), 3, 3 / FPS, FPS)
+    larger = Frame(name=name, pixels=shot(), index=3, seconds=3 / FPS, fps=FPS)
     assert len(drawn(tmp_path, *shots, Looked(larger, find_blocks([larger.pixels])[0]))) == 4
 
 

@@ -27,7 +27,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Network]:
     with torch.no_grad():
         network.forward_raw(255 * torch.rand(4, 3, 64, 96))
     path = tmp_path_factory.mktemp("teacher") / "best.pt"
-    save_checkpoint(Checkpoint(network.structure, NAMES, network.state_dict()), path)
+    save_checkpoint(Checkpoint(structure=network.structure, class_names=NAMES, weights=network.state_dict()), path)
     return path, network.eval()
 
 

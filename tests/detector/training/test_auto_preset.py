@@ -31,7 +31,7 @@ Box = tuple[float, float, float, float]
 
 
 def facts(images: int) -> DataFacts:
-    return DataFacts(images, 0, 2 * images, 3, (0.1, 0.2, 0.4), ())
+    return DataFacts(images=images, empty=0, boxes=2 * images, classes=3, sides=(0.1, 0.2, 0.4), rare=())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,13 @@ from search_spaces.structure import Structure
 def checkpoint(tiny: Structure) -> Checkpoint:
     torch.manual_seed(1)
     structure = tiny.with_classes(2)
-    return Checkpoint(structure, ("cat", "dog"), Network(structure).state_dict(), (3, 7), metrics={"ap": 0.5})
+    return Checkpoint(
+        structure=structure,
+        class_names=("cat", "dog"),
+        weights=Network(structure).state_dict(),
+        category_ids=(3, 7),
+        metrics={"ap": 0.5},
+    )
 
 
 def test_round_trip(checkpoint: Checkpoint, tmp_path: Path) -> None:

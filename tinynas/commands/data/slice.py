@@ -25,7 +25,9 @@ def run(
     """Cut the pictures of all splits into overlapping tiles with their boxes, to train on small objects."""
     from detector.data.slicing import Slicing, slice_data
 
-    done = slice_data(source, out, str(to), Slicing(size, overlap, visible, empty, seed))
+    done = slice_data(
+        source, out, str(to), Slicing(size=size, overlap=overlap, visible=visible, empty=empty, seed=seed)
+    )
     for name, pictures in done.pictures.items():
         print(f"{name}: {pictures} pictures in {done.tiles[name]} tiles, {done.boxes[name]} boxes")
     for line in done.lost:

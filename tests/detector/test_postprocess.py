@@ -55,13 +55,19 @@ def crowded(seed: int, count: int, classes: int, levels: int) -> tuple[Tensor, T
     levels=st.sampled_from([1, 5, 1000]),
     limit=st.sampled_from([1, 7, 500]),
     block=st.sampled_from([1, 8, 256]),
+    scale=st.sampled_from([1.0, 0.02]),
+    iou_threshold=st.sampled_from([0.1, 0.5, 0.9]),
 )
-def test_equals_the_slow_reference(seed: int, count: int, classes: int, levels: int, limit: int, block: int) -> None:
+def test_equals_the_slow_reference(
+    seed: int, count: int, classes: int, levels: int, limit: int, block: int, scale: float, iou_threshold: float
+) -> None:
+    """scale: of the boxes; the small ones have sides of less than a pixel."""
     boxes, scores = crowded(seed, count, classes, levels)
+    boxes = boxes * scale
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
-        found_boxes, found_scores, found_labels = postprocess(boxes, scores, 0.3, 0.5, limit)
-    expected = reference_postprocess(boxes, scores, 0.3, 0.5, limit)
+        found_boxes, found_scores, found_labels = postprocess(boxes, scores, 0.3, iou_threshold, limit)
+    expected = reference_postprocess(boxes, scores, 0.3, iou_threshold, limit)
     assert found_scores.tolist() == [row[0] for row in expected]
     assert found_labels.tolist() == [row[2] for row in expected]
     assert torch.equal(found_boxes, boxes[[row[1] for row in expected]])

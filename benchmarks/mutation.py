@@ -58,7 +58,7 @@ ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         (f"{T}/assigners", f"{T}/test_align_ota.py", "tests/contracts/test_assigners.py", f"{T}/test_criterion.py"),
     ),
     "augmentation": (
-        ("detector/data/augment.py", "detector/data/geometry.py", "detector/data/sada/*.py"),
+        ("detector/data/augment.py", "detector/data/mosaic.py", "detector/data/geometry.py", "detector/data/sada/*.py"),
         (f"{T}/data/test_augment.py", f"{T}/data/test_sada.py", f"{T}/data/test_mirror.py"),
     ),
     "optimiser": (

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from detector.data import augment as augmentation
-from detector.data import dataset
+from detector.data import dataset, mosaic
 from detector.data.augment import AugmentConfig, Source, augment
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
@@ -162,17 +161,21 @@ def test_a_mosaic_shows_every_picture_once_around_its_point(seed: int) -> None:
     """Plain pictures in four colours fill the canvas, each its own quarter; four boxes, one in every quarter."""
     plain = [Picture(np.full((*SIZE, 3), COLOURS[label], np.uint8), np.array([[0, 0, SIZE[1], SIZE[0]]], np.float32),
                      np.array([label], np.int32), np.array([False])) for label in range(4)]  # fmt: skip
-    rng = np.random.default_rng(seed)
-    config = AugmentConfig(fill=0, min_visible=0.0)
-    out = augmentation._mosaic(plain[0], plain.__getitem__, np.arange(1, 4), config, rng)
-    first = out.boxes_xyxy[0]
-    assert out.image.shape == (2 * SIZE[0], 2 * SIZE[1], 3)
-    assert out.labels[0] == 0
+    layout = mosaic.lay_out(SIZE, np.arange(1, 4), np.random.default_rng(seed))
+    tiles = [plain[0], *(plain[other] for other in layout.others)]
+    whole = affine_matrix(layout.canvas_hw, SIZE, scale=0.5)  # all of the canvas is seen
+    canvas = mosaic.draw(layout, tiles, whole, 0)[..., :3]
+    found = mosaic.boxes_on_canvas(layout, tiles, 0.0)
+    first = found.boxes_xyxy[0]
+    assert canvas.shape == (2 * SIZE[0], 2 * SIZE[1], 3)
+    assert found.labels[0] == 0
     corners = [(-1, -1), (0, -1), (-1, 0), (0, 0)]
-    for (left, top), box, label in zip(corners, out.boxes_xyxy.astype(int).tolist(), out.labels.tolist(), strict=True):
+    for (left, top), box, label in zip(
+        corners, found.boxes_xyxy.astype(int).tolist(), found.labels.tolist(), strict=True
+    ):
         x, y = first[2] + left * SIZE[1], first[3] + top * SIZE[0]
         assert box == [max(x, 0), max(y, 0), min(x + SIZE[1], 2 * SIZE[1]), min(y + SIZE[0], 2 * SIZE[0])]
-        assert (out.image[box[1] : box[3], box[0] : box[2]] == COLOURS[label]).all()
+        assert (canvas[box[1] : box[3], box[0] : box[2]] == COLOURS[label]).all()
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 1.5])

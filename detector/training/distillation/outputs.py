@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from detector.assigners import Targets
-from detector.criterion import DetectionCriterion, expected_distances
+from detector.criterion import DetectionCriterion
 from detector.distillers import DistillConfig
 from detector.losses import LossConfig
 from detector.losses.giou import giou_loss
 from detector.losses.quality_focal import quality_focal_loss
 from detector.network import RawOutput
 from detector.postprocess import postprocess
-from detector.priors import decode_distances
+from detector.priors import decode_distances, expected_distances
 from detector.teachers.outputs import OutputTeacher
 from detector.training.distillation.taught import Say, Taught
 from detector.training.step.terms import LossTerm

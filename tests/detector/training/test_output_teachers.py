@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from detector.checkpoint import load_checkpoint
-from detector.criterion import DetectionCriterion, expected_distances
+from detector.criterion import DetectionCriterion
 from detector.data.image import read_image
 from detector.deploy import ExportSettings, export_checkpoint, load_model
 from detector.distillers import DistillConfig
 from detector.losses import LossConfig
 from detector.network import Network, RawOutput
-from detector.priors import decode_distances
+from detector.priors import decode_distances, expected_distances
 from detector.teachers.outputs import OutputTeacher, load
 from detector.training.distillation.outputs import PseudoLabels, SoftBoxes, SoftScores, pseudo_labels
 from detector.training.loop import fit

@@ -43,16 +43,16 @@ def spread_checkpoint(structure: Structure, seed: int = 0) -> Checkpoint:
             elif name.startswith("head.level") and ".cls." in name:
                 parameter.fill_(LOGIT_MEAN)
     names = tuple(f"class {label}" for label in range(structure.head.num_classes))
-    return Checkpoint(structure, names, network.state_dict())
+    return Checkpoint(structure=structure, class_names=names, weights=network.state_dict())
 
 
 def settings_of(name: str) -> list[tuple[str, ExportSettings]]:
     """What is exported in a format: its default, and the same in half precision where it knows that."""
     plugin = get_format(name)
     output = "nms" if "nms" in plugin.OUTPUTS else "raw"
-    found = [("fp32", ExportSettings(output))]  # type: ignore[arg-type]
+    found = [("fp32", ExportSettings(output=output))]  # type: ignore[arg-type]
     if "half" in plugin.PRECISIONS:
-        found.append(("half", ExportSettings(output, half=True)))  # type: ignore[arg-type]
+        found.append(("half", ExportSettings(output=output, half=True)))  # type: ignore[arg-type]
     return found
 
 

@@ -11,7 +11,8 @@ import typer
 from detector.training.machine.process_settings import let_threads_sleep
 from search_spaces.files import claim_outputs
 from search_spaces.image_size import parse_image_size
-from tinynas.commands.train import ACCEPTED_DATA, find_data
+from tinynas.commands._train_options import ACCEPTED_DATA
+from tinynas.commands.train import find_data
 
 if TYPE_CHECKING:
     from detector.overfit.training import OverfitResult, Reading

@@ -5,15 +5,36 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from detector.training.machine.process_settings import let_threads_sleep
 from detector.training.timing.durations import parse_minutes
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
+from tinynas.commands._train_options import (
+    ACCEPTED_DATA,
+    BatchSize,
+    Config,
+    Data,
+    Device,
+    Epochs,
+    Freeze,
+    ImageSize,
+    Out,
+    Overwrite,
+    Preset,
+    Resume,
+    Seed,
+    Settings,
+    Split,
+    StructureName,
+    Teacher,
+    TeacherClasses,
+    Time,
+    Unlabelled,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,73 +47,29 @@ _MORE_EPOCHS = (
     "a run's learning rate falls over its own epochs: for more, start another run from its weights (tinynas train "
     "RUN/structure.txt --weights RUN/best.pt --epochs N --out NEW)"
 )
-ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations, or a labelling tool's export"
 
 
 def run(
-    structure: Annotated[
-        str | None, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help=f"Data: {ACCEPTED_DATA}. Default: ./data.yaml or ./data.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
-    split: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01, max=0.9, help="Share of an unsplit data set to validate on; as tinynas data split does."
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split.")] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            "--time", metavar="30m", help="Instead of --epochs: as many as fit into 30m, 1h30m ... of wall-clock time."
-        ),
-    ] = None,
-    batch_size: Annotated[
-        str | None,
-        typer.Option(
-            "--batch-size", "--batch", metavar="N|auto", help="Images per step, over all processes; auto: by memory."
-        ),
-    ] = None,
-    image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="auto (from the data), small or published. Default: auto under 5000 images, else published."),
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML of settings, over the preset's.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. augment.mosaic=0.5.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint to start from, of any structure with the same blocks; or a folder: the nearest one."
-        ),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(
-            help="What teaches it: a checkpoint (best.pt) its features, a raw export (.onnx, .xml) its outputs."
-        ),
-    ] = None,
-    unlabelled: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="Pictures without annotations that the teacher labels; may be given several times."
-        ),
-    ] = None,
-    teacher_classes: Annotated[
-        str | None,
-        typer.Option(metavar="same|shared", help="shared: the teacher may know other classes too. Default: same."),
-    ] = None,
-    freeze: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="What does not learn: backbone, stem, stem..stage2, neck, ... or none."),
-    ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an earlier run in the run folder.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of weights and augmentation. Default: 0.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
+    structure: StructureName = None,
+    data: Data = None,
+    out: Out = None,
+    split: Split = None,
+    epochs: Epochs = None,
+    time: Time = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    preset: Preset = None,
+    config: Config = None,
+    set_: Settings = None,
+    weights: Weights = None,
+    teacher: Teacher = None,
+    unlabelled: Unlabelled = None,
+    teacher_classes: TeacherClasses = None,
+    freeze: Freeze = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
+    seed: Seed = None,
+    device: Device = None,
 ) -> None:
     """Train a structure on your data: best.pt, last.pt, metrics.csv, config.yaml and report.html in the run folder."""
     if time is not None and epochs is not None:

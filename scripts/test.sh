@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets itself up (a virtual environment in .venv), then lint, types, all tests and the documentation.
+# Sets itself up (a virtual environment in .venv), then lint, types, all tests and the documentation. What takes minutes by itself
+# (the rehearsal of scripts/gpu_check.sh) is left to: pytest -m slow tests/test_gpu_check.py
 # TINYNAS_TEST_DATA=DIR adds the tests on real data (bccd/ and tiny_coco/ in DIR); without it they are reported as skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,15 +11,17 @@ mypy
 # Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
 # either. What they did to each other in one is docs/decisions/0003-one-openvino-core.md.
 run() { python -m pytest --timeout 300 "$@"; }
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py tests/test_docs.py tests/test_gpu_check.py
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py tests/test_docs.py tests/test_gpu_check.py -m "not slow"
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/deploy --ignore tests/detector/quantisation
-run tests/detector/data
-run tests/detector/training
+# Each of these keeps one core busy, so they go two at a time.
+(run tests/detector/data && run tests/detector/training) &
+training=$!
 run tests/detector/deploy
 run tests/detector/quantisation
 run tests/cuda
 run tests/golden
+wait "$training"
 run --nbmake tests/test_notebooks.py notebooks
 python scripts/reference_pages.py docs/reference
 python -m sphinx -W --keep-going -q -b html docs build/docs

@@ -10,6 +10,8 @@ ruff format --check .
 mypy
 # Fresh processes for each: inference runtimes, forked loader workers and training do not share one process in real use
 # either. What they did to each other in one is docs/decisions/0003-one-openvino-core.md.
+# One thread each: two test processes with two threads each wait for one another more than they work.
+export OMP_NUM_THREADS=1
 run() { python -m pytest --timeout 300 "$@"; }
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_architecture.py tests/test_benchmarks.py tests/test_small_data.py tests/test_docs.py tests/test_gpu_check.py -m "not slow"
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts

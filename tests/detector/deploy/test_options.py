@@ -25,7 +25,6 @@ OPTIONS = {
     "half of many": {"half": True, "batch": None},
     "thresholds": {"score_threshold": 0.2, "iou_threshold": 0.5, "max_detections": 20},
     "camera, bgr": {"input": "picture", "picture_size": (50, 70), "channels": "bgr", "batch": 3},
-    "raw pictures, half": {"input": "picture", "output": "raw", "half": True},
     "other size": {"image_size": (96, 32), "output": "raw"},
 }
 

@@ -65,7 +65,8 @@ def _fit(run: Run) -> Metrics | None:
         started = time.perf_counter()
         progress.end_epoch()
         last = progress.epoch == run.config.epochs
-        found = evaluate_together(run) if last or progress.epoch % run.config.eval.every_epochs == 0 else None
+        due = last or progress.epoch % run.config.eval.every_epochs == 0
+        found = evaluate_together(run) if due else None
         if found is not None:
             evaluation, metrics = found, found.metrics
             row.update(metrics.numbers())
@@ -73,7 +74,8 @@ def _fit(run: Run) -> Metrics | None:
         progress.seconds += row["train_seconds"] + time.perf_counter() - started
         if run.processes.is_main:
             _log(run, row, metrics)
-        if found is not None or progress.epoch % pace.save_epochs == 0:
+        # every process decides alike: only the first one has what the evaluation found
+        if due or progress.epoch % pace.save_epochs == 0:
             save_last(run)
     return None if evaluation is None else evaluation.metrics
 

@@ -222,7 +222,7 @@ class Detector:
         sides = np.array([*from_hw[::-1]] * 2, dtype=np.float32)
         scale = np.array([width, height] * 2, dtype=np.float32) / sides
         return Detections(
-            boxes_xyxy=clip_boxes(boxes, self.image_size) * scale, scores=scores, labels=labels, class_names=self.class_names,
+            boxes_xyxy=clip_boxes(boxes, from_hw) * scale, scores=scores, labels=labels, class_names=self.class_names,
             category_ids=self.card.category_ids, image_size=(height, width),
         )  # fmt: skip
 

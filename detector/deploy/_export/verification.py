@@ -12,7 +12,7 @@ import torch
 
 from detector.data.image import Image, resize_stretch
 from detector.deploy import Floats, Model, Outputs, load_model
-from detector.deploy._agreement import Differences, Selected, check_golden, compare_detections, tolerance_of
+from detector.deploy._agreement import Differences, Selected, Tolerance, check_golden, compare_detections, tolerance_of
 from detector.deploy._export.bisection import where_it_leaves
 from detector.deploy._export.stand_in import StandIn
 from detector.detector import Detector
@@ -55,7 +55,7 @@ class Verifier:
         found = Differences(boxes_px, scores, compared, compared)
         if not found.within(self._tolerance):
             where = where_it_leaves(self._network, self._onnx(), self._inputs[-1]) if self._onnx is not None else ""
-            raise self._failure(path, f"differs from torch: {found}{where and f'; {where}'}")
+            raise _failure(path, f"differs from torch: {found}{where and f'; {where}'}", self._tolerance)
         return found
 
     def check_stand_in(self, path: Path, known: StandIn) -> Differences:
@@ -92,8 +92,9 @@ class Verifier:
         detector = Detector(load_model(path))
         found = check_golden(detector)
         assert found is not None
-        if not found.within(tolerance_of(detector.card)):
-            raise self._failure(path, f"finds other boxes than torch in the golden picture: {found}")
+        tolerance = tolerance_of(detector.card)
+        if not found.within(tolerance):
+            raise _failure(path, f"finds other boxes than torch in the golden picture: {found}", tolerance)
         return found
 
     def _compare(self, path: Path, card: ModelCard, raw: Sequence[tuple[Floats, Floats]]) -> Differences:
@@ -106,12 +107,14 @@ class Verifier:
             pairs += [(one, other) for one, other, s in together if not _saturated(s[s > card.score_threshold])]
         found = compare_detections(pairs, self._tolerance)
         if not found.within(self._tolerance):
-            raise self._failure(path, f"NMS gives other detections than torch: {found}")
+            raise _failure(path, f"NMS gives other detections than torch: {found}", self._tolerance)
         return found
 
-    def _failure(self, path: Path, reason: str) -> UserError:
-        allowed = f"allowed: {self._tolerance}"
-        return UserError(f"{path.name}: the export {reason}; {allowed}. Nothing was written; please report this model")
+
+def _failure(path: Path, reason: str, allowed: Tolerance) -> UserError:
+    return UserError(
+        f"{path.name}: the export {reason}; allowed: {allowed}. Nothing was written; please report this model"
+    )
 
 
 def probe_images(batch: int, image_size: tuple[int, int]) -> tuple[Floats, Floats]:

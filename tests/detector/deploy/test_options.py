@@ -25,6 +25,8 @@ OPTIONS = {
     "half of many": {"half": True, "batch": None},
     "thresholds": {"score_threshold": 0.2, "iou_threshold": 0.5, "max_detections": 20},
     "camera, bgr": {"input": "picture", "picture_size": (50, 70), "channels": "bgr", "batch": 3},
+    "raw pictures, half": {"input": "picture", "output": "raw", "half": True},
+    "pictures": {"input": "picture"},
     "other size": {"image_size": (96, 32), "output": "raw"},
 }
 
@@ -49,6 +51,9 @@ def test_every_option_goes_through_the_check(
             one, other = expected.detect([shot])[0], found.detect([shot])[0]
             assert len(one) > 3
             np.testing.assert_allclose(other.scores, one.scores, atol=2e-2)
+            # in the picture's own pixels: its far edge lies beyond the network's
+            assert other.boxes_xyxy.max() == pytest.approx(one.boxes_xyxy.max(), rel=0.02)
+            assert one.boxes_xyxy.max() > max(detector.image_size)
 
 
 def test_pictures_of_any_size_in_any_number(tiny: Checkpoint, models: dict[str, Path], tmp_path: Path) -> None:

@@ -6,11 +6,23 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from search_spaces.errors import UserError
+
+Preprocess: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="any|HxW", help="Take 8-bit pictures [N,H,W,3] of any or a fixed size, resize inside."),
+]
+ClassThresholds: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help='What predict shows of each class: JSON, {"name": score} or what eval --json prints.'),
+]
+GoldenPicture: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="PICTURE", help="Stored in the file and used to check it; else a drawn one.")
+]
 
 
 def run(
@@ -22,10 +34,7 @@ def run(
         Path | None, typer.Option("--out", "-o", help="File to write; by default beside the checkpoint.")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="All boxes and scores; without it, NMS is inside.")] = False,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(metavar="any|HxW", help="Take 8-bit pictures [N,H,W,3] of any or a fixed size, resize inside."),
-    ] = None,
+    preprocess: Preprocess = None,
     channels: Annotated[
         str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
     ] = "rgb",
@@ -40,14 +49,9 @@ def run(
     max_detections: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Per image; by default as in the training's evaluations.")
     ] = None,
-    class_thresholds: Annotated[
-        Path | None,
-        typer.Option(help='What predict shows of each class: JSON, {"name": score} or what eval --json prints.'),
-    ] = None,
+    class_thresholds: ClassThresholds = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in fp16.")] = False,
-    golden: Annotated[
-        Path | None, typer.Option(metavar="PICTURE", help="Stored in the file and used to check it; else a drawn one.")
-    ] = None,
+    golden: GoldenPicture = None,
     precision: Annotated[str, typer.Option(help="fp32, or int8: quantised, which needs --data.")] = "fp32",
     data: Annotated[
         Path | None, typer.Option(help="With int8: the data set; some of train calibrate, val says what is lost.")
@@ -63,10 +67,7 @@ def run(
     size = parse_image_size(image_size) if image_size else None
     images = _batch(batch)
     pictures = _picture_size(preprocess)
-    if channels not in ("rgb", "bgr"):
-        raise UserError(f"--channels {channels}: expected rgb or bgr")
-    if channels == "bgr" and preprocess is None:
-        raise UserError("--channels bgr goes with --preprocess; without it the input is an RGB tensor")
+    _check_channels(channels, preprocess)
     thresholds = None if class_thresholds is None else _thresholds(class_thresholds)
     from detector.checkpoint import load_checkpoint
     from detector.deploy import ExportSettings, export_checkpoint, get_format
@@ -82,12 +83,22 @@ def run(
     if precision != "fp32" or data is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)
         return
-    report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
+    _tell(export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite))
+
+
+def _tell(report: Any) -> None:
     print(f"largest differences from torch: {report.network}")
     if report.detections is not None:
         print(f"largest differences of NMS inside from torch's: {report.detections}")
     print(f"from the golden picture's bytes to boxes: {report.golden}")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
+
+
+def _check_channels(channels: str, preprocess: str | None) -> None:
+    if channels not in ("rgb", "bgr"):
+        raise UserError(f"--channels {channels}: expected rgb or bgr")
+    if channels == "bgr" and preprocess is None:
+        raise UserError("--channels bgr goes with --preprocess; without it the input is an RGB tensor")
 
 
 def _quantised(

@@ -37,6 +37,10 @@ Tile: TypeAlias = Annotated[
                  help="Look at overlapping tiles too, for small objects in large pictures. SIZE: their side in pixels, the "
                  "model's input size if not given."),
 ]  # fmt: skip
+ClassThreshold: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=SCORE", help="For one class; may be given again.", rich_help_panel=_WHAT),
+]
 
 
 class Command(TyperCommand):
@@ -73,10 +77,7 @@ def run(
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="What scores above this. Default: 0.3.", rich_help_panel=_WHAT)
     ] = None,
-    class_threshold: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SCORE", help="For one class; may be given again.", rich_help_panel=_WHAT),
-    ] = None,
+    class_threshold: ClassThreshold = None,
     iou_threshold: Annotated[
         float | None,
         typer.Option(
@@ -88,8 +89,6 @@ def run(
     ] = None,
 ) -> None:
     """Find objects in pictures, videos and streams: boxes drawn, detections written."""
-    from detector.detector import Detector
-    from detector.prediction.looking import in_tiles, prepared
     from detector.prediction.outputs._window import check_screen
     from detector.prediction.run import Wishes, claim_folder, predict, wished_formats
     from detector.prediction.sources import find_items
@@ -97,7 +96,8 @@ def run(
     from detector.prediction.tracking import Tracks
 
     thresholds = Thresholds.parse(score_threshold, class_threshold or ())
-    side = None if tile in (None, AUTO) else _tile_side(str(tile))
+    if tile not in (None, AUTO):
+        _tile_side(str(tile))  # a mistake is told before a model is loaded
     items = find_items(source, out, sys.stdin)
     wishes = Wishes(formats=wished_formats(formats or (), items), draw=draw, crops=crops, show=show, every=every)
     claim_folder(out, items, overwrite)
@@ -105,22 +105,31 @@ def run(
         claim_folder(crops, items, overwrite, "--crops")
     if show:
         check_screen()
-    detector = Detector.load(model)
-    try:
-        detector, look = prepared(detector, thresholds, iou=iou_threshold, max_detections=max_detections)
-    except UserError as error:
-        raise UserError(f"{model}: {error}") from None
+    detector, look = _looking(model, thresholds, tile, iou=iou_threshold, max_detections=max_detections)
     card = detector.card
-    if tile is not None:
-        look = in_tiles(
-            look, card.image_size if side is None else (side, side), card.iou_threshold, card.max_detections
-        )
     tracks = Tracks(every, card.score_threshold) if track else None
     with _Progress(items, every) as progress:
         outcome = predict(
             items, look, card, out, wishes, model=str(model), track=tracks, advance=progress.advance, told=progress.say
         )
     _report(outcome, detector.class_names)
+
+
+def _looking(model: Path, thresholds: Any, tile: str | None, **limits: Any) -> tuple[Any, Any]:
+    """The detector, and what finds objects in a picture: as a whole or in tiles."""
+    from detector.detector import Detector
+    from detector.prediction.looking import in_tiles, prepared
+
+    detector = Detector.load(model)
+    try:
+        detector, look = prepared(detector, thresholds, **limits)
+    except UserError as error:
+        raise UserError(f"{model}: {error}") from None
+    card = detector.card
+    if tile is not None:
+        size = card.image_size if tile == AUTO else (_tile_side(tile),) * 2
+        look = in_tiles(look, size, card.iou_threshold, card.max_detections)
+    return detector, look
 
 
 def _tile_side(text: str) -> int:

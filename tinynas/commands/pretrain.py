@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -14,16 +15,21 @@ from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
 
+OnnxMean: TypeAlias = Annotated[
+    str | None, typer.Option("--teacher-mean", metavar="R,G,B", help="Of an ONNX teacher's input, 0..255.")
+]
+TeacherName: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="A timm model, a checkpoint (.pt), an ONNX model (.onnx), or MODULE:FUNCTION in Python.",
+    ),
+]
+
 
 def run(
     structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
-    teacher: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="A timm model, a checkpoint (.pt), an ONNX model (.onnx), or MODULE:FUNCTION in Python.",
-        ),
-    ],
+    teacher: TeacherName,
     images: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of pictures; may be given several times.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, for train --weights.")] = Path(
         "start.pt"
@@ -42,9 +48,7 @@ def run(
     outputs: Annotated[
         str | None, typer.Option("--teacher-outputs", metavar="A,B,C", help="Of an ONNX teacher: its feature maps.")
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option("--teacher-mean", metavar="R,G,B", help="Of an ONNX teacher's input, 0..255.")
-    ] = None,
+    mean: OnnxMean = None,
     std: Annotated[str | None, typer.Option("--teacher-std", metavar="R,G,B", help="As --teacher-mean.")] = None,
     amp: Annotated[str, typer.Option(help="auto, off, bf16 or fp16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of weights and crops.")] = 0,
@@ -56,13 +60,7 @@ def run(
     if time is not None and steps is not None:
         raise UserError("--time and --steps: the time says how many steps; leave one of them out")
     minutes = parse_minutes(time or "30m") if steps is None else None
-    if amp not in ("auto", "off", "bf16", "fp16"):
-        raise UserError(f"--amp {amp}: expected auto, off, bf16 or fp16")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("pretrain runs as one process; start it without torchrun")
-    check_folder(out.parent, "choose another -o")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; choose another -o or say --overwrite")
+    _refuse(amp, out, overwrite)
     let_threads_sleep()
 
     from detector.pretraining.settings import PretrainSettings, pretrain_optimizer
@@ -84,15 +82,30 @@ def run(
     request = Request(
         structure=chosen, teacher=teacher, onnx=onnx, folders=tuple(images), out=out, device=device, resume=resume
     )
+    done = _done(lambda: pretrain(request, settings, lambda text: print(text, flush=True)))
+    print(f"{done}; wrote {out}; next: tinynas train {structure} --weights {out} --data DIR")
+
+
+def _refuse(amp: str, out: Path, overwrite: bool) -> None:
+    """Raise UserError for what could not end well, before anything is loaded."""
+    if amp not in ("auto", "off", "bf16", "fp16"):
+        raise UserError(f"--amp {amp}: expected auto, off, bf16 or fp16")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("pretrain runs as one process; start it without torchrun")
+    check_folder(out.parent, "choose another -o")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already; choose another -o or say --overwrite")
+
+
+def _done(job: Callable[[], Any]) -> str:
+    """Pre-train, and say what the loss did."""
     try:
-        done = pretrain(request, settings, lambda text: print(text, flush=True))
+        done = job()
     except KeyboardInterrupt:
         print("\nstopped; the same command with --resume goes on")
         raise
-    print(
-        f"the loss fell from {done.first:.3f} to {done.recent:.3f} in {done.step} steps ({done.seconds / 60:.1f} min); "
-        f"wrote {out}; next: tinynas train {structure} --weights {out} --data DIR"
-    )
+    took = f"in {done.step} steps ({done.seconds / 60:.1f} min)"
+    return f"the loss fell from {done.first:.3f} to {done.recent:.3f} {took}"
 
 
 def _numbers(option: str, text: str | None, default: float) -> tuple[float, ...]:

@@ -10,31 +10,37 @@ from typing import Annotated, Any
 import typer
 
 from search_spaces.errors import UserError
+from tinynas.commands._train_options import (
+    BatchSize,
+    Config,
+    Data,
+    Device,
+    Epochs,
+    ImageSize,
+    Preset,
+    Seed,
+    Settings,
+    Time,
+)  # fmt: skip
 
 
 def run(
     family: Annotated[Path, typer.Argument(metavar="FAMILY.YAML", help="Of a search with several budgets.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Data, as for tinynas train. Default: ./data.yaml or ./data.")
-    ] = None,
+    data: Data = None,
     out: Annotated[Path, typer.Option(help="Folder with one run folder for each member.")] = Path("runs/family"),
     by_itself: Annotated[
         bool, typer.Option("--by-itself", help="Train the largest twice, taught by its first training, as published.")
     ] = False,
     alone: Annotated[bool, typer.Option("--alone", help="No teachers: every member for itself, to compare.")] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each member.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="30m", help="Instead of --epochs: for each member.")] = None,
-    batch_size: Annotated[
-        str | None, typer.Option("--batch-size", "--batch", metavar="N|auto", help="Per step.")
-    ] = None,
-    image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structures'.")] = None,
-    preset: Annotated[str | None, typer.Option(help="auto, small or published, as for tinynas train.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML of training settings.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting of all members.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Default: 0.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    epochs: Epochs = None,
+    time: Time = None,
+    batch_size: BatchSize = None,
+    image_size: ImageSize = None,
+    preset: Preset = None,
+    config: Config = None,
+    set_: Settings = None,
+    seed: Seed = None,
+    device: Device = None,
     resume: Annotated[bool, typer.Option(help="Go on with a chain that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Train everything in --out anew.")] = False,
 ) -> None:
@@ -56,11 +62,7 @@ def run(
         "epochs": epochs, "time": time, "batch_size": batch_size, "image_size": image_size, "preset": preset,
         "config": config, "set_": set_, "seed": seed,
     }  # fmt: skip
-    told = {
-        key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None
-    }
-    members = [{"name": link.name, "structure": str(link.member.structure), "teacher": link.teacher} for link in links]
-    claim(out, {"members": members, "data": str(found), **told}, resume=resume, overwrite=overwrite)
+    claim(out, _settings(links, found, options), resume=resume, overwrite=overwrite)
 
     def one(**more: Any) -> None:
         if "resume" in more:
@@ -77,6 +79,15 @@ def run(
         print("or with the whole family: the same command with --resume")
         raise
     _show(links, out)
+
+
+def _settings(links: list[Any], data: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What a chain that is taken up again must not change."""
+    told = {
+        key: str(value) if isinstance(value, Path) else value for key, value in options.items() if value is not None
+    }
+    members = [{"name": link.name, "structure": str(link.member.structure), "teacher": link.teacher} for link in links]
+    return {"members": members, "data": str(data), **told}
 
 
 def _show(links: list[Any], out: Path) -> None:

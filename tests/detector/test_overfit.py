@@ -19,8 +19,9 @@ from detector.overfit.images import choose_images, load_few, narrow_boxes
 from detector.overfit.training import OverfitResult, Reading, overfit, overfit_run, settings
 from detector.training.settings.config import build_config
 from search_spaces.errors import UserError
-from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
+from search_spaces.structure import Structure
 from search_spaces.text import format_structure
+from tests.detector.tiny_structures import tiny_mob
 from tinynas.cli import main
 
 SIDE, STEPS = 96, 200
@@ -29,24 +30,7 @@ SIDE, STEPS = 96, 200
 def _small() -> Structure:
     """A mob detector of some 56,000 parameters."""
     rows = [(16, 16, 32, 2), (16, 16, 32, 2), (16, 32, 64, 2), (32, 32, 64, 1), (32, 32, 64, 2)]
-    stages = tuple(
-        Stage(in_channels=i, out_channels=o, hidden_channels=hidden, depth=1, stride=stride, kernel=3)
-        for i, o, hidden, stride in rows
-    )
-    return Structure(
-        image_size=(SIDE, SIDE),
-        backbone=Backbone(space="mob", stem=Stem("conv", 16), stages=stages, activation="silu", reparam=False),
-        neck=Neck(
-            kind="repgfpn",
-            depth=0.34,
-            hidden_ratio=0.5,
-            in_channels=(16, 32, 32),
-            out_channels=(16, 32, 32),
-            activation="silu",
-            depthwise=True,
-        ),
-        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
-    )
+    return tiny_mob(rows, (SIDE, SIDE), kernel=3)
 
 
 @pytest.fixture(scope="module")

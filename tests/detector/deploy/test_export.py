@@ -157,6 +157,13 @@ def test_command(models: dict[str, Path], tmp_path: Path, capsys: pytest.Capture
         (["--image-size", "100"], "multiple of 32"),
         (["--batch", "zero"], "dynamic"),
         (["--half"], "openvino"),
+        (["--preprocess", "0x5"], "expected any, or a camera's HxW"),
+        (["--preprocess", "big"], "expected any, or a camera's HxW"),
+        (["--channels", "bgr"], "goes with --preprocess"),
+        (["--channels", "gbr", "--preprocess", "any"], "expected rgb or bgr"),
+        (["--golden", "absent.jpg"], "absent.jpg: cannot read"),
+        (["--format", "torch"], "what exports are made from"),
+        (["--class-thresholds", "absent.json"], "cannot be read"),
     ],
 )
 def test_bad_arguments(

@@ -149,30 +149,6 @@ def test_class_thresholds(models: dict[str, Path], tmp_path: Path, capsys: pytes
         assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--preprocess", "0x5"], "expected any, or a camera's HxW"),
-        (["--preprocess", "big"], "expected any, or a camera's HxW"),
-        (["--channels", "bgr"], "goes with --preprocess"),
-        (["--channels", "gbr", "--preprocess", "any"], "expected rgb or bgr"),
-        (["--golden", "absent.jpg"], "absent.jpg: cannot read"),
-        (["--format", "torch"], "what exports are made from"),
-        (["--class-thresholds", "absent.json"], "cannot be read"),
-    ],
-)
-def test_bad_options(
-    arguments: list[str], message: str, models: dict[str, Path], capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    assert main(["export", str(models["pt"]), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_card_without_what_came_later(models: dict[str, Path]) -> None:
     card = load_model(models["onnx-nms"]).card
     texts = card.to_strings()

@@ -16,8 +16,8 @@ from detector.data.sample import write_sample_data
 from detector.pretraining import run as pretraining_run
 from detector.pretraining.pictures import Crops, Pictures, _crop, find_all
 from search_spaces.errors import UserError
-from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
 from search_spaces.text import format_structure
+from tests.detector.tiny_structures import tiny_res
 from tinynas.cli import main
 
 SIZE = (64, 96)
@@ -45,19 +45,7 @@ TEACHER = f"{__name__}:averages"
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(8, 8, 8, 2), (8, 12, 8, 2), (12, 16, 12, 2), (16, 16, 12, 1), (16, 16, 12, 2)]
-    structure = Structure(
-        image_size=SIZE,
-        backbone=Backbone(
-            space="res",
-            stem=Stem("focus", 8),
-            stages=tuple(
-                Stage(in_channels=i, out_channels=o, hidden_channels=h, depth=1, stride=stride)
-                for i, o, h, stride in rows
-            ),
-        ),
-        neck=Neck(kind="repgfpn", depth=0.34, hidden_ratio=0.5, in_channels=(12, 16, 16), out_channels=(12, 16, 16)),
-        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
-    )
+    structure = tiny_res(rows, SIZE)
     path = tmp_path_factory.mktemp("student") / "student.txt"
     path.write_text(format_structure(structure))
     return path

@@ -7,37 +7,16 @@ import pytest
 import torch
 
 from detector.data.sample import write_sample_data
-from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
+from search_spaces.structure import Structure
 from search_spaces.text import format_structure
+from tests.detector.tiny_structures import tiny_mob
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Structure:
     """A mob detector of some 20,000 parameters."""
     rows = [(8, 8, 16, 2), (8, 8, 16, 2), (8, 16, 32, 2), (16, 16, 32, 1), (16, 16, 32, 2)]
-    return Structure(
-        image_size=(64, 64),
-        backbone=Backbone(
-            space="mob",
-            stem=Stem("conv", 8),
-            stages=tuple(
-                Stage(in_channels=i, out_channels=o, hidden_channels=hidden, depth=1, stride=stride, kernel=5)
-                for i, o, hidden, stride in rows
-            ),
-            activation="silu",
-            reparam=False,
-        ),
-        neck=Neck(
-            kind="repgfpn",
-            depth=0.34,
-            hidden_ratio=0.5,
-            in_channels=(8, 16, 16),
-            out_channels=(8, 16, 16),
-            activation="silu",
-            depthwise=True,
-        ),
-        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
-    )
+    return tiny_mob(rows, (64, 64), kernel=5)
 
 
 @pytest.fixture(scope="session")

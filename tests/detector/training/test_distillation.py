@@ -22,7 +22,8 @@ from detector.training.optimizer.schedule import Schedule
 from detector.training.run import Run
 from detector.training.start import resumed_run
 from search_spaces.errors import UserError
-from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
+from search_spaces.structure import Structure
+from tests.detector.tiny_structures import tiny_res
 from tests.detector.training.test_resume import _assert_same_run, _stop_before_step
 from tests.detector.training.test_training import _run, _silent
 from tinynas.cli import main
@@ -37,19 +38,7 @@ def teacher(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of another space, other widths, another neck and another image size than the tiny student's."""
     folder = tmp_path_factory.mktemp("teacher") / "t"
     rows = [(8, 8, 8, 2), (8, 12, 8, 2), (12, 20, 12, 2), (20, 20, 12, 1), (20, 24, 12, 2)]
-    structure = Structure(
-        image_size=(96, 96),
-        backbone=Backbone(
-            space="res",
-            stem=Stem("focus", 8),
-            stages=tuple(
-                Stage(in_channels=i, out_channels=o, hidden_channels=h, depth=1, stride=stride)
-                for i, o, h, stride in rows
-            ),
-        ),
-        neck=Neck(kind="repgfpn", depth=0.34, hidden_ratio=0.5, in_channels=(12, 20, 24), out_channels=(12, 16, 24)),
-        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
-    )
+    structure = tiny_res(rows, (96, 96), (12, 16, 24))
     fit(_run(structure, sample, folder, epochs=1))
     return folder / "best.pt"
 

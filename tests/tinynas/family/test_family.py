@@ -14,8 +14,9 @@ from detector.checkpoint import load_checkpoint
 from detector.data.sample import write_sample_data
 from detector.training.step import Stepper
 from search_spaces.errors import UserError
-from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
+from search_spaces.structure import Structure
 from search_spaces.text import format_structure
+from tests.detector.tiny_structures import tiny_res
 from tinynas.cli import main
 from tinynas.family.links import links_of
 from tinynas.family.members import Member, read_family
@@ -26,21 +27,7 @@ QUICK = ["--epochs", "2", "--seed", "3", *(word for setting in SETTINGS for word
 
 def structure(width: int) -> Structure:
     rows = [(8, 8, 8, 2), (8, width, 8, 2), (width, 16, 8, 2), (16, 16, 8, 1), (16, 16, 8, 2)]
-    return Structure(
-        image_size=(64, 64),
-        backbone=Backbone(
-            space="res",
-            stem=Stem("focus", 8),
-            stages=tuple(
-                Stage(in_channels=i, out_channels=o, hidden_channels=h, depth=1, stride=stride)
-                for i, o, h, stride in rows
-            ),
-        ),
-        neck=Neck(
-            kind="repgfpn", depth=0.34, hidden_ratio=0.5, in_channels=(width, 16, 16), out_channels=(width, 16, 16)
-        ),
-        head=Head(kind="zero", reg_max=7, kernel=1, num_classes=80),
-    )
+    return tiny_res(rows, (64, 64))
 
 
 @pytest.fixture(scope="module")

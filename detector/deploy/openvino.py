@@ -55,17 +55,17 @@ def _compiled(path: Path, device: str | None, threads: int | None) -> tuple[Any,
     if path.suffix == ".xml" and not weights.is_file():
         raise UserError(f"{weights}: no such file; an OpenVINO model is two files, {path.name} and {weights.name}")
     _import_openvino(path)
-    core = _core()
+    runtime_core = core()
     place = "CPU" if device in (None, "auto") else str(device).upper()
-    if place.partition(".")[0] not in (there := {name.partition(".")[0] for name in core.available_devices}):
+    if place.partition(".")[0] not in (there := {name.partition(".")[0] for name in runtime_core.available_devices}):
         raise UserError(f"{path}: --device {device}: OpenVINO finds {', '.join(sorted(there)).lower()} here")
     # the CPU plug-in's own choice is bf16 where the processor has it
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
     try:
-        model = core.read_model(path)
-        return model, core.compile_model(model, place, config)
+        model = runtime_core.read_model(path)
+        return model, runtime_core.compile_model(model, place, config)
     except RuntimeError as error:
         raise cannot_run(path, "a model that OpenVINO can run", error, line=-1) from None
 
@@ -97,7 +97,7 @@ def _import_openvino(path: Path) -> None:
 
 
 @cache
-def _core() -> Any:
+def core() -> Any:
     """One core for the process. Each core installs a signal stack of its own, and of several the last one leaves a freed
     one installed: the next Ctrl-C would crash, or write into memory that is something else's by then."""
     import openvino

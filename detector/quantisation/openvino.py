@@ -36,9 +36,10 @@ class OpenVINOQuantiser:
     def model(self, kept: Collection[str]) -> Any:
         """The openvino.Model with all convs quantised but those of the ONNX nodes `kept`."""
         import nncf
-        import openvino
 
-        model = openvino.Core().read_model(self._path)
+        from detector.deploy.openvino import core
+
+        model = core().read_model(self._path)
         ignored = [*_decoding(model), *_named(model, kept)]
         nncf.set_log_level(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):

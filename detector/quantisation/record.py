@@ -62,9 +62,9 @@ def read_record(path: Path) -> Record | None:
         model = onnx.load(path, load_external_data=False)
         text = next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
     else:
-        import openvino
+        from detector.deploy.openvino import core
 
-        found = openvino.Core().read_model(path)
+        found = core().read_model(path)
         place = ["tinynas", KEY]
         text = found.get_rt_info(place).astype(str) if found.has_rt_info(place) else None
     return None if text is None else Record.from_text(text, str(path))

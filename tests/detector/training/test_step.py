@@ -151,7 +151,7 @@ def test_gradients_are_clipped_to_the_norm(tiny: Structure, sample: Path, tmp_pa
         moves = [(p.detach() - before[name]).double() for name, p in stepper.network.named_parameters()]
         norms.append(float(torch.cat([move.flatten() for move in moves]).norm()) / rate)
     free, clipped, loose = norms
-    assert free > 1
+    assert free > 2 * 0.01  # 0.028: the bound below cuts it, the one above does not
     assert clipped == pytest.approx(0.01, rel=0.02)
     assert loose == free
 

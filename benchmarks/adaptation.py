@@ -6,7 +6,9 @@
 
 Measures whole detectors that no fit sees on this host, adapts each source once and looks at what it has after each of
 `--seconds`, then profiles plainly for as long. Writes adaptation.json and adaptation.png into `--out`; prints the JSON.
-The detectors are measured anew right after each source's kernels, since a host's speed wanders; keep it calm.
+The detectors are timed anew right after each source's kernels, since a host's speed wanders (`speed` says how much): errors
+are against the mean of all timings, and once more, `by_its_own_timing`, against the one that followed. Keep the host calm.
+What a stopped run has measured is in `--out`: the same command goes on there.
 
 `--prior` measures nothing: it fits the standard deviations and lengths of the prior (`latency_tables.adaptation.ratio.Prior`)
 by maximum likelihood to the ratios between tables that were measured, and takes some minutes (scipy is needed).
@@ -42,6 +44,7 @@ from tinynas.devices import CLASSES, FITTED, SIZES, SPACES
 from tinynas.sampling import parse_image_sizes, parse_spaces, populations, random_detectors
 
 PLAIN = "plain profile"
+TIMING = "detectors.json"
 ROUNDS = 6
 """In which whole detectors are measured, interleaved: as many for those that fit a scale as for those that check it."""
 
@@ -94,20 +97,59 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     setting = Setting(
         runtime=arguments.runtime, threads=arguments.threads, out=arguments.out, fitted=fitted, checked=checked
     )
-    results, times = {}, {}
+    tables, timings = {}, []
     for source in sources:
-        tables = _adapted_after(job, source, arguments.seconds, setting)
-        results[source.id], times[source.id] = _errors(tables, setting)
-    if plain := _plain_after(job, arguments.seconds if arguments.plain is None else arguments.plain, setting):
-        results[PLAIN], times[PLAIN] = _errors(plain, setting)
+        adapted = setting.out / source.id
+        tables[source.id] = _kept(adapted) or _adapted_after(job, source, arguments.seconds, setting)
+        timings.append(_timing(adapted, tables[source.id], setting))
+    seconds = arguments.seconds if arguments.plain is None else arguments.plain
+    if plain := _kept(setting.out / "plain") or _plain_after(job, seconds, setting):
+        tables[PLAIN] = plain
+        timings.append(_timing(setting.out / "plain", plain, setting))
     report = {
         "host": host_processor(), "runtime": setting.runtime, "threads": setting.threads, "seed": arguments.seed,
-        "results": results,
-        "measured_ms": times,
+        "timings": len(timings), "speed": _speeds(timings),
+        "results": {name: _errors(found, _mean(timings), setting) for name, found in tables.items()},
+        "by_its_own_timing": {
+            name: _errors(found, timing, setting) for (name, found), timing in zip(tables.items(), timings)
+        },
     }  # fmt: skip
     write_text(setting.out / "adaptation.json", json.dumps(report, indent=1) + "\n")
-    draw(results, setting.out / "adaptation.png", f"{report['host']}, {setting.runtime}, {setting.threads} thread(s)")
+    title = f"{report['host']}, {setting.runtime}, {setting.threads} thread(s)"
+    draw(report["results"], setting.out / "adaptation.png", title)
     return report
+
+
+def _kept(folder: Path) -> dict[float, Table]:
+    """The tables that an earlier run left, by seconds; none where it was stopped before their detectors were timed."""
+    if not (folder / TIMING).exists():
+        return {}
+    paths = [path for path in folder.glob("*/host-*.csv") if ".partial" not in path.name]
+    return {float(path.parent.name): read_table(path) for path in paths}
+
+
+def _timing(folder: Path, tables: Mapping[float, Table], setting: Setting) -> dict[str, float]:
+    """Milliseconds of every detector, measured right after the kernels of these tables: a host's speed wanders."""
+    path = folder / TIMING
+    if not path.exists():
+        some = next(iter(tables.values()))  # which table prices them does not matter to what they take
+        every = [*setting.fitted.items(), *setting.checked.items()]
+        latency_ms = check(some, every, rounds=ROUNDS).measured_ms
+        found = {name: round(float(item), 4) for (name, _), item in zip(every, latency_ms)}
+        write_text(path, json.dumps(found, indent=1) + "\n")
+    timing: dict[str, float] = json.loads(path.read_text())
+    return timing
+
+
+def _mean(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The geometric mean over all timings of each detector: what it takes on this host, not in one of its spells."""
+    return {name: float(np.exp(np.mean([np.log(item[name]) for item in timings]))) for name in timings[0]}
+
+
+def _speeds(timings: Sequence[Mapping[str, float]]) -> list[float]:
+    """How the host's speed wandered: each timing over their mean, the median over the detectors."""
+    mean = _mean(timings)
+    return [round(float(np.median([item[name] / mean[name] for name in mean])), 4) for item in timings]
 
 
 def _adapted_after(job: Adaptation, source: Table, seconds: Sequence[float], setting: Setting) -> dict[float, Table]:
@@ -149,23 +191,20 @@ def _plain_after(job: Adaptation, seconds: Sequence[float], setting: Setting) ->
     return found
 
 
-def _errors(tables: Mapping[float, Table], setting: Setting) -> tuple[dict[str, Any], dict[str, float]]:
-    """Each table with its scale fitted as an adaptation does, on the detectors that it is checked on: error figures by
-    seconds, and what the detectors took. They are measured now, right after the kernels: a host's speed wanders."""
-    some = next(iter(tables.values()))  # which table prices them does not matter to what they take
-    fit_ms = check(some, list(setting.fitted.items()), rounds=ROUNDS).measured_ms
-    measured_ms = check(some, list(setting.checked.items()), rounds=ROUNDS).measured_ms
+def _errors(tables: Mapping[float, Table], latency_ms: Mapping[str, float], setting: Setting) -> dict[str, Any]:
+    """Error figures by seconds: each table with its scale fitted as an adaptation does, on the detectors that it is checked
+    on."""
+    fit_ms, checked_ms = ([latency_ms[name] for name in graphs] for graphs in (setting.fitted, setting.checked))
     found = {}
-    for seconds, table in tables.items():
+    for seconds, table in sorted(tables.items()):
         factors, overhead_ms = compared(table, setting.fitted, fit_ms).best_fit()
-        result = compared(table.with_fit(factors=factors, overhead_ms=overhead_ms), setting.checked, measured_ms)
+        result = compared(table.with_fit(factors=factors, overhead_ms=overhead_ms), setting.checked, checked_ms)
         scale = {kind: round(factors[kind], 4) for kind in ("conv", "depthwise")}
         found[f"{seconds:g}"] = {
             "kernels": table.counts()["measured"], "scale": scale, **result.summary(overhead_ms),
             "signed": [round(100 * float(error), 2) for error in result.errors(overhead_ms)],
         }  # fmt: skip
-    every = dict(zip([*setting.fitted, *setting.checked], [*fit_ms, *measured_ms]))
-    return found, {name: round(float(latency_ms), 4) for name, latency_ms in every.items()}
+    return found
 
 
 def draw(results: Mapping[str, Mapping[str, Any]], path: Path, title: str) -> None:

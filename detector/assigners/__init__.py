@@ -13,11 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pydantic
-
 from search_spaces.errors import UserError, nearest
 from search_spaces.plugins import plugin_names
-from search_spaces.validation import first_problem
+from search_spaces.validation import validated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,12 +81,5 @@ def build(name: str, options: Mapping[str, Any] | None = None) -> Assigner:
     if name not in names():
         raise UserError(f"assigner {name!r} is not known; {nearest(name, names())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    known = module.Options.model_fields
-    for key in options or {}:
-        if key not in known:
-            raise UserError(f"assigner {name}: no option {key!r}; {nearest(key, known)}")
-    try:
-        checked = module.Options(**(options or {}))
-    except pydantic.ValidationError as error:
-        raise UserError(f"assigner {name}: {first_problem(error, module.Options)}") from None
+    checked = validated(module.Options, options or {}, f"assigner {name}:")
     return functools.partial(module.assign, options=checked)

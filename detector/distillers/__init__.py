@@ -18,6 +18,7 @@ import pydantic
 
 from search_spaces.errors import UserError, nearest
 from search_spaces.plugins import plugin_names
+from search_spaces.validation import validated
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,15 +63,6 @@ def build(name: str, channels: tuple[int, ...], options: Mapping[str, Any] | Non
     if name not in names():
         raise UserError(f"distiller {name!r} is not known; {nearest(name, names())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    known = module.Options.model_fields
-    for key in options or {}:
-        if key not in known:
-            choice = nearest(key, known) if known else "it has none"
-            raise UserError(f"distiller {name}: no option {key!r}; {choice}")
-    try:
-        checked = module.Options(**(options or {}))
-    except pydantic.ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors())
-        raise UserError(f"distiller {name}: {found}") from None
+    checked = validated(module.Options, options or {}, f"distiller {name}:")
     distiller: nn.Module = module.Distiller(channels, checked)
     return distiller

@@ -107,5 +107,5 @@ def test_dead_channels_are_finite(name: str) -> None:
 
 
 def test_an_unknown_option_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"distiller {name}: no option 'weights'"):
+    with pytest.raises(UserError, match=f"distiller {name}: weights: unknown key"):
         distillers.build(name, CHANNELS, {"weights": 1})

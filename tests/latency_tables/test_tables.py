@@ -184,7 +184,7 @@ def test_metadata_round_trip(metadata: TableMetadata) -> None:
         ("device: Toy", "devise: Toy", "toy: devise: unknown key; did you mean device"),
         ("warm_up: 0", "warmup: 0", "toy: measured.warmup: unknown key; did you mean warm_up"),
         ("batch: 1", "batch: 32", "toy: id: 'toy-tensorrt-fp16-b1' found, by the other keys it must end in"),
-        ("fp16\n", "fp17\n", "toy: precision: 'fp17' found; input should be 'fp32'"),
+        ("fp16\n", "fp17\n", "toy: precision: 'fp17' found; expected 'fp32'"),
         ("kind: gpu\n", "", "toy: kind: this key is missing"),
         ("measured:", "#", "one of `measured` and `derived`"),
         (

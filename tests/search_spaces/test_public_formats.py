@@ -46,9 +46,9 @@ def test_mob_must_be_asked_for():
         ("'L': 2", "'L': '2'", "'L' is '2', expected a whole number"),
         ("SuperResConvK1KX", "SuperResNew", "no counterpart"),
         ("'s': 2", "'s': 1", "the strides reach 2 in all"),
-        ("'s': 2", "'s': 3", "stages.1.stride: 3 found; input should be 1 or 2"),
+        ("'s': 2", "'s': 3", "stages.1.stride: 3 found; expected 1 or 2"),
         ("'k': 3", "'k': 4", "a kernel must be odd"),
-        ("'L': 2", "'L': 5000000", "stages.1.depth: 5000000 found; input should be less than or equal to 100"),
+        ("'L': 2", "'L': 5000000", "stages.1.depth: 5000000 found; expected a number of at most 100"),
     ],
 )
 def test_mistakes_are_named(old, new, words):

@@ -37,7 +37,7 @@ def test_the_good_file_reads():
         ("spp: true", "ssp: true", 12, ["unknown key", "did you mean spp"]),
         ("{in: 8, out: 16, hidden: 8, depth: 1", "{in: 8, out: 16, hiden: 8, depth: 1", 6, ["hiden", "hidden"]),
         ("8, depth: 1, stride: 2", "8, depth: one, stride: 2", 6,
-         ["stages.1.depth", "'one' found", "integer"]),
+         ["stages.1.depth", "'one' found", "a whole number"]),
         ("{in: 16, out: 32,", "{in: 24, out: 32,", 8, ["stages.3", "in is 24", "16 channels"]),
         ("image_size: [64, 96]", "image_size: [64, 97]", 2, ["97 found", "multiples of 32"]),
         ("space: res", "space: ras", 3, ["'ras' found", "csp, darknet, mob, res"]),
@@ -52,7 +52,7 @@ def test_the_good_file_reads():
         ("spp: true", "7: true", 12, ["7: unknown key"]),
         ("{kind: focus, out: 8, kernel: 3}", "focus", 4, ["stem: 'focus' found", "the keys kind, out, kernel"]),
         ("{in: 8, out: 16, hidden: 8, depth: 1, stride: 2, kernel: 3}", "3", 6, ["stages.1: 3 found", "the keys in, out"]),
-        ("spp: true", "spp: &a [*a]", 12, ["spp", "a valid boolean"]),
+        ("spp: true", "spp: &a [*a]", 12, ["spp", "true or false"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(old, new, line, words):

@@ -38,7 +38,7 @@ class Whole(BaseModel):
         ({"name": "too long"}, "name: at most five letters"),
         (
             {"name": "a", "parts": [{"width": "x"}]},
-            "parts.1.width: 'x' found; input should be a valid integer, unable ",
+            "parts.1.width: 'x' found; expected a whole number",
         ),
         ({"name": "a", "parts": [3]}, "parts.1: 3 found; expected the keys width, in"),
         ({"parts": [{"width": "x", "wide": 1}]}, "parts.1.wide: unknown key; did you mean width?"),

@@ -19,7 +19,7 @@ STEPS = 2400
 """A run should have at least, as far as `MOST_EPOCHS` allow: on small sets, 100 epochs are too few updates."""
 EPOCHS, MOST_EPOCHS = 100, 300
 SHORT_RUN_FACTOR = 8.0
-"""Of the rate of `small`, in runs of up to 2,000 steps: the largest single gain of all (docs/training.md)."""
+"""Of the rate of `small`, in runs of up to 2,000 steps: the largest single gain of all (docs/training-benchmarks.md)."""
 FEW_BOXES = 10
 """A class with fewer is called rare."""
 

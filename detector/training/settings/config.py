@@ -5,14 +5,13 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from detector.data.augment import AugmentConfig
 from detector.distillers import DistillConfig
@@ -21,6 +20,7 @@ from detector.losses import LossConfig
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.image_size import parse_image_size
+from search_spaces.validation import model_in, validated
 
 _SHORT = {"batch": "batch_size"}
 
@@ -41,14 +41,10 @@ def _auto(value: Any) -> Any:
     return None if value == "auto" else value
 
 
-def _square(value: Any) -> Any:
-    """A single number is the side of a square."""
-    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _checked_size(value: list[int]) -> list[int]:
-    """Raises UserError, as `--image-size` does, for sides that the network cannot have."""
-    return list(parse_image_size("x".join(map(str, value))))
+def _height_width(value: Any) -> list[int] | None:
+    """What `--image-size` takes, or a list of one or two sides. Raises UserError, as `--image-size` does."""
+    sides = value if isinstance(value, (list, tuple)) else [value]
+    return None if value is None else list(parse_image_size("x".join(map(str, sides))))
 
 
 class _Model(BaseModel):
@@ -104,10 +100,9 @@ class TrainConfig(_Model):
         256, description="images per optimiser step, over all processes and parts; auto: from free memory"
     )
     accumulate: int = Field(1, ge=1, description="parts that a step's batch goes through the network in, one by one")
-    image_size: Annotated[
-        Annotated[list[int], Field(min_length=2, max_length=2), AfterValidator(_checked_size)] | None,
-        BeforeValidator(_square),
-    ] = Field(None, description="height, width; None: the structure's")
+    image_size: Annotated[list[int] | None, BeforeValidator(_height_width)] = Field(
+        None, description="height, width; None: the structure's"
+    )
     multi_scale: Annotated[tuple[int, int], AfterValidator(_sides)] | None = Field(
         None, description="smallest and largest longer side, px: every batch is stretched to one in steps of 32"
     )
@@ -153,16 +148,7 @@ def build_config(
 def validate(values: Mapping[str, Any]) -> TrainConfig:
     """A config from plain nested values. Raises UserError in one line."""
     _check_keys(values, TrainConfig, "")
-    try:
-        return TrainConfig.model_validate(values)
-    except ValidationError as error:
-        first, *rest = error.errors()
-        key = ".".join(str(word) for word in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        more = f" (and {len(rest)} more)" if rest else ""
-        raise UserError(
-            f"training setting {key} = {first['input']!r}: {message[0].lower()}{message[1:]}{more}"
-        ) from None
+    return validated(TrainConfig, values, "training setting")
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +169,7 @@ def parse_override(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text!r}: expected key=value, for example --set optimizer.weight_decay=0.01")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # YAML's own values: 2024-13-01 is no date
         raise UserError(f"--set {text!r}: the value is not YAML; quote texts with special characters") from None
     nested: Any = parsed
     for word in reversed(words):
@@ -203,6 +189,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise UserError(f"{where}: not YAML ({getattr(error, 'problem', error)})") from None
+    except (RecursionError, ValueError) as error:  # nested without end; YAML's own values: 2024-13-01 is no date
+        raise UserError(f"{path}: not YAML ({error})") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -216,7 +204,7 @@ def _check_keys(values: Mapping[Any, Any], model: type[BaseModel], prefix: str) 
         if key not in fields:
             named = nearest(str(key), [*fields, *_deeper(str(key), model)])
             raise UserError(f"unknown training setting {prefix}{key}; {named}")
-        inner = _model_of(fields[key].annotation)
+        inner = model_in(fields[key].annotation)
         if inner is not None:
             if not isinstance(value, Mapping):
                 keys = ", ".join(inner.model_fields)
@@ -228,11 +216,6 @@ def _deeper(key: str, model: type[BaseModel]) -> list[str]:
     """Dotted settings one level down that end with `key` (`learning_rate_per_image` -> `optimizer.learning_...`)."""
     found = []
     for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
+        inner = model_in(field.annotation)
         found += [f"{name}.{leaf}" for leaf in (inner.model_fields if inner else ()) if key in leaf]
     return found
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return next((m for m in members if isinstance(m, type) and issubclass(m, BaseModel)), None)

@@ -33,14 +33,22 @@ def test_a_written_config_reads_back() -> None:
         ("epoch=3", "epochs"),
         ("optimizer.momentun=0.9", "momentum"),
         ("learning_rate=1", "optimizer.learning_rate_per_image"),
-        ("epochs=many", "epochs = 'many'"),
-        ("batch_size=0", "batch_size = 0"),
+        ("epochs=many", "epochs: 'many' found; expected a whole number, for example 300"),
+        ("batch_size=0", "batch_size: 0 found; expected a number of at least 1, for example 256"),
         ("optimizer=sgd", "expected the keys name"),
         ("augment.scale=[2, 1]", "low <= high"),
         ("image_size=97", "97 is not a multiple of 32; the nearest is 96"),
         ("image_size=[96, 0]", "0 is not a multiple of 32"),
         ("epochs", "key=value"),
         ("epochs=[", "not YAML"),
+        ("device=2024-13-01", "not YAML"),
+        ("freeze=[1]", "freeze.1: 1 found; expected text"),
+        ("multi_scale=[1, 2]", "[1, 2] found; expected two multiples of 32"),
+        ("multi_scale=5", "5 found; expected a list in square brackets"),
+        ("image_size=wide", "expected H or HxW in pixels"),
+        ("tensorboard=maybe", "'maybe' found; expected true or false, for example false"),
+        ("optimizer.name=adam", "'adam' found; expected 'sgd' or 'adamw'"),
+        ("augment.flip_pairs={a: 3}", "augment.flip_pairs.a: 3 found; expected text"),
     ],
 )
 def test_a_bad_setting_is_one_line(setting: str, expected: str) -> None:
@@ -55,7 +63,7 @@ def test_a_square_is_one_number() -> None:
     assert build_config({}, None, ["image_size=[96, 128]"]).image_size == [96, 128]
 
 
-@pytest.mark.parametrize("content", ["- 1\n", "a: [\n", "epoch: 3\n"])
+@pytest.mark.parametrize("content", ["- 1\n", "a: [\n", "epoch: 3\n", "device: 2024-13-01\n"])
 def test_a_bad_file_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.yaml").write_text(content)
     with pytest.raises(UserError):

@@ -145,8 +145,8 @@ def test_command_line(
         (["train", "Ns", "--preset", "tiny"], "known: auto, published, small"),
         (["train", "Ns", "--set", "epoch=1"], "epochs"),
         (["train", "Ns", "--image-size", "100"], "multiple of 32"),
-        (["train", "Ns", "--batch-size", "0"], "batch_size = '0': input should be greater than or equal to 1"),
-        (["train", "Ns", "--batch", "many"], "batch_size = 'many': input should be a valid integer"),
+        (["train", "Ns", "--batch-size", "0"], "batch_size: '0' found; expected a number of at least 1"),
+        (["train", "Ns", "--batch", "many"], "batch_size: 'many' found; expected a whole number"),
         (
             ["train", "Ns", "--batch", "8", "--set", "accumulate=9", "--device", "cpu"],
             "accumulate 9: a step has 8 images",

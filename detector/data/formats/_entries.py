@@ -18,6 +18,7 @@ from search_spaces.errors import listed, nearest
 
 Sides = tuple[float, float, float, float]
 ROTATED = "{} rotated boxes: the upright box around each is taken"
+TURNED_ROUND = "{} boxes whose corners are written the other way round: taken as they are meant"
 SHAPES = "{} polygons, masks or ellipses: the box around each is taken"
 PASSED_OVER = "{} points, lines and other shapes without an area are passed over"
 
@@ -146,6 +147,13 @@ def around(points: Iterable[Sequence[float]]) -> Sides:
         raise ValueError(f"{len(table)} points; expected two or more")
     xs, ys = zip(*table)
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def from_corners(x0: float, y0: float, x1: float, y1: float, notes: Notes) -> Sides:
+    """The box between two corners, whichever comes first (a box may be drawn from its lower right corner)."""
+    if x1 < x0 or y1 < y0:
+        notes.add(TURNED_ROUND)
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def turned(box: Sides, degrees: float, pivot: tuple[float, float]) -> Sides:

@@ -10,6 +10,7 @@ from search_spaces.files import text_encoding
 _HEAD = 1 << 16
 _KEY = r'"{}"\s*:\s*'
 _MARKS = (
+    ("datumaro", (_KEY.format("categories") + r"\{", _KEY.format("items") + r"\[")),
     ("labelme", (_KEY.format("shapes") + r"\[", _KEY.format("(?:imagePath|imageData|imageHeight)"))),
     ("via", (_KEY.format("(?:_via_img_metadata|_via_settings)"),)),
     ("via", (_KEY.format("filename"), _KEY.format("regions"))),
@@ -25,7 +26,8 @@ _COMPILED = tuple((kind, tuple(re.compile(mark) for mark in marks)) for kind, ma
 
 
 def json_kind(path: Path) -> str:
-    """coco, createml, labelme, labelstudio or via; "" for none of them, and for what cannot be read."""
+    """coco, createml, labelme, labelstudio or via; datumaro, which no format here is; "" for none of them, and for what
+    cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

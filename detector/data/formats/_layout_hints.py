@@ -24,9 +24,15 @@ _OTHERS = {
     ".csv": "a table without the columns filename, class, xmin, ymin, xmax, ymax: export as COCO, VOC or YOLO instead",
     ".jsonl": "JSON lines: export as COCO, VOC or YOLO instead",
     ".ndjson": "JSON lines: export as COCO, VOC or YOLO instead",
+    ".manifest": "JSON lines: export as COCO, VOC or YOLO instead",
     ".json": "JSON of an unknown kind: export as COCO instead",
     ".xml": "XML of an unknown kind: export as VOC, or from CVAT as 'CVAT for images'",
 }
+_LABELLED = (
+    ".json", ".xml", ".csv", ".tsv", ".jsonl", ".ndjson", ".manifest", ".tfrecord", ".record", ".parquet", ".zip", ".tar",
+    ".gz",
+)  # fmt: skip
+"""What annotations lie in beside pictures, the surest first."""
 _MOST = 5000
 
 
@@ -41,7 +47,7 @@ def nearest_layout(root: Path) -> str:
             "; nearest: YOLO, but no label file (.txt) lies beside a picture of its name or in labels/ where the picture "
             "lies in images/, and there is no data.yaml"
         )
-    for suffix in (".json", ".xml", ".csv", ".tsv", ".jsonl", ".ndjson", ".tfrecord", ".record", ".parquet"):
+    for suffix in _LABELLED:
         if counts[suffix]:
             return f"; found {_OTHERS[suffix]}"
     if pictures:

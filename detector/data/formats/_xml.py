@@ -1,4 +1,4 @@
-"""XML in any encoding that its header can name."""
+"""XML in any encoding that its header can name, its names without their namespaces."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z][A-Za-z0
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 # The wider code page that writers of these names really use.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "cp950", "shift_jis": "cp932", "euc_kr": "cp949"}
+_EBCDIC = "<?xml".encode("cp037")  # these characters are the same in all of its code pages
 _NO_TEXT = frozenset({"unicode_escape", "raw_unicode_escape", "idna", "punycode", "undefined", "utf-7"})
 
 
@@ -31,9 +32,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
     encoding = _encoding(data)
     try:
         if encoding is None:
-            return ElementTree.fromstring(data)
+            return _plain(ElementTree.fromstring(data))
         text = _DECLARATION.sub("", data.decode(encoding), count=1)
-        return ElementTree.fromstring(text.encode("utf-8", "replace"), ElementTree.XMLParser(encoding="utf-8"))
+        parser = ElementTree.XMLParser(encoding="utf-8")
+        return _plain(ElementTree.fromstring(text.encode("utf-8", "replace"), parser))
     except ElementTree.ParseError as error:
         raise BadXml(error.position[0], f"the XML does not parse ({error})") from None
     except UnicodeError as error:
@@ -43,12 +45,21 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise BadXml(1, f"the XML does not parse ({error})") from None
 
 
+def _plain(root: ElementTree.Element) -> ElementTree.Element:
+    """The same tree; a tag in a namespace (`{http://...}object`) has its own name alone."""
+    for node in root.iter():
+        if isinstance(node.tag, str):
+            node.tag = node.tag.rpartition("}")[2]
+    return root
+
+
 def _encoding(data: bytes) -> str | None:
     """A Python codec for what the parser itself does not read; None where it does."""
     marked = text_encoding(data[:4])
     if marked != "utf-8-sig" or data.startswith(codecs.BOM_UTF8):
         return marked
-    found = _DECLARED.match(data[:400])
+    ebcdic = data.startswith(_EBCDIC)
+    found = _DECLARED.match(data[:400].decode("cp037").encode("latin-1") if ebcdic else data[:400])
     if found is None:
         return None
     name = found.group(1).decode("ascii").lower()

@@ -94,12 +94,26 @@ def class_names(layout: Layout) -> list[str]:
 
 
 def resolve(folder: Path, entry: str) -> Path:
-    """The folder or list that an entry means: as it stands, without a leading ../, with slashes, without first parts."""
+    """The folder or list that an entry means: as it stands, without a leading ../, with slashes, without first parts, in
+    any case. A part that names a split is not left out, unless another one is left: `train/images` is not `images`."""
     # Exported data sets often say ../train/images though train/ lies beside the YAML.
     tried = [folder / entry.removeprefix("../"), folder / entry]
     parts = parts_of(entry)
-    tried += [folder.joinpath(*parts[start:]) for start in range(len(parts))]
-    return next((path for path in tried if os.path.exists(path)), folder / entry)
+    last = max((i for i, part in enumerate(parts) if split_of(Path(part).stem)), default=len(parts) - 1)
+    tails = [parts[start:] for start in range(last + 1)]
+    tried += [folder.joinpath(*tail) for tail in tails]
+    found = next((path for path in tried if os.path.exists(path)), None)
+    return found or next((path for tail in tails if (path := _in_any_case(folder, tail))), folder / entry)
+
+
+def _in_any_case(folder: Path, parts: Sequence[str]) -> Path | None:
+    """The folder or file of these names below `folder`, whatever their case; None if there is none."""
+    for part in parts:
+        try:
+            folder = next(path for path in folder.iterdir() if path.name.casefold() == part.casefold())
+        except (OSError, StopIteration):
+            return None
+    return folder
 
 
 def _describes_data(path: Path) -> bool:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from detector.data.formats._entries import Entry, Object, collect
+from detector.data.formats._entries import Entry, Notes, Object, collect, from_corners
 from detector.data.formats._tool_files import picture_finder, tool_files
 from detector.data.raw_split import RawSplit, Tell, refuse
 from detector.data.scalars import clean_name, number, side
@@ -37,9 +37,10 @@ def splits(root: Path) -> list[str]:
 def read(root: Path, split: str, tell: Tell = refuse) -> RawSplit:
     """Read one split; lines that cannot be read are told. A picture without a box has no line, and is no part of it."""
     files = _files(root)[split]
-    entries = [entry for path in files for entry in _entries(path, tell)]
+    notes = Notes()
+    entries = [entry for path in files for entry in _entries(path, tell, notes)]
     finder = picture_finder(root, files, split)
-    return collect(f"{root.name} {split} (CSV)", entries, finder, tell, record_text="{file}:{record}")
+    return collect(f"{root.name} {split} (CSV)", entries, finder, tell, record_text="{file}:{record}", notes=notes)
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
@@ -73,7 +74,7 @@ def _columns(header: list[str]) -> dict[str, int]:
     return chosen if all(key in chosen for key in _COLUMNS) else {}
 
 
-def _entries(path: Path, tell: Tell) -> list[Entry]:
+def _entries(path: Path, tell: Tell, notes: Notes) -> list[Entry]:
     text = read_text(path, EXPECTED)
     lines = text.splitlines()
     rows = csv.reader(io.StringIO(text), delimiter=_delimiter(lines[0] if lines else ""))
@@ -87,7 +88,7 @@ def _entries(path: Path, tell: Tell) -> list[Entry]:
                 continue
             try:
                 cells = {key: row[place].strip() for key, place in columns.items()}
-                box = tuple(number(cells[key]) for key in ("x0", "y0", "x1", "y1"))
+                x0, y0, x1, y1 = (number(cells[key]) for key in ("x0", "y0", "x1", "y1"))
                 size = _size(cells)
             except (IndexError, ValueError) as error:
                 reason = "has too few cells" if isinstance(error, IndexError) else str(error)
@@ -96,7 +97,9 @@ def _entries(path: Path, tell: Tell) -> list[Entry]:
                 )
                 continue
             sizes.setdefault(cells["name"], size)
-            objects.setdefault(cells["name"], []).append(Object(number=line, label=clean_name(cells["label"]), box=box))  # type: ignore[arg-type]
+            objects.setdefault(cells["name"], []).append(
+                Object(number=line, label=clean_name(cells["label"]), box=from_corners(x0, y0, x1, y1, notes))
+            )
     except csv.Error as error:
         raise UserError(f"{path}:{rows.line_num}: the table does not parse ({error}); expected {EXPECTED}") from None
     return [Entry(file=path, name=name, objects=found, stem="", size_hw=sizes[name]) for name, found in objects.items()]

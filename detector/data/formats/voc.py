@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 from detector.data.annotations import Annotations, shortest
 from detector.data.file_tree import Finder, files_below, is_file
-from detector.data.formats._entries import ROTATED, Entry, Notes, Object, collect, turned
+from detector.data.formats._entries import ROTATED, Entry, Notes, Object, collect, from_corners, turned
 from detector.data.formats._xml import BadXml, parse_xml
 from detector.data.image import IMAGE_SUFFIXES
 from detector.data.raw_split import RawSplit, Tell, refuse
@@ -211,7 +211,7 @@ def _box(item: ElementTree.Element, notes: Notes) -> tuple[float, float, float, 
         straight = x - width / 2, y - height / 2, x + width / 2, y + height / 2
         return turned(straight, math.degrees(angle), (x, y))
     x0, y0, x1, y1 = (_number(item, f"bndbox/{tag}") for tag in _SIDES)
-    return x0, y0, x1, y1
+    return from_corners(x0, y0, x1, y1, notes)
 
 
 def _is_difficult(item: ElementTree.Element) -> bool:

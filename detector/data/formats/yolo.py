@@ -26,6 +26,8 @@ from detector.data.split_names import in_order
 from search_spaces.errors import UserError
 from search_spaces.files import read_text
 
+_PICTURES = ("images", "image", "imgs", "img")
+_LABELS = ("labels", "Labels", "LABELS", "label", "Label")
 Sides = tuple[float, float, float, float]
 
 
@@ -188,12 +190,13 @@ class _Labels:
 
 
 def _label_folders(image: Path) -> list[Path]:
-    """Where its label file may lie: `labels` in place of the last `images`, in its spelling, or the picture's own folder."""
+    """Where its label file may lie: `labels` in place of the last `images`, or another name of both, or the picture's own
+    folder."""
     parts = image.parent.parts
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i].lower() == "images":
-            words = dict.fromkeys(["labels", "Labels" if parts[i][0] == "I" else "labels"])
-            return [*(Path(*parts[:i], word, *parts[i + 1 :]) for word in words), image.parent]
+    for name in _PICTURES:
+        for i in range(len(parts) - 1, -1, -1):
+            if parts[i].lower() == name:
+                return [*(Path(*parts[:i], word, *parts[i + 1 :]) for word in _LABELS), image.parent]
     return [image.parent]
 
 
@@ -230,9 +233,13 @@ def _numbers(fields: list[str], names: Sequence[str], keypoints: bool) -> tuple[
         values, number_of_class, label = [], 0, 0
     if keypoints:
         values = values[:4]
+    shown_line = repr(" ".join(fields)[:40])
+    if len(values) > 6 and not (len(values) - 4) % 3 and 2 in values[6::3] and {0, 1, 2}.issuperset(values[6::3]):
+        shape = f"kpt_shape: [{(len(values) - 4) // 3}, 3]"
+        return 0, [], f"{shown_line}: a box and its keypoints; say {shape} in data.yaml, and they are passed over"
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        shown_line = " ".join(fields)[:40]
-        return 0, [], f"{shown_line!r}; expected 'class cx cy w h' or 'class x y x y x y ...'"
+        more = "; take the score, or the number of the track, away" if len(values) == 5 else ""
+        return 0, [], f"{shown_line}; expected 'class cx cy w h' or 'class x y x y x y ...'{more}"
     if label != number_of_class or not 0 <= label < len(names):
         return 0, [], f"class index {fields[0][:40]}; expected 0..{len(names) - 1} ({len(names)} names)"
     if not max(map(abs, values)) <= 2:

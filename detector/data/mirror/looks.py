@@ -96,7 +96,7 @@ def _drawn(annotations: Annotations, rng: np.random.Generator) -> npt.NDArray[np
     with_boxes = np.unique(image[fit])
     if len(with_boxes) > MAX_PICTURES:
         fit &= np.isin(image, rng.choice(with_boxes, MAX_PICTURES, replace=False))
-    drawn = []
+    drawn = [np.zeros(0, dtype=np.int64)]  # there may be no class at all
     for label in range(annotations.num_classes):
         rows = np.flatnonzero(fit & (annotations.labels == label))
         drawn.append(rng.permutation(rows)[:CROPS])

@@ -27,7 +27,7 @@ CODES = {"gb2312": "猫", "gbk": "貓", "gb18030": "猫€", "big5": "貓", "shi
          "euc-kr": "고양이",
          "windows-1251": "кошка", "koi8-r": "кошка",
          "iso-8859-7": "γάτα", "windows-1252": "café",
-         "utf-8": "猫", "utf-16": "猫", "macintosh": "café"}  # fmt: skip
+         "utf-8": "猫", "utf-16": "猫", "macintosh": "café", "cp037": "café"}  # fmt: skip
 
 
 @pytest.mark.parametrize("code", CODES)

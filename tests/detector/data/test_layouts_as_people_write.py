@@ -1,4 +1,4 @@
-"""Layouts, labels and XML whose writers meant well: corners, folders' case, splits that are not there, keypoints, namespaces."""
+"""Layouts, labels and XML as people write them: corners, folders' case, splits that are not there, keypoints."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ SHORT_RUN_FACTOR = 8.0
 """Of the rate of `small`, in runs of up to 2,000 steps: the largest single gain of all (docs/training-benchmarks.md)."""
 FEW_BOXES = 10
 """A class with fewer is called rare."""
+MOST_NAMES = 4
+"""Of rare classes, in the line about the data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +111,17 @@ def _seen(facts: DataFacts, image_size: tuple[int, int]) -> str:
     side = math.sqrt(image_size[0] * image_size[1])
     low, middle, high = (side * share for share in facts.sides)
     sizes = f", boxes of {low:.0f} to {high:.0f} px (half under {middle:.0f})" if facts.boxes else ""
-    rare = f"; {len(facts.rare)} of the classes have under {FEW_BOXES} boxes" if facts.rare else ""
+    rare = f"; under {FEW_BOXES} boxes: {_named(facts.rare)}" if facts.rare else ""
     return (
         f"preset auto: {facts.images} images ({facts.empty} without boxes), {facts.boxes / facts.images:.1f} boxes an "
         f"image, {facts.classes} classes{sizes} at {image_size[1]}x{image_size[0]}{rare}"
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    """The first names, and how many there are besides."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _schedule(facts: DataFacts, config: TrainConfig) -> str:

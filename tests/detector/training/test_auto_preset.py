@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -112,6 +113,19 @@ def test_facts(tmp_path: Path) -> None:
     found = facts_of(load_split(data, "train")[0])
     assert (found.images, found.empty, found.boxes, found.classes, found.rare) == (3, 1, 11, 2, ("b",))
     assert found.sides == pytest.approx((0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("rare", "words"),
+    [
+        ((), "64x64"),
+        (("stop",), "; under 10 boxes: stop"),
+        (tuple("abcdef"), "; under 10 boxes: a, b, c, d and 2 more"),
+    ],
+)
+def test_rare_classes_are_named(tiny: Structure, rare: tuple[str, ...], words: str) -> None:
+    chosen = choice_of(tiny, replace(facts(50), rare=rare), PLAIN)
+    assert chosen.lines(build_config(chosen.values), (64, 64))[0].endswith(words)
 
 
 WHOLE = (0.0, 0.0, 64.0, 64.0)

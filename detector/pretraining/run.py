@@ -22,6 +22,7 @@ from detector.training.machine.processes import autocast_type
 from detector.training.optimizer import build_optimizer, set_rate
 from detector.training.optimizer.ema import Ema
 from detector.training.optimizer.schedule import Schedule
+from detector.training.timing.durations import written
 from search_spaces.errors import UserError
 
 NO_CLASS = "(no class: pre-trained features)"
@@ -79,7 +80,9 @@ def begin(
         assert settings.minutes is not None
         steps = max(1, int(60 * settings.minutes / seconds))
         epochs = steps * settings.batch_size / len(pictures)
-        say(f"time {settings.minutes:g} min: {steps} steps of {seconds:.2g} s, {epochs:.1f} times over the pictures")
+        say(
+            f"time {written(60 * settings.minutes)}: {steps} steps of {seconds:.2g} s, {epochs:.1f} times over the pictures"
+        )
         settings = replace(settings, steps=steps)
     assert settings.steps is not None
     return _assembled(network, module, pictures, settings, settings.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from search_spaces.errors import UserError
@@ -22,3 +23,11 @@ def parse_minutes(text: str) -> float:
     if not 0 < minutes < float("inf"):
         raise UserError(f"--time {text!r}: expected more than no time")
     return minutes
+
+
+def written(seconds: float) -> str:
+    """The time as `--time` takes it, no shorter than `seconds`: `10s`, `5m`, `1h30m`; whole minutes from two minutes on."""
+    if seconds <= 120:
+        return f"{math.ceil(round(seconds, 3))}s"
+    hours, minutes = divmod(math.ceil(round(seconds / 60, 5)), 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")

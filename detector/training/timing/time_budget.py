@@ -18,6 +18,7 @@ from detector.training.machine.processes import Processes
 from detector.training.run import Run, Say, Splits
 from detector.training.settings.config import TrainConfig
 from detector.training.step.terms import Terms
+from detector.training.timing.durations import written
 from detector.training.timing.estimate import of_first_process
 from detector.training.validation import evaluation_seconds
 from search_spaces.errors import UserError
@@ -79,11 +80,11 @@ def plan(minutes: float, steps_per_epoch: int, cost: Cost) -> Plan:
 
 def _too_short(minutes: float, steps_per_epoch: int, cost: Cost) -> str:
     needed = RESERVE_SECONDS + cost.reading + 2 * cost.evaluation + steps_per_epoch * cost.step
-    fits = max(1, -(-int(needed / (1 - SLACK) + 1) // 60))
+    fits = needed / (1 - SLACK) + 1
     return (
-        f"--time: {_clock(60 * minutes)} is too short for one epoch: {steps_per_epoch} steps of {cost.step:.2g} s, an "
-        f"evaluation and the report of {cost.evaluation:.2g} s each; --time {fits}m fits one, a good training takes some "
-        "50: give more time, or train at a smaller --image-size"
+        f"--time {written(60 * minutes)} is too short for one epoch: {steps_per_epoch} steps of {cost.step:.2g} s, an "
+        f"evaluation and the report of {cost.evaluation:.2g} s each; --time {written(fits)} fits one, a good training takes "
+        "some 50: give more time, or train at a smaller --image-size"
     )
 
 
@@ -107,8 +108,9 @@ def fitted(
     steps = len(trial.train_loader)
     chosen = plan(config.minutes, steps, cost)
     say(
-        f"time {config.minutes:g} min: {chosen.epochs} epochs of {steps} steps at {cost.step:.2g} s, an evaluation of "
-        f"{cost.evaluation:.2g} s every {chosen.every_epochs}: about {chosen.seconds / 60:.3g} min with the report"
+        f"time {written(60 * config.minutes)}: {chosen.epochs} epochs of {steps} steps at {cost.step:.2g} s, an "
+        f"evaluation of {cost.evaluation:.2g} s every {chosen.every_epochs}: about {chosen.seconds / 60:.3g} min with "
+        "the report"
     )
     smaller = smaller_side(chosen.epochs * steps, max(structure.image_size))
     if smaller is not None:
@@ -156,10 +158,6 @@ def measure(run: Run) -> Cost:
     reading = max(0.0, first_read - loading) / size * len(data) / max(workers, 1)
     costs = (together, evaluation_seconds(run), reading)
     return Cost(*(of_first_process(seconds, run) for seconds in costs))
-
-
-def _clock(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
 def _silent(_: str) -> None:

@@ -206,7 +206,7 @@ def test_a_time_is_kept_to_the_number_of_steps(
     )
     options = ["--teacher", TEACHER, "--images", str(sample), "--batch", "4", "--amp", "off"]
     assert main(["pretrain", str(student), *options, "-o", str(tmp_path / "timed.pt"), "--time", "10s"]) == 0
-    assert "time 0.166667 min: 5 steps of 2 s, 1.4 times over the pictures" in capsys.readouterr().out
+    assert "time 10s: 5 steps of 2 s, 1.4 times over the pictures" in capsys.readouterr().out
     assert call(student, sample, tmp_path / "steps.pt", steps=5) == 0
     timed, counted = weights_of(tmp_path / "timed.pt"), weights_of(tmp_path / "steps.pt")
     assert all(torch.equal(timed[key], value) for key, value in counted.items())

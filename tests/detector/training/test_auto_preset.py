@@ -77,7 +77,7 @@ def test_lines_are_about_what_is_trained(tiny: Structure) -> None:
     )
     assert "100 epochs (2000 steps), adamw with a peak rate of 0.008" in chosen.lines(short, (64, 64))[1]
     assert "1000 epochs (20000 steps), adamw with a peak rate of 0.001" in chosen.lines(long, (64, 64))[1]
-    assert "as many epochs as fit into 30 minutes" in chosen.lines(timed, (64, 64))[1]
+    assert "as many epochs as fit into 30m" in chosen.lines(timed, (64, 64))[1]
 
 
 def test_a_checkpoint_to_start_from_is_not_undone(tiny: Structure) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from detector.training.timing import time_budget
-from detector.training.timing.durations import parse_minutes
+from detector.training.timing.durations import parse_minutes, written
 from detector.training.timing.time_budget import FEW_STEPS, MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan, smaller_side
 from search_spaces.errors import UserError
 from tinynas.cli import main
@@ -39,6 +40,25 @@ def test_a_plan_fills_the_time_and_keeps_within_it(minutes: float, steps: int, e
     full = chosen.epochs >= MOST_EPOCHS
     one_more = steps * cost.step + 2 * evaluation
     assert full or chosen.seconds + one_more + 0.1 * 60 * minutes + evaluation > 60 * minutes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(6.2, "7s"), (10, "10s"), (120, "120s"), (121, "3m"), (600, "10m"), (3601, "1h1m"), (5400, "1h30m"), (7200, "2h")],
+)
+def test_times_are_written_as_they_are_taken(seconds: float, text: str) -> None:
+    assert written(seconds) == text
+    assert 60 * parse_minutes(text) >= seconds
+
+
+def test_a_short_time_that_fits_is_named_in_seconds() -> None:
+    cost = Cost(step=0.5, evaluation=0.1)
+    with pytest.raises(UserError, match=r"--time 1s is too short.*--time (\d+)s fits one") as told:
+        plan(1 / 60, 2, cost)
+    fits = re.search(r"--time (\d+)s fits", str(told.value))
+    assert fits is not None
+    assert 1 <= plan(int(fits[1]) / 60, 2, cost).epochs <= 2
+    assert int(fits[1]) < 12
 
 
 def test_too_short_a_time_says_what_fits() -> None:
@@ -75,7 +95,7 @@ def test_a_run_by_time_is_one_of_its_epochs(
     common = [str(tiny_file), "--data", str(sample), "--device", "cpu", "--batch-size", "5", "--set", "amp=off"]
     assert main(["train", *common, "--out", str(tmp_path / "t"), "--time", "10s"]) == 0
     said = capsys.readouterr().out
-    assert "time 0.166667 min: 3 epochs of 2 steps" in said
+    assert "time 10s: 3 epochs of 2 steps" in said
     assert "6 steps are few" not in said  # 64 px: there is no smaller size to name
     counted_epochs = ["--epochs", "3", "--set", "eval.every_epochs=3"]
     assert main(["train", *common, "--out", str(tmp_path / "e"), *counted_epochs]) == 0

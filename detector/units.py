@@ -40,11 +40,14 @@ class ConvUnit(nn.Module):
             x = self.norm(x)
         return x if self.act is None else self.act(x)
 
+    def folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the one conv that the unit is in deploy form (evaluation statistics)."""
+        return (self.conv.weight, self.conv.bias) if self.norm is None else fused(self.conv.weight, self.norm)
+
     def fuse_norm(self) -> None:
         """Merge the BatchNorm into the conv (evaluation statistics)."""
         if self.norm is not None:
-            weight, bias = fused(self.conv.weight, self.norm)
-            self.conv = with_weights(self.conv, weight, bias)
+            self.conv = with_weights(self.conv, *fused(self.conv.weight, self.norm))
             self.norm = None
 
 
@@ -67,14 +70,18 @@ class RepConvUnit(nn.Module):
         x = self.dense_norm(self.dense(x)) + self.pointwise_norm(self.pointwise(x))
         return x if self.act is None else self.act(x)
 
-    def merge(self) -> ConvUnit:
-        """The same function as one conv."""
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one conv that the unit is in deploy form (evaluation statistics)."""
         weight, bias = fused(self.dense.weight, self.dense_norm)
         point_weight, point_bias = fused(self.pointwise.weight, self.pointwise_norm)
         pad = self.dense.kernel_size[0] // 2
+        return weight + F.pad(point_weight, [pad] * 4), bias + point_bias
+
+    def merge(self) -> ConvUnit:
+        """The same function as one conv."""
         unit = ConvUnit.__new__(ConvUnit)
         nn.Module.__init__(unit)
-        unit.conv = with_weights(self.dense, weight + F.pad(point_weight, [pad] * 4), bias + point_bias)
+        unit.conv = with_weights(self.dense, *self.folded())
         unit.norm = None
         unit.act = self.act
         return unit

@@ -78,6 +78,10 @@ def new_run(
     terms: losses beside the detector's own.
     What an earlier run left in `folder` is deleted, once everything that could be refused has been checked.
     """
+    if config.quantise != "off" and weights is None:
+        raise UserError(
+            f"quantise={config.quantise} fine-tunes what is trained already, with its BatchNorms as they are; pass --weights"
+        )
     source = None if weights is None else nearest_checkpoint(weights, structure) if weights.is_dir() else weights
     start = None if source is None else load_checkpoint(source)
     processes = join_processes(config.device)

@@ -16,6 +16,7 @@ from detector.evaluation.inference import detect_all
 from detector.evaluation.settings import counted_of, selection_of
 from detector.network import Network
 from detector.training.run import Run
+from detector.training.step.quantised import quantise
 
 TIMED_IMAGES = 8
 
@@ -67,9 +68,11 @@ def _detections(run: Run, batches: Iterable[Batch], weights: Mapping[str, Tensor
 
 
 def _network(run: Run, weights: Mapping[str, Tensor]) -> Network:
-    """In deploy form, on the run's device."""
+    """In deploy form, on the run's device; rounded where training rounds."""
     with torch.random.fork_rng(devices=[]):  # modules, deployed ones too, draw fresh weights, which are then replaced
         network = Network(run.blank.structure)
         network.load_state_dict(weights)
         network = network.deploy()
+    if run.config.quantise != "off":
+        network = quantise(network, run.config.quantise)
     return network.to(run.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

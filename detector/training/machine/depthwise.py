@@ -72,13 +72,13 @@ def _channels_together(channels: int, side: int, dtype: torch.dtype) -> int:
 class DepthwiseConv2d(nn.Conv2d):
     """nn.Conv2d with one filter per channel, odd kernel, "same" padding and no bias."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) -> (B, C, H / stride, W / stride)."""
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        result = _Depthwise.apply(x, self.weight, self.stride[0])  # type: ignore[no-untyped-call]
+        result = _Depthwise.apply(x, weight, self.stride[0])  # type: ignore[no-untyped-call]
         assert isinstance(result, Tensor)
-        return result
+        return result if bias is None else result + bias.to(result.dtype).reshape(-1, 1, 1)
 
 
 def speed_up_depthwise(network: nn.Module) -> None:

@@ -17,10 +17,10 @@ FEW_CHANNELS = 16
 class StridedPointwiseConv2d(nn.Conv2d):
     """nn.Conv2d 1x1 with a stride, without padding, groups or dilation."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) -> (B, out, ceil(H / stride), ceil(W / stride))."""
         picked = x[:, :, :: self.stride[0], :: self.stride[1]].contiguous(memory_format=torch.channels_last)
-        return F.conv2d(picked, self.weight, self.bias)
+        return F.conv2d(picked, weight, bias)
 
 
 def avoid_strided_pointwise(network: nn.Module) -> None:

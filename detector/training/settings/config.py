@@ -111,6 +111,9 @@ class TrainConfig(_Model):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = "auto"
     channels_last: bool = True
+    quantise: Annotated[Literal["off", "openvino", "onnx"], BeforeValidator(_off)] = Field(
+        "off", description="round weights and activations as an int8 export to that format does; needs trained weights"
+    )
     compile: bool = Field(False, description="torch.compile of the network; needs a C++ compiler, or triton on a GPU")
     tensorboard: bool = Field(False, description="scalars of every epoch for TensorBoard, in the run folder")
     max_bad_steps: int = Field(10, ge=1, description="stop after so many non-finite steps in a row")

@@ -21,6 +21,7 @@ from tinynas.search.folder import SearchFolder, held
 from tinynas.search.plan import SearchPlan, SearchResult
 from tinynas.search.proof import certify, check_additive, solve_exactly
 from tinynas.search.run import check_reachable, run_search
+from tinynas.second_stage import RankingRequest, Stage, prepare, run_stage
 
 SOLVERS = ("evolution", "exact")
 MOMENT_SECONDS = 1.0
@@ -31,7 +32,7 @@ class Session:
     """A plan, and what to do about it. `certify`: prove for up to `proof_seconds` per target; without it every result is
     proven that MOMENT_SECONDS are enough for. `measure`: how many of the best to time on this machine while searching (None:
     none); `confirm`: whether what was found for this machine is timed on it at the end; `proof_seconds`: limit of the
-    exact solver, per target."""
+    exact solver, per target; `ranking`: the second stage, None without one."""
 
     plan: SearchPlan
     folder: Path
@@ -44,10 +45,12 @@ class Session:
     overwrite: bool = False
     proof_seconds: float = 60.0
     confirm: bool = True
+    ranking: RankingRequest | None = None
 
     def settings(self) -> dict[str, Any]:
         """What a resume must not change."""
-        return settings_data(self.plan) | {"solver": self.solver, "measure": self.measure}
+        found = settings_data(self.plan) | {"solver": self.solver, "measure": self.measure}
+        return found if self.ranking is None else found | {"ranking": self.ranking.record()}
 
 
 def run_session(
@@ -70,7 +73,8 @@ def run_session(
                     f"{session.folder}: holds an unfinished search; go on with it (--resume), begin again (--overwrite), or "
                     "choose another --out"
                 )
-            claim_outputs(session.folder, output_names(session.plan.targets), session.overwrite)
+            names = output_names(session.plan.targets, ranked=session.ranking is not None)
+            claim_outputs(session.folder, names, session.overwrite)
             run.begin(session.settings())
         try:
             with connected(engine):
@@ -82,8 +86,11 @@ def run_session(
         except UserError:
             run.finish()
             raise
+        stage = _staged(session, result, run, engine)
         # a folder that cannot be written leaves the state behind: a resume then writes at once
         data = write_result(result, session.folder)
+        if stage is not None:
+            result, data = _ranked(session, stage, engine)
         if not result.interrupted:
             run.finish()
     return result, data
@@ -97,6 +104,27 @@ def _find(session: Session, engine: Engine, run: SearchFolder) -> SearchResult:
 
         return measured_search(session.plan, session.measure, engine, run, resume=session.resume)
     return run_search(session.plan, engine, run, resume=session.resume)
+
+
+def _staged(session: Session, result: SearchResult, run: SearchFolder, engine: Engine) -> Stage | None:
+    """The second stage made ready, where there is one; a stage that is refused before it began leaves nothing behind."""
+    if session.ranking is None or result.interrupted:
+        return None
+    try:
+        with connected(engine):
+            return prepare(session.ranking, result, run, engine, resume=session.resume, measure=session.confirm)
+    except UserError:
+        if not session.resume:
+            run.finish()
+        raise
+
+
+def _ranked(session: Session, stage: Stage, engine: Engine) -> tuple[SearchResult, dict[str, Any]]:
+    """Train the candidates and write what came of it, over what the score alone had found."""
+    with connected(engine):
+        result, ranking = run_stage(stage, engine)
+    _prove(session, result)
+    return result, write_result(result, session.folder, ranking)
 
 
 def _prove(session: Session, result: SearchResult) -> None:
@@ -121,6 +149,8 @@ def _check(session: Session) -> None:
     check_engine(session.workers, session.backend)
     if session.solver not in SOLVERS:
         raise UserError(f"unknown solver {session.solver!r}: {nearest(session.solver, SOLVERS)}")
+    if session.ranking is not None:
+        _check_ranking(session)
     if session.certify or session.solver == "exact":
         check_additive(session.plan, exactly=session.solver == "exact")
     if session.measure is not None:
@@ -129,3 +159,18 @@ def _check(session: Session) -> None:
         if session.solver == "exact":
             raise UserError("--measure needs several candidates to measure; leave --solver exact out")
         check_measurable(session.plan)
+
+
+def _check_ranking(session: Session) -> None:
+    """Raises UserError for what the second stage does not go with."""
+    unfit = {
+        "--solver exact": session.solver == "exact", "--measure": session.measure is not None,
+        "--backbone-only": session.plan.backbone_only,
+    }  # fmt: skip
+    for option in (name for name, given in unfit.items() if given):
+        raise UserError(f"--rank-by-training needs several whole detectors of one table; leave {option} out")
+    if len(session.plan.targets) > 1:
+        raise UserError(
+            f"--rank-by-training chooses one network, and there are {len(session.plan.targets)} budgets; give one, and train "
+            "a family with tinynas family train"
+        )

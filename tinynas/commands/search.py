@@ -9,6 +9,7 @@ import typer
 
 from search_spaces.errors import UserError
 from tinynas.commands._options import with_options
+from tinynas.commands._train_options import ACCEPTED_DATA, Settings, Split
 from tinynas.search.options import SearchOptions
 
 
@@ -26,6 +27,17 @@ def run(
     proof_seconds: Annotated[float, typer.Option(min=1, help="Longest proof per network; then the bound so far.")] = 60,
     measure: Annotated[int | None, typer.Option(min=1, help="Measure the best so many here, correct, repeat.")] = None,
     no_measure: Annotated[bool, typer.Option("--no-measure", help="Time nothing on this machine.")] = False,
+    rank_by_training: Annotated[
+        bool,
+        typer.Option("--rank-by-training", help="Train several candidates on --data; AP on val has the last word."),
+    ] = False,
+    data: Annotated[Path | None, typer.Option(help=f"For --rank-by-training: {ACCEPTED_DATA}.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Time for its trainings; decides how many and how long.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=2, help="How many train; by default as the hours allow.")
+    ] = None,
+    split: Split = None,
+    set_: Settings = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the islands; the result is the same.")] = 1,
     backend: Annotated[str, typer.Option(help="What runs the workers: loky, dask or ray.")] = "loky",
     out: Annotated[Path, typer.Option(help="Folder for structures, search.json, front and pictures.")] = Path(),
@@ -34,22 +46,29 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print search.json, and nothing else.")] = False,
 ) -> int:
     """Find the best detector within a latency budget, without training; or a family of them."""
+    from tinynas.commands._ranking import RankingOptions, check_ranking_options, ranking_of
     from tinynas.search.options import options_from
     from tinynas.search.request import build_plan
     from tinynas.session import Session, run_session
 
     if measure is not None and no_measure:
         raise UserError(f"--measure {measure} and --no-measure exclude each other; say one of them")
-    plan = build_plan(options_from(asked, preset), measure=not no_measure)
+    training = RankingOptions(data=data, hours=hours, candidates=candidates, split=split, settings=tuple(set_ or ()))
+    check_ranking_options(training, asked=rank_by_training)
+    options = options_from(asked, preset)
+    if rank_by_training:
+        plan, ranking = ranking_of(options, training, measure=not no_measure)
+    else:
+        plan, ranking = build_plan(options, measure=not no_measure), None
     session = Session(
         plan=plan, folder=out, workers=workers, backend=backend, solver=solver, certify=certify, measure=measure,
-        resume=resume, overwrite=overwrite, proof_seconds=proof_seconds, confirm=not no_measure,
+        resume=resume, overwrite=overwrite, proof_seconds=proof_seconds, confirm=not no_measure, ranking=ranking,
     )  # fmt: skip
-    result, data = run_session(session, _Progress(plan.settings.evaluations))
+    result, found = run_session(session, _Progress(plan.settings.evaluations))
     if json:
-        _print_json(data)
+        _print_json(found)
     else:
-        _print_summary(result, data, out)
+        _print_summary(result, found, out)
     return 130 if result.interrupted else 0
 
 
@@ -89,15 +108,35 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
         print(f"{name}score {member['score']:.2f}{_proof(member)}")
         for line in _latencies(member):
             print(f"  {line}")
+    for line in _ranked(data.get("ranking")):
+        print(line)
     for note in data["notes"]:
         print(f"note: {note}")
     from tinynas.results.outputs import output_names
 
-    print(f"wrote {', '.join(output_names(result.plan.targets))} in {out}")
+    names = [name for name in output_names(result.plan.targets, ranked="ranking" in data) if (out / name).exists()]
+    print(f"wrote {', '.join(names)} in {out}")
     if len(data["targets"]) > 1:
         print("one command trains the family, the largest first; each network learns from the next larger one:")
     for command in data["commands"]:
         print(f"next: {command}")
+
+
+def _ranked(ranking: dict[str, Any] | None) -> list[str]:
+    """What training said, best first; what was won by it."""
+    if ranking is None:
+        return []
+    lines = []
+    for row in sorted(ranking["candidates"], key=lambda row: row["rank_by_ap"]):
+        aps = ", ".join("failed" if rung["ap"] is None else f"{rung['ap']:.3f}" for rung in row["rungs"])
+        lines.append(
+            f"  {row['rank_by_ap']}. {row['name']}: AP {aps}; score {row['score']:.1f} ({row['rank_by_score']}.)"
+        )
+    gain = ranking["gain_points"]
+    than = "the score's first choice as well" if ranking["choice"] == ranking["first_by_score"] else (
+        f"not {ranking['first_by_score']}, the score's first choice" + ("" if gain is None else f": {gain:+.1f} AP points")
+    )  # fmt: skip
+    return [f"training chose {ranking['choice']}, {than}", *lines]
 
 
 def _latencies(member: dict[str, Any]) -> list[str]:

@@ -101,7 +101,7 @@ def run(
     else:
         found = find_data(data)
         if split is not None:
-            _split(found, split)
+            ensure_split(found, split)
         _start(structure, found, out, preset, config, set_ or [], direct, weights, overwrite)
 
 
@@ -118,7 +118,7 @@ def find_data(data: Path | None) -> Path:
     )
 
 
-def _split(data: Path, share: float) -> None:
+def ensure_split(data: Path, share: float) -> None:
     """Lists for a data set without a validation split; those that are there already are kept, and that is said."""
     from detector.data.formats import available_splits
     from detector.data.split_lists import read_lists

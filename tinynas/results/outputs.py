@@ -16,28 +16,34 @@ from search_spaces.graph import Graph
 from search_spaces.text import format_structure
 from tinynas.budgets import Target, main_budget
 from tinynas.quantities import QUANTITIES
+from tinynas.ranking.contest import Ranking
 from tinynas.results.data import latency_by_scope, prediction_trust, search_data
 from tinynas.results.drawing import draw, scope_of
 from tinynas.results.families import family_data, format_front, structure_files
 from tinynas.results.pictures import SearchPicture, draw_front, draw_network, draw_search
+from tinynas.results.rankings import OUTPUTS as RANKING_OUTPUTS
+from tinynas.results.rankings import ranking_data, write_ranking
 from tinynas.results.report import write_report
 from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 
 FIXED = ["search.json", "front.csv", "search.png", "report.html"]
 
 
-def output_names(targets: Sequence[Target]) -> list[str]:
-    """Names of all files that a search with these targets writes."""
+def output_names(targets: Sequence[Target], *, ranked: bool = False) -> list[str]:
+    """Names of all files that a search with these targets writes; `ranked`: with its second stage."""
     if len(targets) == 1:
-        return ["structure.txt", *FIXED, "network.png"]
+        return ["structure.txt", *FIXED, "network.png", *(RANKING_OUTPUTS if ranked else [])]
     each = [target.name for target in targets]
     structures, networks = [f"structure-{name}.txt" for name in each], [f"network-{name}.png" for name in each]
     return [*structures, *FIXED, "front.png", "family.yaml", *networks]
 
 
-def write_result(result: SearchResult, folder: Path) -> dict[str, Any]:
-    """Write everything; the content of search.json."""
+def write_result(result: SearchResult, folder: Path, ranking: Ranking | None = None) -> dict[str, Any]:
+    """Write everything, that of the second stage where there was one too; the content of search.json."""
     data = search_data(result, folder)
+    if ranking is not None:
+        data["ranking"] = ranking_data(ranking)
+        write_ranking(ranking, folder)
     for member, name in zip(result.members, structure_files(result.members), strict=True):
         write_text(folder / name, format_structure(member.structure))
     write_text(folder / "search.json", json.dumps(data, indent=1) + "\n")

@@ -45,6 +45,8 @@ def _provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: 
         **_found_by(plan, evaluated, solver),
         "score": round(member.score, 6),
     }
+    if member.ranked is not None:
+        block["ranked_by_training"] = member.ranked
     if plan.space.score.kind != "entropy":
         block["score_kind"] = plan.space.score.kind
     if plan.backbone_only:

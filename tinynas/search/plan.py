@@ -50,7 +50,8 @@ class SearchPlan:
 @dataclass(slots=True, kw_only=True)
 class FoundNetwork:
     """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others, in all detail in `account`;
-    `measured` and `certified` as they go into search.json (None: not asked for)."""
+    `measured` and `certified` as they go into search.json (None: not asked for); `ranked`: what a second stage found, as it
+    goes into the structure's provenance."""
 
     target: Target
     genes: Genes
@@ -61,6 +62,7 @@ class FoundNetwork:
     history: list[dict[str, Any]] = field(default_factory=list)
     certified: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
+    ranked: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,10 @@ MOST_FILES = 5
 PATTERN = "bad-step-*.pt"
 
 
+class Diverged(UserError):
+    """Too many steps in a row were not finite: the network or its settings are at fault, not the machine."""
+
+
 @dataclass(slots=True, kw_only=True)
 class BadSteps:
     """Counts them; writes at most `MOST_FILES` batches per process and run, those of earlier starts counted in.
@@ -33,7 +37,7 @@ class BadSteps:
 
     def note(self, step: int, batch: Batch, numbers: Mapping[str, float], *, calibrating: bool) -> None:
         """One more. `numbers`: the losses and `gradient_norm` at least. calibrating: fp16's scaler is finding its scale by
-        overflowing, which is no fault. Raises UserError with advice after `most_in_a_row`.
+        overflowing, which is no fault. Raises Diverged with advice after `most_in_a_row`.
         """
         self.total += 1
         self.in_a_row = 0 if calibrating else self.in_a_row + 1
@@ -45,7 +49,7 @@ class BadSteps:
             fate = "; " + self._keep(step, batch, numbers) if keeps else ""
             self.say(f"{found}: skipped, nothing was changed by it{fate}")
         if self.in_a_row >= self.most_in_a_row:
-            raise UserError(
+            raise Diverged(
                 f"training stopped at {found}, not finite {self.most_in_a_row} steps in a row; "
                 "lower optimizer.learning_rate_per_image, set optimizer.clip_norm, or use amp=off, in a new run "
                 "(--weights with this run's best.pt keeps what was learnt); the bad batch is in the run folder"

@@ -59,13 +59,14 @@ const page = (() => {
       x: (v) => left + place(v) * (width - left - right),
       y: (v) => height - bottom - ((v - y0) / (y1 - y0)) * (height - top - bottom),
     };
-    for (const tick of ticks(y0, y1, 5)) {
+    const ranks = spec.ranks && Array.from({ length: spec.ranks }, (_, place) => ({ value: place + 1, digits: 0 }));
+    for (const tick of ranks || ticks(y0, y1, 5)) {
       const y = plot.y(tick.value);
       svg.append(make("line", { class: "grid", x1: left, x2: width - right, y1: y, y2: y }));
       svg.append(make("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, number(tick.value, tick.digits)));
     }
     const few = Math.max(4, Math.floor(width / 110));
-    for (const tick of spec.log ? logTicks(x0, x1) : ticks(x0, x1, few)) {
+    for (const tick of ranks || (spec.log ? logTicks(x0, x1) : ticks(x0, x1, few))) {
       svg.append(make("text", { x: plot.x(tick.value), y: height - bottom + 18, "text-anchor": "middle" }, short(tick.value, tick.digits)));
     }
     svg.append(make("text", { x: width - right, y: height - 6, "text-anchor": "end" }, spec.xName));

@@ -26,4 +26,4 @@ def write_report(data: Mapping[str, Any], folder: Path) -> Path:
 def render_report(data: Mapping[str, Any], folder: Path) -> str:
     """The HTML of the report. Whatever comes from the user (names, paths, settings) is escaped."""
     content = page_content(data, folder)
-    return render_page("tinynas.results.report", "report.html.j2", "report.js", content)
+    return render_page("tinynas.results.report", "report.html.j2", "report.js", content, sections=["ranking"])

@@ -88,5 +88,8 @@
   for (const button of document.querySelectorAll("[data-member]")) {
     button.addEventListener("click", () => select(Number(button.dataset.member)));
   }
-  start(() => select(selected));
+  start(() => {
+    select(selected);
+    ranking.draw();
+  });
 })();

@@ -11,6 +11,7 @@ from search_spaces.errors import UserError
 from tinynas.quantities import quantity_of
 from tinynas.results.page.settings import flat_settings
 from tinynas.results.report.network import NetworkSection, network_section
+from tinynas.results.report.ranking import ranking_chart, ranking_section
 
 MAX_POINTS = 4000
 # other forms of a figure that the table of the family has already
@@ -39,7 +40,8 @@ def page_content(data: Data, folder: Path) -> dict[str, Any]:
         "front": front,
         "front_rows": len(front["rows"]) if front else 0,
         "has_history": any(curve["history"] for curve in curves),
-        "charts": {"front": front, "members": curves},
+        "ranking": ranking_section(data.get("ranking")),
+        "charts": {"front": front, "members": curves, "ranking": ranking_chart(data.get("ranking"))},
         "settings": flat_settings(data.get("settings") or {}),
         "commands": _commands(data.get("commands"), members),
     }

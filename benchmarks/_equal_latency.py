@@ -1,0 +1,175 @@
+"""Networks of one measured latency: a published detector, the best of each space, and random ones.
+
+A table predicts, the runtime on this machine decides: a network is taken when it and the published one, timed in turn, differ
+by at most EQUAL. What is found is written down at once, so that a second call goes on with the same networks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from latency_tables import Table
+from latency_tables.predictor import predict
+from search_spaces.emit import emit_detector
+from search_spaces.errors import UserError
+from search_spaces.files import write_text
+from search_spaces.space import Space, load_space
+from search_spaces.structure import Structure
+from search_spaces.text import format_structure, parse_structure, resolve_structure
+from tinynas.budgets import Budget
+from tinynas.devices import Wanted, find_device
+from tinynas.exact.solver import solve
+from tinynas.explanation import explain
+from tinynas.genes.population import Encoding
+from tinynas.pricing import columns
+from tinynas.pricing.additive_costs import AdditiveCosts
+from tinynas.search.measure import runtime_here
+
+EQUAL = 0.03
+"""Relative difference of two measured latencies that count as equal."""
+ATTEMPTS, PROOF_SECONDS = 8, 20.0
+UNUSED = 0.97
+"""Share of its limit below which the best network of a space is its largest."""
+DRAWN, BATCHES, BAND = 4096, 60, 0.02
+MOST_TIMED = 60
+"""Random networks that are timed to find those of one latency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where latency is predicted and measured, and what the networks are: `size` in px, `classes`, seed of the draws."""
+
+    table: Table
+    runtime: ModuleType
+    size: int
+    classes: int
+    seed: int
+
+    def times(self, structures: Sequence[Structure]) -> list[float]:
+        """Milliseconds of each, timed in turn."""
+        metadata = self.table.metadata
+        graphs = [emit_detector(structure) for structure in structures]
+        return [
+            float(ms)
+            for ms in self.runtime.network_ms(graphs, threads=metadata.threads or 1, precision=metadata.precision)
+        ]
+
+    def predicted(self, structure: Structure) -> float:
+        return predict(emit_detector(structure), self.table).total_ms
+
+    def encoding(self, space: Space) -> Encoding:
+        return Encoding(space, (self.size, self.size), self.classes)
+
+
+def bench_of(device: str, spaces: Sequence[str], size: int, classes: int, seed: int) -> Bench:
+    """Raises UserError where the device's runtime cannot run here."""
+    table = find_device(device, Wanted([load_space(name) for name in spaces], [(size, size)], [classes]))
+    return Bench(table=table, runtime=runtime_here(table), size=size, classes=classes, seed=seed)
+
+
+def networks_of(
+    published: str, spaces: Sequence[str], random_space: str, number: int, bench: Bench, path: Path
+) -> dict[str, dict[str, Any]]:
+    """By name: kind (published, searched, random), space, structure text, score, predicted and measured ms; and as
+    `left_out` in place of a structure why a space has none. Read from `path` as far as they are there."""
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+    base = resolve_structure(published).with_image_size(bench.size, bench.size).with_classes(bench.classes)
+
+    def keep(name: str, row: dict[str, Any]) -> None:
+        found[name] = row
+        write_text(path, json.dumps(found, indent=1) + "\n")
+        print(f"{name}: {row.get('left_out') or _told(row)}", flush=True)
+
+    if published not in found:
+        keep(published, _row("published", base.backbone.space, base, bench, bench.times([base])[0], 1.0))
+    for space in spaces:
+        name = f"{published}-searched-{space}"
+        if name not in found:
+            keep(name, _searched(load_space(space), base, bench))
+    missing = [n for n in range(1, number + 1) if f"{published}-random-{n}" not in found]
+    if missing:
+        known = [row["structure"] for row in found.values() if row["kind"] == "random"]
+        fresh = (one for one in _random(load_space(random_space), base, bench) if one["structure"] not in known)
+        for place, row in zip(missing, fresh):
+            keep(f"{published}-random-{place}", row)
+    return found
+
+
+def time_together(found: Mapping[str, dict[str, Any]], bench: Bench, path: Path) -> None:
+    """Time a group's networks in turn, all in one go, once; `equal` says which are within EQUAL of the published one."""
+    rows = [row for row in found.values() if "structure" in row]
+    if all("equal" in row for row in rows):
+        return
+    for row, ms in zip(rows, bench.times([parse_structure(row["structure"]) for row in rows]), strict=True):
+        row["measured_ms"] = round(ms, 4)
+    for row in rows:
+        row["ratio"] = round(row["measured_ms"] / rows[0]["measured_ms"], 4)
+        row["equal"] = abs(row["ratio"] - 1) <= EQUAL
+    write_text(path, json.dumps(found, indent=1) + "\n")
+
+
+def _searched(space: Space, base: Structure, bench: Bench) -> dict[str, Any]:
+    """The best of a space at the published detector's measured latency; the limit by the table is corrected until it is."""
+    encoding, table, limit, seen = bench.encoding(space), bench.table, bench.predicted(base), []
+    layers = (Budget("layers", float(space.max_layers)),) if space.max_layers else ()
+    for _ in range(ATTEMPTS):
+        budgets = [Budget("latency_ms", limit, table.id), *layers]
+        try:
+            solution = solve(encoding, budgets, {table.id: table}, seconds=PROOF_SECONDS)
+        except UserError as error:
+            return {"kind": "searched", "space": space.name, "left_out": str(error)}
+        structure = encoding.single(solution.genes)
+        own, published = bench.times([structure, base])
+        ratio = own / published
+        seen.append(round(ratio, 4))
+        if abs(ratio - 1) <= EQUAL:
+            return _row("searched", space.name, structure, bench, own, ratio)
+        if ratio < 1 and bench.predicted(structure) < UNUSED * limit:
+            return {
+                "kind": "searched", "space": space.name,
+                "left_out": f"the largest of the space takes {ratio:.2f} of the published one's time",
+            }  # fmt: skip
+        limit /= ratio
+    return {"kind": "searched", "space": space.name, "left_out": f"measured ratios {seen} came no nearer than {EQUAL}"}
+
+
+def _random(space: Space, base: Structure, bench: Bench) -> Iterator[dict[str, Any]]:
+    """Uniform draws of a space that take the published detector's measured time."""
+    encoding, rng = bench.encoding(space), np.random.default_rng([bench.seed, 15])
+    priced = AdditiveCosts(encoding, [columns.latency(bench.table), columns.layers()])
+    target, most, timed = bench.predicted(base), space.max_layers or np.inf, 0
+    for _ in range(BATCHES):
+        genes = encoding.sample(DRAWN, rng)
+        latency, layers = priced.total(genes).T
+        for place in np.flatnonzero((np.abs(latency / target - 1) <= BAND) & (layers <= most)).tolist():
+            if timed == MOST_TIMED:
+                return
+            timed += 1
+            structure = encoding.single(genes, place)
+            own, published = bench.times([structure, base])
+            if abs(own / published - 1) <= EQUAL:
+                yield _row("random", space.name, structure, bench, own, own / published)
+            # where the table errs by a factor in this space, the next draws aim at what was measured
+            target = float(np.clip(target * (published / own) ** 0.5, 0.5 * target, 2 * target))
+
+
+def _row(
+    kind: str, space: str, structure: Structure, bench: Bench, measured: float, ratio: float
+) -> dict[str, Any]:  # fmt: skip
+    found = explain(structure)
+    return {
+        "kind": kind, "space": space, "structure": format_structure(structure), "score": round(found.totals["score"], 3),
+        "params": found.totals["params_deploy"], "conv_macs": found.totals["conv_macs"],
+        "predicted_ms": round(bench.predicted(structure), 4), "measured_ms": round(measured, 4), "ratio": round(ratio, 4),
+    }  # fmt: skip
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f"score {row['score']:.1f}, {row['predicted_ms']:.2f} ms predicted, {row['measured_ms']:.2f} measured"

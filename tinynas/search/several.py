@@ -1,0 +1,52 @@
+"""One plan for each space and image size that candidates of one budget may come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from search_spaces.errors import UserError
+from search_spaces.space import shipped_spaces
+from tinynas.search.coverage import check_covered
+from tinynas.search.options import SearchOptions
+from tinynas.search.plan import SearchPlan
+from tinynas.search.request import build_plan
+from tinynas.search.run import check_reachable
+
+
+def build_plans(options: SearchOptions, say: Callable[[str], None], *, measure: bool = False) -> list[SearchPlan]:
+    """A plan for each of the spaces and image sizes named (`mob,res`, `192,224`), the first named first. Without a space: the
+    device's own, and all shipped ones in which the budget can be met; `say` hears of those that are left out.
+
+    Raises UserError as `build_plan` does, and for a named space or size in which the budget cannot be met.
+    """
+    sizes = _words(options.image_size, "--image-size") or [None]
+    named = _words(options.space, "--space")
+    plans = [
+        _reachable(replace(options, space=space, image_size=size), measure)
+        for space in (named or [None])
+        for size in sizes
+    ]
+    for space in [] if named else [name for name in shipped_spaces() if name != plans[0].space.name]:
+        for size in sizes:
+            try:
+                plans.append(_reachable(replace(options, space=space, image_size=size), measure))
+            except UserError as error:
+                say(f"note: no candidates from space {space}: {error}")
+    return plans
+
+
+def _reachable(options: SearchOptions, measure: bool) -> SearchPlan:
+    plan = build_plan(options, measure=measure)
+    check_covered(plan)
+    check_reachable(plan)
+    return plan
+
+
+def _words(text: str | None, option: str) -> list[str | None]:
+    if text is None:
+        return []
+    words = [word.strip() for word in text.split(",")]
+    if not all(words) or len(set(words)) < len(words):
+        raise UserError(f"{option} {text!r}: expected different values with commas between, as in mob,res or 192,224")
+    return list(words)

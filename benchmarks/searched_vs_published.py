@@ -26,7 +26,7 @@ import numpy as np
 from _equal_latency import bench_of, networks_of, time_together
 from _sets import parse_set, prepared
 from _trainings import Job, add_options, finish, run_jobs, run_program, summary
-from scipy.stats import kendalltau, ttest_rel
+from scipy.stats import ttest_rel
 from small_data import flat
 
 from detector.data.annotations import Annotations
@@ -168,10 +168,10 @@ def tau_with_interval(scores: Sequence[float], aps: Sequence[Sequence[float | No
 
 
 def _tau(pairs: Sequence[tuple[float, float]]) -> float | None:
-    columns = list(zip(*pairs))
-    if any(len(set(column)) < 2 for column in columns):
-        return None
-    return float(kendalltau(*columns).statistic)
+    """Kendall's tau-b, as SciPy has it, which takes a hundred times as long over so few; None without an order."""
+    signs = [np.sign(column[:, None] - column) for column in np.array(pairs).T]
+    scale = np.sqrt(np.prod([np.sum(sign**2) for sign in signs]))
+    return float(np.sum(signs[0] * signs[1]) / scale) if scale else None
 
 
 def over_sets(found: Mapping[str, Any], group: Mapping[str, Mapping[str, Any]], published: str) -> dict[str, Any]:

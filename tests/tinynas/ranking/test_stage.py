@@ -168,7 +168,7 @@ REFUSED = {
     "hours alone": (["--hours", "1"], "--hours is for --rank-by-training"),
     "data alone": (["--data", "d"], "--data is for --rank-by-training"),
     "no time": (["--rank-by-training", "--data", "DATA", "--hours", "0"], "expected a time above zero"),
-    "no data": (["--rank-by-training", "--data", "none"], "no such file or folder"),
+    "no data": (["--rank-by-training", "--data", "none"], "no such folder or file"),
     "exact": (["--rank-by-training", "--data", "DATA", "--solver", "exact"], "leave --solver exact out"),
     "backbone": (["--rank-by-training", "--data", "DATA", "--backbone-only"], "leave --backbone-only out"),
     "setting": (["--rank-by-training", "--data", "DATA", "--set", "epochs=3"], "itself decides epochs"),

@@ -17,7 +17,7 @@ from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 
 ROOM = 0.05
 """Share of a space's best score that the others may stay below it. In trainings that differ by the seed alone, AP varies by
-more than such a share of the score moves it (docs/training.md)."""
+more than such a share of the score moves it (docs/training-benchmarks.md)."""
 APART = 0.2
 """Least distance of two candidates of a space, in octaves: a stage of twice the depth, or every width 15 % off."""
 BAND = 0.03

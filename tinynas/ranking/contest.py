@@ -15,6 +15,9 @@ from tinynas.ranking.rungs import kendall, order_of, survivors
 from tinynas.ranking.state import Outcome, StageFolder, StagePlan
 from tinynas.ranking.training import Training, rows_of, rung_config, train
 
+LEARNT = 0.001
+"""AP from which on a network has learnt something: below it, the few hits of a random one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -180,12 +183,13 @@ def _concluded(contest: Contest, outcomes: Mapping[str, tuple[Outcome, ...]]) ->
         for name in order_of({name: found[-1].ap for name, found in outcomes.items() if len(found) == length}, names)
     ]
     notes = [f"{name}: {found[-1].error}" for name, found in outcomes.items() if found[-1].error]
-    if not any(finals.values()):
+    learnt = any(ap is not None and ap >= LEARNT for ap in finals.values())
+    if not learnt:
         notes.append(
             "no candidate learnt anything (AP 0 for all of them): the score's first choice is kept; give more --hours, or "
             f"see whether one can learn at all: tinynas overfit structure.txt --data {contest.data}"
         )
-    choice = order[0] if any(finals.values()) else first
+    choice = order[0] if learnt else first
     both = finals.get(choice), finals.get(first)
     pairs = [
         (candidate.network.score, outcome.ap)

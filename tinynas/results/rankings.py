@@ -26,8 +26,13 @@ def ranking_data(ranking: Ranking) -> dict[str, Any]:
         "data": str(contest.data),
         "images": {"train": plan.images[0], "val": plan.images[1]},
         "rungs": [
-            {"candidates": rung.candidates, "epochs": rung.epochs, "steps": rung.epochs * plan.steps}
-            for rung in plan.rungs
+            {
+                "candidates": rung.candidates,
+                "trained": sum(len(found) > place for found in ranking.outcomes.values()),
+                "epochs": rung.epochs,
+                "steps": rung.epochs * plan.steps,
+            }
+            for place, rung in enumerate(plan.rungs)
         ],
         "candidates": [
             _candidate_data(candidate, ranking.outcomes[candidate.name])

@@ -115,7 +115,9 @@ def test_a_candidate_that_diverges_is_out_and_named(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("found", "last_rung"), [(outcome(0.0), 2), (outcome(None, "not finite"), 1)], ids=["nothing learnt", "all diverge"]
+    ("found", "last_rung"),
+    [(outcome(0.0), 2), (outcome(0.0009), 2), (outcome(None, "not finite"), 1)],
+    ids=["nothing found", "some hits by chance", "all diverge"],
 )
 def test_when_nothing_is_learnt_the_scores_choice_stays(
     found: Outcome, last_rung: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

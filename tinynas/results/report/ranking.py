@@ -76,7 +76,7 @@ def _won(ranking: Data) -> str:
 
 
 def _work(ranking: Data) -> str:
-    rungs = ", then ".join(f"{rung['candidates']} for {rung['steps']:,} steps" for rung in ranking["rungs"])
+    rungs = ", then ".join(f"{rung['trained']} for {rung['steps']:,} steps" for rung in ranking["rungs"])
     images = ranking["images"]
     return (
         f"{len(ranking['candidates'])} candidates of one latency trained on {ranking['data']} ({images['train']} pictures, "

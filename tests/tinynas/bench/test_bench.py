@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from latency_tables import find_table, predict
 from search_spaces.emit import emit_detector
 from search_spaces.text import format_structure, resolve_structure
 from tinynas.bench.comparison import predicted_ms
+from tinynas.bench.contestants import Setting
+from tinynas.bench.memory import peak_memory_mb
 from tinynas.bench.timing import Timing, images_per_second, interleaved
 from tinynas.cli import main
 
@@ -74,6 +77,14 @@ def test_bench(
     assert picture.std() > 5
     assert main([*command, "--json", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_memory_is_the_models_own(models: dict[str, Path]) -> None:
+    """Not that of the process which asks: Linux would count it in."""
+    held = np.ones(400_000_000 // 8)
+    found = peak_memory_mb(models["onnx-raw"], Setting(image_size=(64, 64)))
+    assert 20 < found < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - 200
+    assert held.size
 
 
 def test_predicted_beside_measured(models: dict[str, Path]) -> None:

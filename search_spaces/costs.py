@@ -37,7 +37,7 @@ def op_macs(graph: Graph, op: Op) -> Dim:
     """Multiply-accumulates of one op, not multiplied by its count; 0 for all but convs."""
     if op.kind != "conv":
         return 0
-    return _product(_fan_in(graph, op), op.shape.elements)
+    return _product(fan_in(graph, op), op.shape.elements)
 
 
 def parts(graph: Graph) -> list[str]:
@@ -111,7 +111,7 @@ def _op_params(graph: Graph, op: Op, deploy: bool) -> Dim:
     if op.kind != "conv":
         return 0
     out = op.shape.channels
-    weights = _product(_fan_in(graph, op), out)
+    weights = _product(fan_in(graph, op), out)
     if op.reparam:
         return (
             weights + out if deploy else weights + _product(1 if op.depthwise else graph.in_channels(op), out) + 4 * out
@@ -119,7 +119,7 @@ def _op_params(graph: Graph, op: Op, deploy: bool) -> Dim:
     return weights + (2 * out if op.norm else 0) + (out if op.bias else 0)
 
 
-def _fan_in(graph: Graph, op: Op) -> Dim:
+def fan_in(graph: Graph, op: Op) -> Dim:
     """Weights per output channel of a conv."""
     return _product(op.kernel, op.kernel, 1 if op.depthwise else graph.in_channels(op))
 

@@ -58,6 +58,16 @@ class NeckRule(_Model):
     fusion: Fusion = "csp_reparam_elan"
 
 
+class NeckChoices(_Model):
+    """What a search over necks may take in place of the rule's values: every combination of them, an empty list meaning
+    the rule's own. `max_layers`: the limit of layers of such a search, where it is another."""
+
+    depth: tuple[Annotated[float, Field(ge=0, le=20)], ...] = ()
+    hidden_ratio: tuple[Annotated[float, Field(gt=0, le=4)], ...] = ()
+    out_ratio: tuple[Annotated[float, Field(gt=0, le=4)], ...] = ()
+    max_layers: int | None = Field(default=None, ge=1)
+
+
 class HeadRule(_Model):
     """The keys of a structure file's head."""
 
@@ -117,6 +127,7 @@ class Space(_Model):
     spp: bool = True
     reparam: bool = True
     neck: NeckRule
+    neck_choices: NeckChoices = NeckChoices()
     head: HeadRule
     score: ScoreRule = ScoreRule()
     mutation: Mutation = Mutation()
@@ -148,6 +159,21 @@ class Space(_Model):
             if side < 32 or side % 32:
                 raise ValueError(f"image_size: {side} found, sides must be multiples of 32")
         return self
+
+    def necks(self) -> tuple[NeckRule, ...]:
+        """The rule of the space, then every other one that `neck_choices` allows."""
+        rule, choices = self.neck, self.neck_choices
+        others = (
+            rule.model_copy(update={"depth": depth, "hidden_ratio": hidden, "out_ratio": out})
+            for depth in choices.depth or (rule.depth,)
+            for hidden in choices.hidden_ratio or (rule.hidden_ratio,)
+            for out in choices.out_ratio or (rule.out_ratio,)
+        )
+        return tuple(dict.fromkeys((rule, *others)))
+
+    def with_neck(self, rule: NeckRule) -> Space:
+        """The space with another rule for the neck."""
+        return self.model_copy(update={"neck": rule})
 
     def _check_stage(self, key: str, number: int, stage: StageSpace) -> None:
         self._check_range(f"{key}.out", stage.out, self.channel_step, MAX_CHANNELS)

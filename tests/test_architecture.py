@@ -14,9 +14,9 @@ TORCH_FREE = {"search_spaces", "latency_tables", "tinynas"}
 VAGUE = {"utils", "util", "misc", "helpers", "common"}
 # rooms inside tinynas/, as CONTRIBUTING.md lists them: each imports from those before it, without circles
 ORDER = (
-    "scores", "quantities", "budgets", "account", "genes", "pricing", "evolution", "exact", "presets", "sampling",
-    "adapted_tables", "devices", "search", "ranking", "family", "results", "second_stage", "session", "chain", "comparison",
-    "explanation", "why", "checking", "bench", "verification", "kit", "commands", "cli",
+    "scores", "quantities", "budgets", "account", "published", "genes", "pricing", "evolution", "exact", "presets",
+    "sampling", "adapted_tables", "devices", "search", "ranking", "family", "results", "second_stage", "session", "chain",
+    "comparison", "explanation", "why", "checking", "bench", "verification", "kit", "commands", "cli",
 )  # fmt: skip
 TINYNAS = ROOT / "tinynas"
 MODULES = {".".join(path.relative_to(TINYNAS).with_suffix("").parts): path for path in sorted(TINYNAS.rglob("*.py"))}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from search_spaces.errors import UserError
 from tinynas.quantities import QUANTITIES
 
-Limited = Literal["latency_ms", "params", "conv_macs", "layers", "peak_memory_bytes", "effectiveness"]
+Limited = Literal["latency_ms", "neck_ms", "params", "conv_macs", "layers", "peak_memory_bytes", "effectiveness"]
 """Keys of the quantities that can be limited."""
 TIME_UNITS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
 COUNT_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
@@ -20,8 +22,8 @@ OTHER_OPTIONS = "params, MACs and memory have options of their own: --max-params
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """An upper limit, in the quantity's own unit (ms, count, bytes). `device`: id of the table that a latency is priced
-    by; empty where there is one table, and for all else."""
+    """An upper limit, in the quantity's own unit (ms, count, bytes), or a lower one for a quantity with a `floor`. `device`:
+    id of the table that a latency is priced by; empty where there is one table, and for all else."""
 
     quantity: Limited
     limit: float
@@ -32,9 +34,23 @@ class Budget:
         """Names what is limited: `params`, `latency_ms`, `latency_ms@t4-tensorrt-fp16-b1`."""
         return f"{self.quantity}@{self.device}" if self.device else self.quantity
 
+    @property
+    def floor(self) -> bool:
+        """Whether it is a lower limit."""
+        return QUANTITIES[self.quantity].floor
+
+    def excess(self, costs: Any) -> Any:
+        """By how much, relative to the limit, costs (P,) break it; 0 where they keep it."""
+        broken = 1.0 - costs * (1.0 / self.limit) if self.floor else costs * (1.0 / self.limit) - 1.0
+        return np.maximum(broken, 0.0)
+
+    def met(self, costs: Any) -> Any:
+        """Whether costs, a number or (P,), keep it."""
+        return costs >= self.limit if self.floor else costs <= self.limit
+
     def __str__(self) -> str:
         quantity = QUANTITIES[self.quantity]
-        return f"{quantity.label} {quantity.brief(self.limit)}"
+        return f"{quantity.label} {'at least ' if self.floor else ''}{quantity.brief(self.limit)}"
 
 
 @dataclass(frozen=True, slots=True)

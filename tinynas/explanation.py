@@ -11,6 +11,7 @@ from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
 from search_spaces.structure import Structure
 from tinynas.account import Account, account
+from tinynas.published import neck_share
 from tinynas.scores.entropy import WEIGHTS, gains, score
 
 
@@ -46,6 +47,9 @@ def explain(structure: Structure, table: Table | None = None, weights: tuple[flo
     found = account(graph, {table.id: table} if table is not None else None)
     prediction, trust = (found.latency[table.id], found.trust[table.id]) if table is not None else (None, None)
     totals = _totals(found, prediction, float(score(graph, weights)))
+    totals["neck_share"] = (
+        neck_share(prediction, table, structure) if table is not None and prediction is not None else None
+    )
     totals["latency_trust"] = trust.data() if trust is not None else None
     return Explanation(
         account=found, totals=totals, ops=tuple(_rows(graph, prediction, weights)), prediction=prediction, trust=trust

@@ -20,7 +20,8 @@ class Quantity:
 
     `count`: reads it off a graph, as a number or an array of shape (P,) for a population; None for what takes a table or a
     score. `additive`: a sum over the stages of a network, so that it can be tabulated and solved exactly. `rising`: least
-    for a space's smallest network and most for its largest. `of_backbone`: neck and head have no part in it.
+    for a space's smallest network and most for its largest. `of_backbone`: neck and head have no part in it. `floor`: a
+    budget says the least of it, not the most.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Quantity:
     additive: bool = False
     rising: bool = True
     of_backbone: bool = False
+    floor: bool = False
 
     def text(self, value: Any) -> str:
         """The value as people read it; what is no number as it is, a dash where there is none."""
@@ -56,6 +58,7 @@ QUANTITIES = {
     for quantity in (
         Quantity(key="score", label="score", digits=2),
         Quantity(key="latency_ms", label="latency", unit="ms", additive=True),
+        Quantity(key="neck_ms", label="neck", unit="ms", additive=True, rising=False, floor=True),
         Quantity(key="measured_ms", label="measured", unit="ms"),
         Quantity(key="params", label="params", unit="M", scale=1e6, count=costs.params, additive=True),
         Quantity(key="params_train", label="params, training form", unit="M", scale=1e6, count=_training_form),

@@ -18,13 +18,16 @@ from tinynas.results.outputs import output_names, write_result
 from tinynas.search.closing import measure_members
 from tinynas.search.coverage import check_covered
 from tinynas.search.folder import SearchFolder, held
+from tinynas.search.framed import search_frames
+from tinynas.search.frames import check_sizes_covered
 from tinynas.search.plan import SearchPlan, SearchResult
 from tinynas.search.proof import certify, check_additive, solve_exactly
 from tinynas.search.run import check_reachable, run_search
 from tinynas.second_stage import RankingRequest, Stage, prepare, run_stage
 
 SOLVERS = ("evolution", "exact")
-MOMENT_SECONDS = 1.0
+MOMENT_SECONDS, FRAME_SECONDS = 1.0, 10.0
+"""Limits of a proof, and of the solution of each image size and neck, that were not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,9 @@ def run_session(
     engine = Engine(session.workers, session.backend, progress)
     _check(session)
     check_covered(session.plan)
-    check_reachable(session.plan)
+    check_sizes_covered(session.plan)
+    if not session.plan.frames:
+        check_reachable(session.plan)
     with held(session.folder) as run:
         if session.resume:
             run.continue_(session.settings())
@@ -79,7 +84,7 @@ def run_session(
         try:
             with connected(engine):
                 result = _find(session, engine, run)
-            if session.solver != "exact" and not result.interrupted:
+            if session.solver != "exact" and not session.plan.frames and not result.interrupted:
                 _until_interrupted(result, lambda: _prove(session, result))
             if session.confirm and not result.interrupted:
                 _until_interrupted(result, lambda: measure_members(result, session.solver))
@@ -97,6 +102,9 @@ def run_session(
 
 
 def _find(session: Session, engine: Engine, run: SearchFolder) -> SearchResult:
+    if session.plan.frames:
+        seconds = session.proof_seconds if session.certify or session.solver == "exact" else FRAME_SECONDS
+        return search_frames(session.plan, engine, run, seconds=seconds, resume=session.resume)
     if session.solver == "exact":
         return solve_exactly(session.plan, session.proof_seconds)
     if session.measure is not None:
@@ -156,6 +164,10 @@ def _check(session: Session) -> None:
     if session.measure is not None:
         from tinynas.search.measure import check_measurable
 
+        if session.plan.frames:
+            raise UserError(
+                "--measure goes with one image size and one neck; search over them first, then give what was chosen"
+            )
         if session.solver == "exact":
             raise UserError("--measure needs several candidates to measure; leave --solver exact out")
         check_measurable(session.plan)
@@ -165,7 +177,7 @@ def _check_ranking(session: Session) -> None:
     """Raises UserError for what the second stage does not go with."""
     unfit = {
         "--solver exact": session.solver == "exact", "--measure": session.measure is not None,
-        "--backbone-only": session.plan.backbone_only,
+        "--backbone-only": session.plan.backbone_only, "--neck search": bool(session.plan.frames),
     }  # fmt: skip
     for option in (name for name, given in unfit.items() if given):
         raise UserError(f"--rank-by-training needs several whole detectors of one table; leave {option} out")

@@ -16,6 +16,7 @@ from tinynas.budgets import Budget
 from tinynas.exact.solver import Solution, solve
 from tinynas.genes import choices
 from tinynas.genes.layout import TAP_STAGES
+from tinynas.genes.membership import neck_rule_of
 from tinynas.quantities import QUANTITIES
 from tinynas.search.options import SearchOptions
 from tinynas.search.plan import SearchPlan
@@ -29,7 +30,8 @@ MORE_MS, MORE_LAYERS, MORE = 1.0, 2, 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A budget, how much of it the best network uses, and the best network with `more` of it: its score and structure."""
+    """A budget, how much of it the best network uses, and the best network with `more` of it (of a floor: less, `more` is
+    negative): its score and structure."""
 
     budget: Budget
     used: float
@@ -63,11 +65,13 @@ def plan_of(structure: Structure, space: str | None = None, *, measure: bool = T
         raise UserError(
             "--why: the structure does not say which search found it; expected one that tinynas search wrote"
         )
-    limits, latencies = {}, []
+    limits, latencies, floors = {}, [], []
     for key, limit in found["budgets"].items():
         quantity, _, device = str(key).partition("@")
         if quantity == "latency_ms":
             latencies.append(f"{limit}ms@{device or found.get('device')}")
+        elif quantity == "neck_ms":
+            floors.append((limit, device))
         else:
             limits[quantity] = limit
     priced = str(found.get("priced", ""))
@@ -78,7 +82,12 @@ def plan_of(structure: Structure, space: str | None = None, *, measure: bool = T
         max_macs=_count(limits.get("conv_macs")), score=found.get("score_kind"), backbone_only="backbone" in priced,
         convs_only="convs" in priced,
     )  # fmt: skip
-    return build_plan(options, measure=measure)
+    plan = build_plan(options, measure=measure)
+    rule = neck_rule_of(structure, plan.space)
+    if rule is not None:
+        plan = replace(plan, space=plan.space.with_neck(rule))
+    least = tuple(Budget("neck_ms", limit, device or next(iter(plan.tables))) for limit, device in floors)
+    return replace(plan, targets=tuple(replace(each, budgets=(*each.budgets, *least)) for each in plan.targets))
 
 
 def why(structure: Structure, plan: SearchPlan) -> Why:
@@ -89,6 +98,7 @@ def why(structure: Structure, plan: SearchPlan) -> Why:
     limits = []
     for place, budget in enumerate(budgets):
         step = {"latency_ms": MORE_MS, "layers": MORE_LAYERS}.get(budget.quantity, MORE * budget.limit)
+        step = -step if budget.floor else step
         raised = [*budgets[:place], replace(budget, limit=budget.limit + step), *budgets[place + 1 :]]
         better = _solved(plan, raised)
         limits.append(Limit(
@@ -161,10 +171,11 @@ def _distance(found: Why) -> str:
 def _limit_line(limit: Limit, found: Why) -> str:
     quantity = QUANTITIES[limit.budget.quantity]
     on = f" on {limit.budget.device}" if limit.budget.device else ""
-    use = f"{quantity.label} {quantity.brief(limit.used)} of {quantity.brief(limit.budget.limit)}{on}"
-    more = quantity.brief(limit.more)
+    of = "of at least" if limit.budget.floor else "of"
+    use = f"{quantity.label} {quantity.brief(limit.used)} {of} {quantity.brief(limit.budget.limit)}{on}"
+    more = f"{quantity.brief(abs(limit.more))} {'less' if limit.budget.floor else 'more'}"
     if limit.score <= found.best * (1 + 1e-9):
-        return f"{use}: does not bind; {more} more would change nothing"
+        return f"{use}: does not bind; {more} would change nothing"
     changed = [
         f"stage {number}: {_stage(before)} -> {_stage(after)}"
         for number, (before, after) in enumerate(
@@ -173,7 +184,7 @@ def _limit_line(limit: Limit, found: Why) -> str:
         if before != after
     ]
     gain = f"{limit.score:.2f} ({_percent(limit.score, found.best)})"
-    return f"{use}: binds; {more} more would score {gain}; {', '.join(changed)}"
+    return f"{use}: binds; {more} would score {gain}; {', '.join(changed)}"
 
 
 def _stage(stage: Any) -> str:
@@ -201,8 +212,7 @@ def _solved(plan: SearchPlan, budgets: list[Budget], width: tuple[int, int] | No
 
 
 def _score(structure: Structure, plan: SearchPlan) -> float:
-    from search_spaces.emit import emit_backbone
     from search_spaces.plugins import load_plugin
 
     rule = plan.space.score
-    return float(load_plugin("tinynas.scores", rule.kind).score(emit_backbone(structure), rule.weights))
+    return float(load_plugin("tinynas.scores", rule.kind).score(plan.graph(structure), rule.weights))

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_spaces.emit import emit_backbone, emit_detector
+from search_spaces.emit import emit_backbone, emit_detector, emit_neck_and_head
 from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin, plugin_names
 from search_spaces.space import load_space, shipped_spaces
@@ -104,10 +104,38 @@ def test_gains_add_up_to_the_score(name: str, space: str, seed: int, count: int)
 
 
 @pytest.mark.parametrize("name", CLOSED)
-def test_neck_and_head_do_not_count(name: str) -> None:
+def test_neck_and_head_do_not_count_unless_it_says_so(name: str) -> None:
     plugin, structure = PLUGINS[name], resolve_structure("Ns")
-    whole, backbone = (plugin.score(emit(structure), plugin.WEIGHTS) for emit in (emit_detector, emit_backbone))
-    assert whole == backbone
+    deeper_neck = replace(structure, neck=replace(structure.neck, depth=1.0))
+    whole, deep = (plugin.score(emit_detector(each), plugin.WEIGHTS) for each in (structure, deeper_neck))
+    if "neck" in getattr(plugin, "SEES", ()):
+        assert deep > whole
+    else:
+        assert whole == deep == plugin.score(emit_backbone(structure), plugin.WEIGHTS)
+    one_more_class = structure.with_classes(structure.head.num_classes + 1)
+    assert plugin.score(emit_detector(one_more_class), plugin.WEIGHTS) == whole
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_what_a_score_sees_of_the_image_size(name: str) -> None:
+    plugin, structure = PLUGINS[name], resolve_structure("Ns")
+    small, large = values(plugin, [structure.with_image_size(side, side) for side in (256, 320)])
+    assert (small < large) if "image_size" in getattr(plugin, "SEES", ()) else (small == large)
+
+
+@pytest.mark.parametrize("name", [name for name in ADDITIVE if "neck" in getattr(PLUGINS[name], "SEES", ())])
+@pytest.mark.parametrize("space", shipped_spaces())
+def test_gains_of_a_neck_alone_are_what_it_adds(name: str, space: str) -> None:
+    """A search prices backbone and neck apart; together they must be the score of the whole, population or not."""
+    plugin, encoding = PLUGINS[name], Encoding(load_space(space), (64, 96), 3)
+    genes = some_genes(encoding, 0, 6)
+    for structure in (encoding.population(genes), encoding.single(genes)):
+        whole = emit_detector(structure)
+        expected = plugin.score(whole, plugin.WEIGHTS)
+        np.testing.assert_allclose(sum(gain for _, gain in plugin.gains(whole, plugin.WEIGHTS)), expected, rtol=1e-12)
+        neck = sum(gain for _, gain in plugin.gains(emit_neck_and_head(structure), plugin.WEIGHTS))
+        backbone = sum(gain for path, gain in plugin.gains(whole, plugin.WEIGHTS) if path.startswith("backbone."))
+        np.testing.assert_allclose(backbone + neck, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -9,7 +9,9 @@ from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.space import load_space, shipped_spaces
 from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM
+from tinynas.genes.membership import neck_rule_of, outside
 from tinynas.genes.population import Encoding, fingerprints
+from tinynas.scores import entropy_detector
 from tinynas.scores.entropy import score
 
 MEASURES = {
@@ -19,6 +21,7 @@ MEASURES = {
     "layers": costs.layers,
     "memory": costs.peak_memory_bytes,
     "score": lambda graph: score(graph, (1.0, 1.0, 1.0, 1.0, 16.0)),
+    "score with the neck": lambda graph: entropy_detector.score(graph, (1.0, 1.0, 1.0, 1.0, 16.0)),
 }
 
 
@@ -30,8 +33,11 @@ def encoding(name: str, size=(64, 96)) -> Encoding:
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 12))
 @settings(max_examples=15, deadline=None)
 def test_population_costs_equal_scalar_costs(name, seed, count):
-    space = encoding(name)
     rng = np.random.default_rng(seed)
+    rules = load_space(name)
+    necks = rules.necks()
+    size = tuple(int(side) * 32 for side in rng.integers(2, 5, 2))
+    space = Encoding(rules.with_neck(necks[int(rng.integers(len(necks)))]), size, 3)
     genes = space.sample(count, rng)
     # depths of one and equal widths are where repeats and masks vanish
     genes[DEPTH : DEPTH + 5, : count // 2] = 1
@@ -76,11 +82,15 @@ def test_repaired_genes_are_in_the_space(name, seed):
 def test_every_candidate_is_a_sound_structure_file(name):
     from search_spaces.text import format_structure, parse_structure
 
-    space = encoding(name)
-    genes = space.sample(20, np.random.default_rng(1))
-    for index in range(20):
-        structure = space.single(genes, index)
-        assert parse_structure(format_structure(structure)) == structure
+    rules = load_space(name)
+    for rule in rules.necks():
+        space = Encoding(rules.with_neck(rule), (64, 96), 3)
+        genes = space.sample(3, np.random.default_rng(1))
+        for index in range(3):
+            structure = space.single(genes, index)
+            assert parse_structure(format_structure(structure)) == structure
+            assert outside(structure, rules) is None
+            assert neck_rule_of(structure, rules).depth == rule.depth
 
 
 def test_fingerprints_tell_genes_apart():

@@ -8,7 +8,17 @@ import yaml
 
 from search_spaces.errors import UserError
 from search_spaces.image_size import parse_image_size
-from search_spaces.space import HeadRule, Mutation, NeckRule, ScoreRule, Space, StageSpace, load_space, shipped_spaces
+from search_spaces.space import (
+    HeadRule,
+    Mutation,
+    NeckChoices,
+    NeckRule,
+    ScoreRule,
+    Space,
+    StageSpace,
+    load_space,
+    shipped_spaces,
+)
 from search_spaces.text import resolve_structure
 
 RES = resources.files("search_spaces").joinpath("spaces", "res.yaml").read_text()
@@ -25,6 +35,19 @@ def test_the_last_groups_count_most(name):
     """The report's weights of the entropy: stem, stages 1, 2, 3 + 4 and 5."""
     assert load_space(name).score.kind == "entropy"
     assert load_space(name).score.weights == (0, 0, 1, 1, 16)
+
+
+def test_necks_to_choose_from_begin_with_the_rule():
+    space = load_space("res")
+    necks = space.necks()
+    assert necks[0] == space.neck
+    assert len(necks) == len(set(necks)) == 12
+    assert {(neck.depth, neck.hidden_ratio, neck.out_ratio) for neck in necks} == {
+        (depth, hidden, out) for depth in (0.5, 1.0, 1.5) for hidden in (0.75, 1.0) for out in (0.66667, 1.0)
+    }
+    assert space.with_neck(necks[3]).neck == necks[3]
+    alone = space.model_copy(update={"neck_choices": NeckChoices()})
+    assert alone.necks() == (space.neck,)
 
 
 def test_unknown_space_suggests_the_nearest():
@@ -50,6 +73,8 @@ def test_unknown_space_suggests_the_nearest():
         ("tap_growth: 2.0", "tap_growth: -2.0", "a number above 0"),
         ("hidden_ratio: 0.75", "hidden_ratio: 0", "neck.hidden_ratio: 0 found"),
         ("reg_max: 16", "reg_max: 0", "head.reg_max: 0 found"),
+        ("depth: [0.5, 1.0, 1.5]", "depth: [0.5, -1.0]", "neck_choices.depth.2: -1.0 found"),
+        ("depth: [0.5, 1.0, 1.5]", "depths: [1.0]", "neck_choices.depths: unknown key; did you mean depth"),
         ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 1, 1]", "expected 5 numbers"),
         ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 0, 0, 0]", "not all zero"),
         ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 1, 1, -16]", "score.weights.5: -16 found"),
@@ -115,7 +140,7 @@ def test_the_example_is_searched(tmp_path):
 
 def test_the_guide_names_every_key():
     text = (EXAMPLE.parents[1] / "custom-spaces.md").read_text()
-    for model in (Space, StageSpace, NeckRule, HeadRule, ScoreRule, Mutation):
+    for model in (Space, StageSpace, NeckRule, NeckChoices, HeadRule, ScoreRule, Mutation):
         assert [key for key in model.model_fields if f"`{key}" not in text] == []
 
 

@@ -125,6 +125,9 @@ def _print_table(name: str, structure: Any, explanation: Any) -> None:
     named = ("params_train", "layers", "peak_memory_bytes", "score")
     console.print(", ".join(f"{QUANTITIES[name].label} {QUANTITIES[name].text(totals[name])}" for name in named))
     if prediction is not None:
+        from tinynas.published import share_text
+
+        console.print(share_text(totals["neck_share"]), highlight=False)
         shares = ", ".join(f"{origin} {100 * share:.0f} %" for origin, share in prediction.shares.items() if share)
         console.print(f"latency: {explanation.trust.text}", highlight=False)
         console.print(f"its rows: {shares}", highlight=False)

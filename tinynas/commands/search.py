@@ -64,7 +64,7 @@ def run(
         plan=plan, folder=out, workers=workers, backend=backend, solver=solver, certify=certify, measure=measure,
         resume=resume, overwrite=overwrite, proof_seconds=proof_seconds, confirm=not no_measure, ranking=ranking,
     )  # fmt: skip
-    result, found = run_session(session, _Progress(plan.settings.evaluations))
+    result, found = run_session(session, _Progress(plan.settings.evaluations // max(len(plan.frames), 1)))
     if json:
         _print_json(found)
     else:
@@ -106,7 +106,7 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
     for member in data["targets"]:
         name = f"{member['name']}: " if len(data["targets"]) > 1 else ""
         print(f"{name}score {member['score']:.2f}{_proof(member)}")
-        for line in _latencies(member):
+        for line in (*_chosen(member, data), *_latencies(member)):
             print(f"  {line}")
     for line in _ranked(data.get("ranking")):
         print(line)
@@ -139,13 +139,27 @@ def _ranked(ranking: dict[str, Any] | None) -> list[str]:
     return [f"training chose {ranking['choice']}, {than}", *lines]
 
 
+def _chosen(member: dict[str, Any], data: dict[str, Any]) -> list[str]:
+    """The image size and the neck, where they were chosen."""
+    frames, chosen = data.get("frames"), member.get("frame")
+    if not frames or chosen is None:
+        return []
+    size, neck = "x".join(map(str, chosen["image_size"])), chosen["neck"]
+    words = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in neck.items())
+    return [f"{size} px, neck of {words}: one of {len(frames)} combinations"]
+
+
 def _latencies(member: dict[str, Any]) -> list[str]:
     """What was predicted, with how far to trust it, and what was measured; a line each."""
+    from tinynas.published import share_text
+
     lines = []
     for device, latency in member["latency"].items():
         split = " + ".join(f"{part} {ms:.2f}" for part, ms in latency["parts"].items())
         lines.append(f"{latency['total']:.3f} ms predicted on {device} ({split} + fixed {latency['overhead']:.2f})")
         lines.append(f"  {latency['trust']['text']}")
+        if device in member["neck_share"]:
+            lines.append(f"  {share_text(member['neck_share'][device])}")
     for device, row in (member["measured"] or {}).items():
         if "corrected_ms" in row:
             lines.append(

@@ -2,7 +2,8 @@
 stages between two widths, options are what a stage can be between them.
 
 Vectors of K values are (score, cost 1, ..., cost K - 1), with costs in units of their limits: a network is within budget
-when none of its costs exceeds 1. Stages that are tied are one layer.
+when none of its costs exceeds 1. A cost with a lower limit is 2 less its multiple of the limit. Stages that are tied are one
+layer.
 """
 
 from __future__ import annotations
@@ -78,9 +79,11 @@ class Lattice:
         return genes
 
 
-def build_lattice(costs: AdditiveCosts, limits: Sequence[float]) -> Lattice:
-    """The lattice of a space. `costs`: the score's column first, then one for each of the limits."""
-    scale = np.array([1.0, *(1.0 / limit for limit in limits)])
+def build_lattice(costs: AdditiveCosts, limits: Sequence[float], floors: Sequence[bool] = ()) -> Lattice:
+    """The lattice of a space. `costs`: the score's column first, then one for each of the limits. `floors`: which of them are
+    lower ones (none where left out)."""
+    lower = np.array([False, *(floors or [False] * len(limits))])
+    scale = np.array([1.0, *(1.0 / limit for limit in limits)]) * np.where(lower, -1.0, 1.0)
     space = costs.encoding.space
     stem_out = choices.widths(space, space.stem.out)
     keys: list[Key] = [(int(width), 0, 0) for width in stem_out]
@@ -91,7 +94,8 @@ def build_lattice(costs: AdditiveCosts, limits: Sequence[float]) -> Lattice:
             layers.append(layer)
     ends = np.array(keys, np.int64).T
     end = costs.neck_head((ends[1], ends[2], ends[0])) if not costs.backbone_only else np.zeros((len(keys), len(scale)))
-    return Lattice(stem_out, costs.stem(stem_out) * scale, tuple(layers), (end + costs.fixed) * scale)
+    end = (end + costs.fixed) * scale + 2.0 * lower
+    return Lattice(stem_out, costs.stem(stem_out) * scale, tuple(layers), end)
 
 
 def with_width(lattice: Lattice, stage: int, width: int) -> Lattice:

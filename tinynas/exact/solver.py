@@ -79,8 +79,20 @@ def solve(
             "use --solver evolution, or drop this limit"
         )
     begin = time.monotonic()
-    costs = _costs(encoding, budgets, tables, score, backbone_only)
+    costs = priced(encoding, budgets, tables, score, backbone_only)
     return _Solver(costs, budgets, begin + seconds, width).run(start, begin)
+
+
+def improve(
+    costs: AdditiveCosts, budgets: Sequence[Budget], above: float, seconds: float = 60.0
+) -> tuple[Solution | None, float]:
+    """The best network that scores more than `above`, None where there is none or none was found in time; and a bound that
+    no network within the budgets scores above (where there is no network, `above` or less). Much faster than `solve` where
+    the bound alone tells that nothing is to be had. `costs`: from `priced`, for budgets of these keys."""
+    begin = time.monotonic()
+    solver = _Solver(costs, budgets, begin + seconds, None, above)
+    solution = solver.improved(begin)
+    return solution, max(solver.bound, solution.score) if solution is not None else solver.bound
 
 
 def certify(
@@ -104,9 +116,10 @@ def certify(
     )
 
 
-def _costs(
+def priced(
     encoding: Encoding, budgets: Sequence[Budget], tables: Mapping[str, Table], score: str | None, backbone_only: bool
 ) -> AdditiveCosts:
+    """The score and what the budgets limit, compiled. Raises UserError for a score that is not a sum over stages."""
     kind = score or encoding.space.score.kind
     if not columns.is_additive(kind):
         raise UserError(
@@ -130,21 +143,25 @@ def least(encoding: Encoding, budget: Budget, tables: Mapping[str, Table], *, ba
 
 class _Solver:
     def __init__(
-        self, costs: AdditiveCosts, budgets: Sequence[Budget], deadline: float, width: tuple[int, int] | None
+        self, costs: AdditiveCosts, budgets: Sequence[Budget], deadline: float, width: tuple[int, int] | None,
+        above: float = -np.inf,
     ) -> None:  # fmt: skip
+        self.above = above
         self.costs, self.budgets, self.deadline, self.width = costs, tuple(budgets), deadline, width
         limits = [budget.limit for budget in budgets]
-        self.lattice: Lattice = build_lattice(costs, limits)
+        floors = [budget.floor for budget in budgets]
+        self.lattice: Lattice = build_lattice(costs, limits, floors)
         # relaxations would make use of 26 layers where networks have 25 or 27
         whole = [
             attainable(self.lattice, place, limit) if budget.quantity == "layers" else limit
             for place, (budget, limit) in enumerate(zip(budgets, limits, strict=True))
         ]
         if whole != limits:
-            self.lattice = build_lattice(costs, whole)
+            self.lattice = build_lattice(costs, whole, floors)
         if width is not None:
             self.lattice = with_width(self.lattice, *width)
-        self.limits = np.array(whole)
+        self.signs = np.where(floors, -1.0, 1.0)
+        self.limits = np.array(whole) * self.signs
         self.best = -np.inf
         self.genes: Genes | None = None
         self.bound = np.inf
@@ -157,6 +174,12 @@ class _Solver:
             self._offer(first[:, index : index + 1])
         self._close_in(self._relaxations())
         return self._solution(time.monotonic() - begin)
+
+    def improved(self, begin: float) -> Solution | None:
+        """The best network above the threshold, if any."""
+        self._offer(self.costs.encoding.corner(largest=False))
+        self._close_in(self._relaxations())
+        return self._solution(time.monotonic() - begin) if self.best > self.above else None
 
     def _close_in(self, at: Sequence[Relaxed]) -> None:
         """Sweep for networks that score almost as much as the bound, then for lesser ones, until the best is found.
@@ -187,7 +210,7 @@ class _Solver:
         if self.width is not None and genes[OUT + self.width[0] - 1, 0] != self.width[1]:
             return False
         total = self.costs.total(genes)[0]
-        if not (total[1:] <= self.limits).all():
+        if not (total[1:] * self.signs <= self.limits).all():
             return False
         if total[0] > self.best:
             self.best, self.genes = float(total[0]), genes
@@ -195,10 +218,12 @@ class _Solver:
 
     def _threshold(self) -> float:
         """What a network must score to be of interest."""
-        return self.best + 0.1 * PROVEN * abs(self.best) if np.isfinite(self.best) else -np.inf
+        least = max(self.best, self.above)
+        return least + 0.1 * PROVEN * abs(least) if np.isfinite(least) else -np.inf
 
     def _proven(self) -> bool:
-        return self.bound <= self.best + PROVEN * abs(self.best)
+        least = max(self.best, self.above)
+        return self.bound <= least + PROVEN * abs(least)
 
     def _relaxations(self) -> list[Relaxed]:
         """Relaxations to bound labels with: the tightest, then others at prices around it, as the parts of a network
@@ -209,7 +234,7 @@ class _Solver:
                 tightest = relaxed
             if (totals[1:] <= 1.0).all() and totals[0] > self.best:
                 self._offer(genes)
-            if time.monotonic() > self.deadline:
+            if tightest.bound <= self.above or time.monotonic() > self.deadline:
                 break
         assert tightest is not None
         self.bound = min(self.bound, tightest.bound)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from latency_tables import Pricer, Table
@@ -39,6 +39,16 @@ def latency(table: Table, name: str = "latency_ms") -> Column:
     )
 
 
+def neck_latency(table: Table, name: str = "neck_ms") -> Column:
+    """Latency of the neck alone in ms on a table."""
+    whole = latency(table, name)
+    return replace(whole, terms=lambda graph: _of_neck(whole.terms(graph)), fixed=0.0)
+
+
+def _of_neck(terms: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(path, value) for path, value in terms if path.startswith("neck.")]
+
+
 def params() -> Column:
     """Learned parameters, deploy form."""
     return Column("params", lambda graph: [(op.path, op.count * costs.op_params(graph, op)) for op in graph])
@@ -59,9 +69,11 @@ def layers() -> Column:
 def budgeted(budget: Budget, tables: Mapping[str, Table]) -> Column:
     """What an additive budget limits, by the budget's key. `tables`: by id; a latency budget without a device means the
     only one. Raises ValueError when there is no such table, KeyError for a quantity that is not additive."""
-    if budget.quantity != "latency_ms":
-        return {"params": params, "conv_macs": conv_macs, "layers": layers}[budget.quantity]()
-    return latency(table_of(budget, tables), budget.key)
+    if budget.quantity == "latency_ms":
+        return latency(table_of(budget, tables), budget.key)
+    if budget.quantity == "neck_ms":
+        return neck_latency(table_of(budget, tables), budget.key)
+    return {"params": params, "conv_macs": conv_macs, "layers": layers}[budget.quantity]()
 
 
 def table_of(budget: Budget, tables: Mapping[str, Table]) -> Table:
@@ -78,11 +90,16 @@ def is_additive(kind: str) -> bool:
     return hasattr(load_plugin("tinynas.scores", kind), "gains")
 
 
+def sees(kind: str, what: str) -> bool:
+    """Whether a score depends on the `neck` or on the `image_size`."""
+    return what in getattr(load_plugin("tinynas.scores", kind), "SEES", ())
+
+
 def score(encoding: Encoding, kind: str | None = None, name: str = "score") -> Column:
     """The space's score, or the score `kind` with the space's weights. Raises UserError when it is not a sum over convs."""
     rule = encoding.space.score
     kind = kind or rule.kind
     if not is_additive(kind):
         raise UserError(f"score {kind!r} is not a sum over the network's convs; expected one that is, such as entropy")
-    gains = load_plugin("tinynas.scores", kind).gains
-    return Column(name, lambda graph: gains(graph, rule.weights), backbone_only=True)
+    plugin = load_plugin("tinynas.scores", kind)
+    return Column(name, lambda graph: plugin.gains(graph, rule.weights), backbone_only=not sees(kind, "neck"))

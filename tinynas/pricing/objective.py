@@ -78,7 +78,7 @@ class Objective:
         excess = np.zeros((len(self.targets), genes.shape[1]))
         for row, target in zip(excess, self.targets, strict=True):
             for budget in target:
-                row += np.maximum(found[budget.key] * (1.0 / budget.limit) - 1.0, 0.0)
+                row += budget.excess(found[budget.key])
         score = values[SCORE] if SCORE in values else self._asked_scores(genes, np.asarray((excess <= 0).any(axis=0)))
         return PricedPopulation(score, found, excess)
 
@@ -86,7 +86,7 @@ class Objective:
         """Who meets all of some target's budgets but that on `front_key` (P,); None if there are no others."""
         if not all(self._others):
             return None
-        meets = [np.all([evaluation.costs[b.key] <= b.limit for b in others], axis=0) for others in self._others]
+        meets = [np.all([b.met(evaluation.costs[b.key]) for b in others], axis=0) for others in self._others]
         admitted: npt.NDArray[np.bool_] = np.any(meets, axis=0) if len(meets) > 1 else meets[0]
         return admitted
 

@@ -10,6 +10,7 @@ import tinynas
 from latency_tables import Prediction, Trust, trust_of
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
+from tinynas.published import neck_share
 from tinynas.results.drawing import scope_of
 from tinynas.results.families import next_commands, structure_files
 from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
@@ -27,6 +28,7 @@ def settings_data(plan: SearchPlan) -> dict[str, Any]:
         "budgets": limits if len(limits) > 1 else next(iter(limits.values())),
         "tables": {name: table.hash for name, table in plan.tables.items()},
         "image_size": list(plan.image_size),
+        **({"frames": [frame.data() for frame in plan.frames]} if plan.frames else {}),
         "num_classes": plan.num_classes,
         "backbone_only": plan.backbone_only,
         "convs_only": plan.convs_only,
@@ -42,6 +44,7 @@ def search_data(result: SearchResult, folder: Path) -> dict[str, Any]:
         "tool": f"tinynas {tinynas.__version__}",
         "settings": settings_data(result.plan),
         "targets": [member_data(result.plan, m, file) for m, file in zip(result.members, files, strict=True)],
+        **({"frames": result.frames} if result.frames else {}),
         "front": {"columns": list(result.front.columns), "rows": [list(row) for row in result.front.rows]},
         "evaluations": result.evaluated,
         "interrupted": result.interrupted,
@@ -75,16 +78,29 @@ def member_data(plan: SearchPlan, member: FoundNetwork, file: str) -> dict[str, 
         "name": member.target.name,
         "budgets": [budget_data(budget) for budget in member.target.budgets],
         "structure_file": file,
+        **({"frame": member.frame.data()} if member.frame is not None else {}),
         "score": member.score,
         "costs": member.costs,
         "latency": {
             name: latency_data(prediction, prediction_trust(plan, member, name))
             for name, prediction in member.account.latency.items()
         },
+        "neck_share": neck_shares(plan, member),
         "entropy_by_scope": entropy_by_scope(plan, member),
         "history": member.history,
         "certified": member.certified,
         "measured": member.measured,
+    }
+
+
+def neck_shares(plan: SearchPlan, member: FoundNetwork) -> dict[str, Any]:
+    """By table: the neck's share of the latency, and beside it that of the published detector of the same block whose latency
+    is the most similar (None where the table prices none); empty for a backbone alone."""
+    if plan.backbone_only:
+        return {}
+    return {
+        name: neck_share(prediction, plan.tables[name], member.structure)
+        for name, prediction in member.account.latency.items()
     }
 
 

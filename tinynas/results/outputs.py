@@ -84,7 +84,7 @@ def _picture(result: SearchResult) -> SearchPicture:
 
 def _draw_member(plan: SearchPlan, member: FoundNetwork, path: Path) -> None:
     """The whole detector, with what it costs: its first device's latency, else the convs' MACs."""
-    title = f"{plan.space.name}, {' x '.join(map(str, plan.image_size))}, score {member.score:.1f}"
+    title = f"{plan.space.name}, {' x '.join(map(str, member.structure.image_size))}, score {member.score:.1f}"
     whole = emit_detector(member.structure)
     shares, unit = _macs_by_scope(plan.graph(member.structure)), "conv GMACs"
     for name, prediction in list(member.account.latency.items())[:1]:

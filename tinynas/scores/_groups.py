@@ -15,6 +15,7 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Dim, Graph, MainConv
 
 Values = float | npt.NDArray[np.float64]
+REFERENCE_SIDE = 640
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +55,15 @@ def weighted_groups(graph: Graph, weights: Sequence[float]) -> list[tuple[float,
             "stages 3 + 4, stage 5"
         )
     return list(zip(weights, found, strict=True))
+
+
+def sized(weights: Sequence[float], image_size: tuple[int, int]) -> list[float]:
+    """The weights of the groups (strides 2, 4, ...) times ln(positions) of their maps, in units of a 640 x 640 picture's."""
+    height, width = image_size
+    return [
+        weight * float(np.log(height * width / 4**level) / np.log(REFERENCE_SIDE**2 / 4**level))
+        for level, weight in enumerate(weights, start=1)
+    ]
 
 
 def log_gain(conv: MainConv) -> Values:

@@ -17,6 +17,7 @@ from search_spaces.graph import Graph
 from tinynas.scores._groups import Values, groups, log_gain, plain, weighted_groups
 
 WEIGHTS = (1.0, 1.0, 1.0, 1.0, 8.0)
+SEES = ("image_size",)
 DEPTH_PENALTY = 10.0
 # the published search keeps `effectiveness` at or below this
 MAX_EFFECTIVENESS = 0.3

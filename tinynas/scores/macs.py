@@ -10,6 +10,7 @@ from tinynas.scores._groups import Values, plain
 
 # none are used
 WEIGHTS: tuple[float, ...] = ()
+SEES = ("image_size",)
 
 
 def score(graph: Graph, weights: Sequence[float] = WEIGHTS) -> Values:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import tinynas
-from tinynas.account import account
+from tinynas.account import Account, account
 from tinynas.budgets import Target
 from tinynas.evolution.loop import SearchSettings
 from tinynas.genes.layout import Genes
@@ -26,8 +26,14 @@ def found_network(plan: SearchPlan, target: Target, genes: Genes, score: float) 
         count = QUANTITIES[budget.quantity].count
         if budget.quantity not in counted and count is not None:
             counted[budget.quantity] = count(graph)
-    costs = {key: float(value) for key, value in counted.items()} | found.latency_ms()
+    costs = {key: float(value) for key, value in counted.items()} | found.latency_ms() | _neck_ms(found, target)
     return FoundNetwork(target=target, genes=genes, structure=structure, score=score, costs=costs, account=found)
+
+
+def _neck_ms(found: Account, target: Target) -> dict[str, float]:
+    """The neck's latency by key of the budgets that limit it."""
+    limited = [budget for budget in target.budgets if budget.quantity == "neck_ms"]
+    return {budget.key: found.latency[budget.device].parts["neck"] for budget in limited}
 
 
 def note_provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: str = "evolution") -> None:

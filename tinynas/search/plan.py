@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from latency_tables import Table
 from search_spaces.emit import emit_backbone, emit_detector
 from search_spaces.graph import Graph
-from search_spaces.space import Space
+from search_spaces.space import NeckRule, Space
 from search_spaces.structure import Structure
 from tinynas.account import Account
 from tinynas.budgets import Target
@@ -20,10 +20,24 @@ from tinynas.genes.population import Encoding
 from tinynas.pricing.objective import Objective
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all networks of a population have in common: the image size, and the rule that the neck follows."""
+
+    image_size: tuple[int, int]
+    neck: NeckRule
+
+    def data(self) -> dict[str, Any]:
+        """As plain values."""
+        neck = {key: getattr(self.neck, key) for key in ("depth", "hidden_ratio", "out_ratio")}
+        return {"image_size": list(self.image_size), "neck": neck}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
     """Everything that decides a search's result. `tables` by id: as the search sees them (for a backbone alone without
-    the fixed overhead, with `convs_only` everything but convs free). `notes`: what the person should know of it."""
+    the fixed overhead, with `convs_only` everything but convs free). `frames`: the image sizes and necks to choose from,
+    where there is a choice; else they are `image_size` and the space's. `notes`: what the person should know of it."""
 
     space: Space
     tables: Mapping[str, Table]
@@ -33,7 +47,12 @@ class SearchPlan:
     settings: SearchSettings
     backbone_only: bool = False
     convs_only: bool = False
+    frames: tuple[Frame, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def framed(self, frame: Frame) -> SearchPlan:
+        """The search within one frame."""
+        return replace(self, image_size=frame.image_size, space=self.space.with_neck(frame.neck), frames=())
 
     def encoding(self) -> Encoding:
         return Encoding(self.space, self.image_size, self.num_classes)
@@ -51,7 +70,7 @@ class SearchPlan:
 class FoundNetwork:
     """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others, in all detail in `account`;
     `measured` and `certified` as they go into search.json (None: not asked for); `ranked`: what a second stage found, as it
-    goes into the structure's provenance."""
+    goes into the structure's provenance; `frame`: what was chosen, where there was a choice."""
 
     target: Target
     genes: Genes
@@ -63,6 +82,7 @@ class FoundNetwork:
     certified: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
     ranked: dict[str, Any] | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +102,8 @@ class FrontTable:
 class SearchResult:
     """The members, smallest budget first, and the Pareto front. `interrupted`: Ctrl-C came before all evaluations;
     `seconds`: of the search itself, in which `evaluated_now` candidates were looked at
-    (a resumed search began with others). `notes`: what the person should know of what was found."""
+    (a resumed search began with others). `frames`: where there was a choice, what each frame has for each target, as it goes
+    into search.json. `notes`: what the person should know of what was found."""
 
     plan: SearchPlan
     members: list[FoundNetwork]
@@ -92,4 +113,5 @@ class SearchResult:
     interrupted: bool = False
     seconds: float = 0.0
     state: SearchState | None = None
+    frames: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from latency_tables import Table
 from search_spaces.emit import emit_backbone
 from search_spaces.errors import UserError
-from search_spaces.image_size import parse_image_size
 from search_spaces.plugins import load_plugin
 from search_spaces.space import Space, load_space
 from tinynas.budgets import (
@@ -24,7 +23,9 @@ from tinynas.evolution.loop import SearchSettings
 from tinynas.genes.population import Encoding
 from tinynas.pricing.table_views import convs_only, without_overhead
 from tinynas.quantities import QUANTITIES
+from tinynas.sampling import ImageSize
 from tinynas.scores.deepmad import MAX_EFFECTIVENESS
+from tinynas.search.frames import frames_of, image_sizes, most_layers, score_for, with_neck_floor
 from tinynas.search.options import SearchOptions
 from tinynas.search.plan import SearchPlan
 
@@ -38,26 +39,31 @@ def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
     """
     request, tables = _latency(options, measure)
     first = next(iter(tables.values()), None)
-    space = _scored(load_space(options.space or (first.metadata.default_space if first else "res")), options)
+    space = load_space(options.space or (first.metadata.default_space if first else "res"))
+    sizes = image_sizes(options, space)
+    space, compared = _scored(space, options, sizes)
+    frames = frames_of(options, space, sizes)
     effectiveness, notes = _effectiveness(options, space)
     common = (*_limits(options, space), *effectiveness)
     if not tables and not any(
         (options.max_layers, options.max_params, options.max_macs, options.max_memory, options.max_effectiveness)
     ):
         raise UserError("no budget: say --budget 3.8ms --device t4, or a limit such as --max-macs 9G")
+    by_id = {table.id: table for table in tables.values()}
     chosen = {"islands": options.islands} if options.islands is not None else {}
     return SearchPlan(
         space=space,
-        tables={table.id: table for table in tables.values()},
-        targets=_targets(request, tables, common),
-        image_size=parse_image_size(options.image_size) if options.image_size else space.image_size,
+        tables=by_id,
+        targets=with_neck_floor(_targets(request, tables, common), options, space, by_id),
+        image_size=sizes[0],
         num_classes=options.num_classes,
         settings=SearchSettings(
             evaluations=options.evaluations, population=options.population, seed=options.seed, **chosen
         ),
         backbone_only=options.backbone_only,
         convs_only=options.convs_only,
-        notes=notes,
+        frames=frames,
+        notes=(*compared, *notes),
     )
 
 
@@ -81,8 +87,7 @@ def _latency(options: SearchOptions, measure: bool) -> tuple[LatencyRequest, dic
 def _wanted(options: SearchOptions) -> Wanted:
     """What the search will price."""
     space = load_space(options.space or "mob")
-    size = parse_image_size(options.image_size) if options.image_size else space.image_size
-    return Wanted((space,), (size,), (options.num_classes,))
+    return Wanted((space,), tuple(image_sizes(options, space)), (options.num_classes,))
 
 
 def _view(table: Table, options: SearchOptions) -> Table:
@@ -114,7 +119,8 @@ def _limit_name(common: tuple[Budget, ...]) -> str:
 def _limits(options: SearchOptions, space: Space) -> tuple[Budget, ...]:
     """The budgets that every target shares; the space's limit of layers where none is given."""
     budgets: list[Budget] = []
-    layers = options.max_layers or (str(space.max_layers) if space.max_layers else None)
+    own = most_layers(options, space)
+    layers = options.max_layers or (str(own) if own else None)
     if options.max_macs is not None:
         budgets.append(parse_count(options.max_macs, "conv_macs", "--max-macs"))
     if options.max_params is not None:
@@ -147,19 +153,20 @@ def _depthwise(space: Space) -> bool:
     return any(op.depthwise for op in emit_backbone(encoding.single(encoding.corner(largest=False))))
 
 
-def _scored(space: Space, options: SearchOptions) -> Space:
-    """The space with the score that was asked for."""
-    kind = options.score or space.score.kind
+def _scored(space: Space, options: SearchOptions, sizes: Sequence[ImageSize]) -> tuple[Space, tuple[str, ...]]:
+    """The space with the score that was asked for, or that compares the sizes; and what there is to say of it."""
+    asked = options.score or space.score.kind
+    kind, notes = score_for(asked, options, sizes)
     plugin = load_plugin("tinynas.scores", kind)
     weights = space.score.weights
-    if kind != space.score.kind or not weights:
+    if asked != space.score.kind or not weights:
         weights = tuple(getattr(plugin, "WEIGHTS", weights))
     if options.score_weights is not None:
         if getattr(plugin, "WEIGHTS", weights) == ():
             raise UserError(f"--score-weights: score {kind} takes no weights; leave them out")
         weights = parse_weights(options.score_weights)
     rule = space.score.model_copy(update={"kind": kind, "weights": weights})
-    return space.model_copy(update={"score": rule})
+    return space.model_copy(update={"score": rule}), notes
 
 
 def parse_weights(text: str) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from search_spaces.errors import UserError
 from search_spaces.space import shipped_spaces
+from tinynas.sampling import parse_image_sizes
 from tinynas.search.coverage import check_covered
 from tinynas.search.options import SearchOptions
 from tinynas.search.plan import SearchPlan
@@ -20,7 +21,7 @@ def build_plans(options: SearchOptions, say: Callable[[str], None], *, measure: 
 
     Raises UserError as `build_plan` does, and for a named space or size in which the budget cannot be met.
     """
-    sizes = _words(options.image_size, "--image-size") or [None]
+    sizes = _sizes(options.image_size) or [None]
     named = _words(options.space, "--space")
     plans = [
         _reachable(replace(options, space=space, image_size=size), measure)
@@ -41,6 +42,12 @@ def _reachable(options: SearchOptions, measure: bool) -> SearchPlan:
     check_covered(plan)
     check_reachable(plan)
     return plan
+
+
+def _sizes(text: str | None) -> list[str | None]:
+    """Each size by itself: `256..320` is three."""
+    words = _words(text, "--image-size")
+    return [f"{height}x{width}" for height, width in parse_image_sizes(",".join(map(str, words)))] if words else []
 
 
 def _words(text: str | None, option: str) -> list[str | None]:

@@ -114,6 +114,51 @@ def make_budget(key, limit):
     return Budget(quantity, float(limit), device)
 
 
+@settings(max_examples=8, deadline=None)
+@given(space=spaces(), seed=st.integers(0, 2**32 - 1), least=st.floats(0.8, 1.1), slack=st.floats(0.97, 1.2))
+def test_a_floor_of_the_neck_is_kept(tables, space, seed, least, slack):
+    """The best of those whose neck takes at least so much, by enumeration."""
+    rng, table = np.random.default_rng(seed), next(iter(tables.values()))
+    encoding = Encoding(space, (64, 64), 4)
+    genes = enumerate_all(encoding)
+    every = [columns.score(encoding), columns.latency(table), columns.neck_latency(table)]
+    totals = AdditiveCosts(encoding, every).total(genes)
+    chosen = totals[rng.integers(len(totals))]
+    budgets = [make_budget(QUANTITIES[0], chosen[1] * slack), Budget("neck_ms", float(chosen[2] * least), table.id)]
+    within = (totals[:, 1] <= budgets[0].limit) & (totals[:, 2] >= budgets[1].limit)
+    if not within.any():
+        with pytest.raises(UserError, match=r"meets all of: .*neck at least"):
+            exact.solve(encoding, budgets, tables)
+        return
+    solution = exact.solve(encoding, budgets, tables)
+    assert solution.score == pytest.approx(totals[within, 0].max(), rel=1e-12)
+    assert solution.exact
+    assert solution.costs[budgets[1].key] >= budgets[1].limit
+    assert solution.costs[budgets[0].key] <= budgets[0].limit
+
+
+@settings(max_examples=8, deadline=None)
+@given(space=spaces(), seed=st.integers(0, 2**32 - 1), above=st.floats(0.9, 1.1))
+def test_only_what_beats_a_score_is_looked_for(tables, space, seed, above):
+    rng = np.random.default_rng(seed)
+    encoding = Encoding(space, (64, 64), 4)
+    totals = totals_of(encoding, enumerate_all(encoding), tables)
+    limit = float(totals[rng.integers(len(totals)), 1])
+    best = totals[totals[:, 1] <= limit, 0].max()
+    budgets = [make_budget(QUANTITIES[0], limit)]
+    costs = exact.priced(encoding, budgets, tables, None, False)
+    found, bound = exact.improve(costs, budgets, above * best)
+    if best > above * best * (1 + 1e-9):
+        assert found is not None
+        assert found.score == pytest.approx(best, rel=1e-12)
+        assert bound == pytest.approx(best, rel=1e-8)
+    elif best < above * best * (1 - 1e-9):
+        assert found is None
+        assert bound <= above * best * (1 + 1e-9)
+    nothing = [make_budget(QUANTITIES[0], float(totals[:, 1].min()) * 0.9)]
+    assert exact.improve(exact.priced(encoding, nothing, tables, None, False), nothing, 0.0)[0] is None
+
+
 def a_tiny_space():
     return Encoding(tiny("res", [1, 1, 1, 2, 4], 2.0, [1, 1, 1, 1, 0], wide=(3,)), (64, 64), 4)
 

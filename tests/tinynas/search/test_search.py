@@ -175,8 +175,8 @@ def test_json_is_all_that_stdout_holds(tmp_path, capsys):
         "tool", "settings", "targets", "front", "interrupted", "seconds", "candidates_per_second", "commands",
     }  # fmt: skip
     assert set(data["targets"][0]) == {
-        "name", "budgets", "structure_file", "score", "costs", "latency", "entropy_by_scope", "history", "certified",
-        "measured",
+        "name", "budgets", "structure_file", "score", "costs", "latency", "neck_share", "entropy_by_scope", "history",
+        "certified", "measured",
     }  # fmt: skip
 
 

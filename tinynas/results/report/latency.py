@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from latency_tables.predictor import ORIGINS
+from tinynas.published import share_text
 
 MEANINGS = {
     "measured": "rows that were timed",
@@ -23,7 +24,7 @@ Data = Mapping[str, Any]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRows:
     """One device: total, how far to trust it, `parts` as (name, text, percent of the total), origins as (name, meaning,
-    percent), and what was measured."""
+    percent), what was measured, and the neck's share beside a published detector's."""
 
     table: str
     total: str
@@ -31,6 +32,7 @@ class LatencyRows:
     parts: tuple[tuple[str, str, float], ...]
     origins: tuple[tuple[str, str, float], ...]
     measured: str
+    neck: str
 
 
 def percent(part: float, whole: float) -> float:
@@ -38,8 +40,8 @@ def percent(part: float, whole: float) -> float:
     return 100.0 * part / whole if whole else 0.0
 
 
-def latency_rows(table: str, account: Data, measured: Data | None) -> LatencyRows:
-    """From `latency` and `measured` of search.json (None: not measured)."""
+def latency_rows(table: str, account: Data, measured: Data | None, neck: Data | None = None) -> LatencyRows:
+    """From `latency`, `measured` and `neck_share` of search.json (None: not measured, not told)."""
     total = float(account["total"])
     parts = {**(account.get("parts") or {}), "fixed": account.get("overhead") or 0.0}
     shares = account.get("shares") or {}
@@ -50,6 +52,7 @@ def latency_rows(table: str, account: Data, measured: Data | None) -> LatencyRow
         parts=tuple((name, f"{ms:.3f} ms", percent(ms, total)) for name, ms in parts.items() if ms),
         origins=tuple((name, MEANINGS[name], 100.0 * shares[name]) for name in ORIGINS if shares.get(name)),
         measured=f"{measured['measured_ms']:.3f} ms measured, {off_text(measured)}" if measured else "",
+        neck=share_text(neck) if neck else "",
     )
 
 

@@ -111,7 +111,10 @@ def network_section(target: Data, number: int, folder: Path) -> NetworkSection:
         asked=tuple(_asked(budget, values) for budget in target.get("budgets") or []),
         costs=tuple((quantity_of(key).label, quantity_of(key).text(value)) for key, value in costs),
         values=values,
-        latency=tuple(latency_rows(table, found, measured.get(table)) for table, found in latency.items()),
+        latency=tuple(
+            latency_rows(table, found, measured.get(table), (target.get("neck_share") or {}).get(table))
+            for table, found in latency.items()
+        ),
         scopes=tuple(_scopes(graph, drawing, latency, target.get("entropy_by_scope") or {})),
         drawing=drawing,
     )
@@ -172,7 +175,8 @@ def _asked(budget: Data, values: Data) -> Asked:
     found = _cost(values, quantity.key)
     limit = float(budget["limit"])
     used = percent(found, limit) if found is not None else None
-    return Asked(quantity.label, quantity.brief(limit, 6), quantity.text(found), used)
+    least = "at least " if quantity.floor else ""
+    return Asked(quantity.label, least + quantity.brief(limit, 6), quantity.text(found), used)
 
 
 def _scopes(graph: Graph | None, drawing: Drawing | None, latency: Data, entropy: Data) -> list[ScopeRow]:

@@ -10,6 +10,7 @@ from typing import Any
 from search_spaces.errors import UserError
 from tinynas.quantities import quantity_of
 from tinynas.results.page.settings import flat_settings
+from tinynas.results.report.frames import frames_section
 from tinynas.results.report.network import NetworkSection, network_section
 from tinynas.results.report.ranking import ranking_chart, ranking_section
 
@@ -40,9 +41,10 @@ def page_content(data: Data, folder: Path) -> dict[str, Any]:
         "front": front,
         "front_rows": len(front["rows"]) if front else 0,
         "has_history": any(curve["history"] for curve in curves),
+        "frames": frames_section(data),
         "ranking": ranking_section(data.get("ranking")),
         "charts": {"front": front, "members": curves, "ranking": ranking_chart(data.get("ranking"))},
-        "settings": flat_settings(data.get("settings") or {}),
+        "settings": flat_settings({key: v for key, v in (data.get("settings") or {}).items() if key != "frames"}),
         "commands": _commands(data.get("commands"), members),
     }
 

@@ -2,8 +2,8 @@
 
     python benchmarks/neck_scores.py
 
-Prints JSON: Kendall's tau-b with AP over the 14 different detectors of these tables, for the scores and for MACs and parameters
-(null: all are the same), and every row.
+Prints JSON: Kendall's tau-b with AP over the 14 different detectors of these tables, for the scores and for MACs and
+parameters (null: all are the same), and every row.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ NO_SCORE = 0.0
 """No score that is a sum over convs is below."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Best:
     """What is known of one target: the best network so far (genes (GENES, 1), in which frame), and the highest bound of the
     frames looked at."""

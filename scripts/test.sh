@@ -13,11 +13,11 @@ mypy
 # One thread each: two test processes with two threads each wait for one another more than they work.
 export OMP_NUM_THREADS=1
 run() { python -m pytest --timeout 300 "$@"; }
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_*.py --ignore tests/test_notebooks.py -m "not slow"
+run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_[!n]*.py -m "not slow"
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
 run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/deploy --ignore tests/detector/quantisation
 # Each of these keeps one core busy, so they go two at a time.
-(run tests/detector/data && run tests/detector/training) &
+(run tests/detector/data tests/fuzz && run tests/detector/training) &
 training=$!
 run tests/detector/deploy
 run tests/detector/quantisation

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.origins import Origins
 from search_spaces.errors import UserError, nearest
 
 Floats: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -35,6 +36,7 @@ class Annotations:
     offsets (N + 1,) int64; boxes_xyxy (M, 4) float32, pixel edges inside the image; labels (M,) int32 in 0..C-1
     ignore (M,) bool: crowds and difficult objects, never a positive and left out of the evaluation
     areas (M,) float32: px^2, the mask's area where the file gives one, else the box's (COCO's small / medium / large)
+    origins: of the images, where several data sets are one; None: one data set, which labels all classes
     """
 
     class_names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Annotations:
     labels: npt.NDArray[np.int32]
     ignore: npt.NDArray[np.bool_]
     areas: npt.NDArray[np.float32]
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.image_paths)
@@ -82,6 +85,7 @@ class Annotations:
             labels=self.labels[rows],
             ignore=self.ignore[rows],
             areas=self.areas[rows],
+            origins=None if self.origins is None else self.origins.only(chosen),
         )
 
     def counts(self) -> dict[str, int]:
@@ -157,6 +161,7 @@ def pack(
     *,
     image_ids: npt.NDArray[np.int64] | None = None,
     category_ids: npt.NDArray[np.int64] | None = None,
+    origins: Origins | None = None,
 ) -> tuple[Annotations, DataReport]:
     """Sort boxes by image, clip them to their image, drop those under 1 px, and count both.
 
@@ -189,6 +194,7 @@ def pack(
         labels=raw.labels[keep].astype(np.int32),
         ignore=ignore,
         areas=areas[keep].astype(np.float32, copy=False),
+        origins=origins,
     )
     report = DataReport(
         source=source,

@@ -70,6 +70,8 @@ def read_all(source: Path) -> tuple[dict[str, RawSplit], list[str]]:
     if not raw:
         found = f" ({lost[0]})" if lost else ""
         raise UserError(f"{source}: no split can be read{found}; expected train, val or test")
+    if any(split.origins is not None for split in raw.values()):
+        lost.append("which classes each data set labels: in the new one, what a set does not label is background")
     return raw, lost
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations, DataReport, RawBoxes, map_labels, pack
+from detector.data.origins import Origins
 from search_spaces.errors import UserError, listed
 
 Tell = Callable[[str, str, str], None]
@@ -29,10 +30,11 @@ class RawSplit:
     """N images and M boxes in any order, labels indexing this split's own `class_names`.
 
     sizes_hw (N, 2) int32; files: N annotation files; records (M,) int64: line, object or id of each box, in its file
-    record_text: how such a place is written, with {file} and {record}
+    record_text: how such a place is written, with {file} and {record}; record_texts: image by image (N), where they differ
     declared: the files hold a list of classes (else the classes are those that occur)
     image_ids (N,) and category_ids (C,) int64 where the format has them
     notes: what the reader made of things that a box cannot hold, a line each
+    origins: of the images, where several data sets are read as one
     """
 
     source: str
@@ -47,11 +49,14 @@ class RawSplit:
     image_ids: npt.NDArray[np.int64] | None = None
     category_ids: npt.NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    record_texts: tuple[str, ...] = ()
+    origins: Origins | None = None
 
     def where(self, row: int) -> str:
         """File and place in it of box `row`."""
-        file = self.files[int(self.boxes.image[row])]
-        return self.record_text.format(file=file, record=int(self.records[row]))
+        image = int(self.boxes.image[row])
+        text = self.record_texts[image] if self.record_texts else self.record_text
+        return text.format(file=self.files[image], record=int(self.records[row]))
 
     def without(self, images: Sequence[int]) -> RawSplit:
         """The split less these images (0-based) and their boxes."""
@@ -74,6 +79,8 @@ class RawSplit:
             boxes=replace(boxes, image=place[boxes.image].astype(np.int64)),
             records=self.records[keep[self.boxes.image]],
             image_ids=None if self.image_ids is None else self.image_ids[keep],
+            record_texts=tuple(self.record_texts[i] for i in kept) if self.record_texts else (),
+            origins=None if self.origins is None else self.origins.only(keep),
         )
 
 
@@ -137,6 +144,7 @@ def packed(split: RawSplit, class_names: Sequence[str] | None = None) -> tuple[A
         replace(split.boxes, labels=labels),
         image_ids=split.image_ids,
         category_ids=_category_ids(split, wanted),
+        origins=split.origins,
     )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from detector.data import formats
 from detector.data.grouping import frames_of_sources, group, source_rule
 from detector.data.image_facts import examine
+from detector.data.label_space.document import is_document
 from detector.data.raw_split import RawSplit
 from detector.data.split_lists import FOLDER, home_of, listed_name, read_lists
 from detector.data.split_names import SPLITS, UNSPLIT
@@ -132,6 +133,8 @@ def _fill(of_group: Ints, sizes: npt.NDArray[np.float64], splits: int) -> None:
 
 def _source(data: Path, overwrite: bool) -> str:
     """The split of the data set's own that is to be divided."""
+    if is_document(data):
+        raise UserError(f"{data}: a list of data sets; split those that need it, one by one (tinynas data split SET)")
     native = formats.get(formats.detect(data)).splits(data)
     if read_lists(data) is not None and not overwrite:
         raise UserError(f"{home_of(data) / FOLDER}: exists already; say --overwrite to split anew, or delete it")

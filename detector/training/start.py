@@ -11,6 +11,7 @@ from detector.checkpoint import load_checkpoint
 from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
+from detector.data.label_space import table
 from detector.data.vanishing import tell_of_vanishing
 from detector.distillers import DistillConfig
 from detector.evaluation import crowding_note
@@ -35,7 +36,7 @@ from search_spaces.text import format_structure
 
 RUN_FILES = (
     "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "per_class.csv", "config.yaml", "structure.txt",
-    "augmented.jpg", "report.html", "report-error.txt", "pseudo_labels.json",
+    "augmented.jpg", "report.html", "report-error.txt", "pseudo_labels.json", table.FILE_NAME,
 )  # fmt: skip
 RUN_FOLDERS = ("evaluation", TENSORBOARD_FOLDER)
 """What a run and its report leave in the run folder."""
@@ -52,6 +53,9 @@ def load_splits(data: Path, say: Say) -> Splits:
     val, report = load_split(data, "val", train.class_names)
     say(str(report))
     _refuse_without_boxes(val, f"{data}: the validation split", "no epoch can be called the best")
+    _refuse_sets_without_boxes(train, data)
+    if lines := table.describe(train, val):
+        say("\n".join(lines))
     for split in (train, val):
         check_images(split)
     if note := crowding_note(val):
@@ -66,6 +70,19 @@ def _refuse_without_boxes(split: Annotations, name: str, why: str) -> None:
             f"{name} has {len(split)} images but not one box{crowds}, {why}; "
             "look whether the annotation files are where the layout has them"
         )
+
+
+def _refuse_sets_without_boxes(train: Annotations, data: Path) -> None:
+    """Of several data sets, each has to bring something to learn."""
+    if train.origins is None:
+        return
+    images, boxes = table.images_of(train), table.boxes_of(train)
+    for number, source in enumerate(train.origins.sources):
+        if images[number] and not boxes[number].any():
+            raise UserError(
+                f"{data}: sets.{source.name} has {images[number]} training images but not one box of a class that is kept; "
+                "look at its annotations and at what is left out, or take it off the list"
+            )
 
 
 def new_run(
@@ -113,6 +130,8 @@ def new_run(
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
         texts = {"structure.txt": format_structure(structure), "config.yaml": dump(run.config), **labels}
+        if splits.train.origins is not None and splits.val.origins is not None:
+            texts[table.FILE_NAME] = table.as_csv(splits.train, splits.val)
         for name, text in texts.items():
             write_text(folder / name, text)
     return run

@@ -258,6 +258,31 @@ def read_structures(root: Path) -> bool:
     return True
 
 
+def several(root: Path) -> None:
+    """Two data sets and the file that makes them one."""
+    coco(root / "one")
+    yolo(root / "two")
+    text(
+        root / "general.yaml",
+        "label_space: 1\nsets:\n  one: {path: one, rename: {cat: tom cat}}\n  two:\n    path: two\n    classes: [cat, dog]\n"
+        "    absent: all\naliases:\n  hound: [dog]\ndrop: []\n",
+    )
+
+
+def read_several(root: Path) -> bool:
+    """As a training reads it. Whether the file is sound."""
+    from detector.data.formats import load_split
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for split in ("train", "val"):
+                load_split(root / "general.yaml", split)
+    except UserError as error:
+        return _is_one_line(error)
+    return True
+
+
 def _is_one_line(error: UserError) -> bool:
     """False; a message of several lines, or a long one, fails."""
     text = str(error)
@@ -277,5 +302,6 @@ TARGETS = {
     },
     "pictures": Target(pictures, lambda _: True, read_pictures),
     "videos": Target(videos, lambda _: True, read_videos),
+    "several": Target(several, lambda path: path.name == "general.yaml", read_several),
     "structures": Target(structures, lambda _: True, read_structures),
 }

@@ -10,6 +10,7 @@ import pytest
 from detector.data.formats import detect
 from detector.data.sample import write_sample_data
 from tests.detector.data.flawed import write_flawed
+from tests.detector.data.several_sets import rooms_and_pets
 from tests.detector.data.tool_exports import EXPORTS
 from tinynas.cli import main
 
@@ -127,6 +128,27 @@ def test_split_merge_and_slice(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert "train: 4 pictures in " in printed
     assert "wrote tiles: tiles of 48 px -> voc" in printed
     assert detect(here / "tiles") == "voc"
+
+
+def test_merge_labels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rooms_and_pets(here)
+    assert main(["data", "merge-labels", "rooms", "pets", "-o", "mine.yaml"]) == 0
+    printed = capsys.readouterr().out
+    assert "rooms: 3 classes, 3 boxes in its training split (rooms)" in printed
+    assert "couch = Sofa" in printed
+    assert "wrote mine.yaml: 7 classes become 4; look it over" in printed
+    assert main(["data", "check", "mine.yaml", "--workers", "1", "--no-pictures"]) == 0
+    before = (here / "mine.yaml").read_text()
+    for arguments, expected in (
+        (["rooms", "pets", "-o", "mine.yaml"], "mine.yaml: exists already; choose another -o or say --overwrite"),
+        (["rooms", "-o", "new.yaml"], "rooms: one data set; expected two or more"),
+        (["rooms", "pets", "-o", "new.txt"], "-o new.txt: expected a name that ends in .yaml"),
+        (["rooms", "./rooms", "-o", "new.yaml"], "rooms: the same data set as rooms; name it once"),
+    ):
+        assert main(["data", "merge-labels", *arguments]) == 2
+        assert expected in capsys.readouterr().err
+    assert (here / "mine.yaml").read_text() == before
+    assert not list(here.glob("new.*"))
 
 
 def test_names_that_would_be_markup_are_printed_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,9 +121,14 @@ def find_data(data: Path | None) -> Path:
 def ensure_split(data: Path, share: float) -> None:
     """Lists for a data set without a validation split; those that are there already are kept, and that is said."""
     from detector.data.formats import available_splits
+    from detector.data.label_space.document import is_document
     from detector.data.split_lists import read_lists
     from detector.data.splitting import split_data
 
+    if is_document(data):
+        raise UserError(
+            f"{data}: a list of data sets; leave out --split, and split those that need it: tinynas data split SET"
+        )
     while not _is_first_process() and read_lists(data) is None and "val" not in available_splits(data):
         time.sleep(0.5)  # the first process of the run writes them
     lists = read_lists(data)

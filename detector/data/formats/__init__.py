@@ -33,7 +33,8 @@ LAYOUTS = (
     "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or XML files beside the images), "
     "COCO (annotations/*SPLIT*.json, SPLIT/_annotations.coco.json, or one JSON file), "
     "YOLO (data.yaml, obj.data, or images/SPLIT + labels/SPLIT + classes.txt), "
-    "or an export of CVAT, Label Studio, LabelMe, VIA, CreateML or CSV"
+    "an export of CVAT, Label Studio, LabelMe, VIA, CreateML or CSV, "
+    "or a list of several data sets (tinynas data merge-labels)"
 )
 
 
@@ -109,7 +110,7 @@ def _data_below(data: Path) -> Path | None:
 def available_splits(data: Path) -> list[str]:
     """The splits that a data set has, by its own files or by the lists of `tinynas data split`; "all" if it has none."""
     native = get(detect(data)).splits(data)
-    lists = read_lists(data)
+    lists = _lists(data)
     if lists is None:
         return native
     return [split for split in SPLITS if split in lists.names or (split in native and split != lists.source(native))]
@@ -137,13 +138,18 @@ def read_split(data: Path, split: str, tell: Tell = refuse) -> RawSplit:
     if split not in (*SPLITS, UNSPLIT):
         raise UserError(f"unknown split {split!r}; {nearest(split, SPLITS)}")
     chosen = get(detect(data))
-    lists = read_lists(data)
+    lists = _lists(data)
     if lists is not None and split in lists.names:
         return _listed(data, chosen, lists, split, tell)
     available = available_splits(data)
     if split not in available:
         raise UserError(f"{data}: there is no {split!r} split; {_what_else(data, split, available)}")
     return chosen.read(data, split, tell)
+
+
+def _lists(data: Path) -> Lists | None:
+    """The lists of `tinynas data split` beside a data set that follows them; a list of several sets leaves them to these."""
+    return read_lists(data) if getattr(get(detect(data)), "OWN_LISTS", True) else None
 
 
 def _listed(data: Path, chosen: Format, lists: Lists, split: str, tell: Tell) -> RawSplit:

@@ -1,1 +1,1 @@
-"""Look through a data set, split, merge or slice it, or turn it into another format."""
+"""Look through a data set, split, merge or slice it, turn it into another format, or make several one."""

@@ -39,6 +39,7 @@ def random_batch(batch: int, boxes: int, side: int, num_classes: int, device: to
         labels=torch.randint(0, num_classes, (batch, boxes), generator=generator),
         valid=torch.ones(batch, boxes, dtype=torch.bool),
         ignore=torch.zeros(batch, boxes, dtype=torch.bool),
+        regions=torch.zeros(batch, 0, side // 8, side // 8, dtype=torch.uint8),
         indices=torch.arange(batch),
         scale_xy=torch.ones(batch, 2),
     ).to(device)

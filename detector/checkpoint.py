@@ -34,7 +34,8 @@ PREPROCESSING: Mapping[str, str | float] = {
 class Checkpoint:
     """weights: the network's state dict in training form; ema: the averaged one, None where `weights` is the average.
 
-    category_ids: the data's own ids per class. config: the resolved training settings, as plain values. metrics: of
+    category_ids: the data's own ids per class. class_aliases: by class, the other names that its data sets have for it, where
+    it was trained on several. config: the resolved training settings, as plain values. metrics: of
     these weights. training: optimiser, schedule, RNG and the like (`last.pt` alone), empty otherwise.
     """
 
@@ -42,6 +43,7 @@ class Checkpoint:
     class_names: tuple[str, ...]
     weights: Mapping[str, Tensor]
     category_ids: tuple[int, ...] = ()
+    class_aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ema: Mapping[str, Tensor] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "structure": format_structure(checkpoint.structure),
         "class_names": list(checkpoint.class_names),
         "category_ids": [int(number) for number in checkpoint.category_ids],
+        "class_aliases": {name: list(others) for name, others in checkpoint.class_aliases.items()},
         "weights": _on_cpu(checkpoint.weights),
         "ema": None if checkpoint.ema is None else _on_cpu(checkpoint.ema),
         "config": dict(checkpoint.config),
@@ -131,6 +134,9 @@ def _parsed(data: Mapping[str, Any], path: Path) -> Checkpoint:
     for key, kind in kinds.items():
         if not isinstance(data.get(key), kind) and not (key == "ema" and data.get(key) is None):
             raise UserError(f"{path}: its {key!r} is missing or no {kind.__name__}; was it written by hand?")
+    aliases = data.get("class_aliases", {})  # not in files of earlier versions
+    if not isinstance(aliases, dict) or not all(isinstance(others, list) for others in aliases.values()):
+        raise UserError(f"{path}: its 'class_aliases' are no lists of names by class; was it written by hand?")
     same: dict[str, Any] = {
         key: data.get(key) for key in kinds if key not in ("structure", "class_names", "category_ids")
     }
@@ -138,6 +144,7 @@ def _parsed(data: Mapping[str, Any], path: Path) -> Checkpoint:
         structure=parse_structure(data["structure"], f"{path} (its structure)"),
         class_names=tuple(data["class_names"]),
         category_ids=tuple(data["category_ids"]),
+        class_aliases={str(name): tuple(map(str, others)) for name, others in aliases.items()},
         **same,
     )
 

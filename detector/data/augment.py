@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from detector.data.geometry import Matrix, Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
 from detector.data.image import Image, resize_stretch
 from detector.data.mosaic import boxes_on_canvas, draw, lay_out, seen
+from detector.data.regions import laid_over, mapped, whole
 from detector.data.sada.box_level import augment_boxes
 from detector.data.sada.policy import parse_policy
 from search_spaces.errors import UserError, nearest
@@ -87,7 +88,7 @@ def augment(
     progress: float = 1.0,
     mirrored: npt.NDArray[np.int32] | None = None,
 ) -> Picture:
-    """Picture `index`, augmented, at the size that `source` gives.
+    """Picture `index`, augmented, at the size (H, W) that `source` gives; its region map is (L, H / 8, W / 8).
 
     partners: indices that mosaic and mixup draw from. strong=False leaves out mosaic, affine, mixup and SADA (the
     recipe's last epochs). progress: 0..1, share of the epochs before those that is done; SADA grows with it.
@@ -111,7 +112,7 @@ def augment(
     )
     picture = _relabelled(picture, mirrored) if left_right else picture
     image, boxes = resize_stretch(picture.image, picture.boxes_xyxy, size_hw)
-    picture = Picture(image, boxes, picture.labels, picture.ignore)
+    picture = picture._replace(image=image, boxes_xyxy=boxes, regions=whole(picture.regions, size_hw))
     if strong and config.sada:
         picture = augment_boxes(
             picture, SADA_POLICY, config.sada * progress, rng,
@@ -132,12 +133,16 @@ def _mosaic(
     wanted = seen(layout, matrix) if config.min_side_px > 0 else [True] * len(layout.corners_xy)
     tiles = [first, *(source(other) if there else None for other, there in zip(layout.others, wanted[1:]))]
     canvas = draw(layout, tiles, matrix, config.fill)
-    return _mapped(boxes_on_canvas(layout, tiles, config.min_visible)._replace(image=canvas), matrix, size_hw, config)
+    maps = [None if tile is None else tile.regions for tile in tiles]
+    regions = mapped(maps, layout.rectangles(), matrix, size_hw)
+    laid = boxes_on_canvas(layout, tiles, config.min_visible)._replace(image=canvas, regions=regions)
+    return _mapped(laid, matrix, size_hw, config)
 
 
 def _affine(picture: Picture, size_hw: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Picture:
     source_hw = (picture.image.shape[0], picture.image.shape[1])
-    return _mapped(picture, _drawn_matrix(source_hw, size_hw, config, rng), size_hw, config)
+    matrix = _drawn_matrix(source_hw, size_hw, config, rng)
+    return _mapped(_with_mapped_regions(picture, matrix, size_hw), matrix, size_hw, config)
 
 
 def _drawn_matrix(
@@ -159,9 +164,16 @@ def _drawn_matrix(
 
 def _mapped(picture: Picture, matrix: Matrix, size_hw: tuple[int, int], config: AugmentConfig) -> Picture:
     image = warp(picture.image, matrix, size_hw, config.fill)
-    whole = warp_boxes(picture.boxes_xyxy, matrix)
-    moved = Picture(image, clip_boxes(whole, size_hw), picture.labels, picture.ignore)
-    return keep_visible(moved, whole, config.min_side_px, config.min_visible)
+    hulls = warp_boxes(picture.boxes_xyxy, matrix)
+    moved = picture._replace(image=image, boxes_xyxy=clip_boxes(hulls, size_hw))
+    return keep_visible(moved, hulls, config.min_side_px, config.min_visible)
+
+
+def _with_mapped_regions(picture: Picture, matrix: Matrix, size_hw: tuple[int, int]) -> Picture:
+    """Of a plain picture that `matrix` maps into a frame of `size_hw`."""
+    height, width = picture.image.shape[:2]
+    frame = np.array([[0, 0, width, height]], dtype=np.float32)
+    return picture._replace(regions=mapped([picture.regions], frame, matrix, size_hw))
 
 
 def _relabelled(picture: Picture, mirrored: npt.NDArray[np.int32] | None) -> Picture:
@@ -179,10 +191,7 @@ def _mixup(
     slack = np.abs(1 - scale) / 2 * np.array(size_hw[::-1])
     shift_x, shift_y = rng.uniform(-slack, slack)
     matrix = affine_matrix(size_hw, size_hw, scale=scale, shift=(shift_x, shift_y))
-    whole = warp_boxes(other.boxes_xyxy, matrix)
-    image = warp(other.image, matrix, size_hw, config.fill)
-    moved = Picture(image, clip_boxes(whole, size_hw), other.labels, other.ignore)
-    moved = keep_visible(moved, whole, config.min_side_px, config.min_visible)
+    moved = _mapped(_with_mapped_regions(other, matrix, size_hw), matrix, size_hw, config)
     if rng.random() < 0.5 and config.flip > 0:
         moved = _relabelled(orient(moved, left_right=True, up_down=False, quarter_turns=0), mirrored)
     return Picture(
@@ -190,6 +199,7 @@ def _mixup(
         np.concatenate([picture.boxes_xyxy, moved.boxes_xyxy]),
         np.concatenate([picture.labels, moved.labels]),
         np.concatenate([picture.ignore, moved.ignore]),
+        laid_over(picture.regions, moved.regions),
     )
 
 

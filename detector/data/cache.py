@@ -11,6 +11,7 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.data.geometry import Picture
 from detector.data.image import Image, read_image, resize_stretch
+from detector.data.regions import NO_MAP, plain
 
 
 class PictureSource:
@@ -24,6 +25,7 @@ class PictureSource:
 
     def __init__(self, annotations: Annotations, size_hw: tuple[int, int], cache_bytes: int) -> None:
         self._annotations = annotations
+        self._origins = annotations.origins
         self._size_hw = size_hw
         self._kept = min(len(annotations), max(cache_bytes, 0) // (size_hw[0] * size_hw[1] * 3))
         self._allocate()
@@ -32,7 +34,8 @@ class PictureSource:
         boxes, labels, ignore = self._annotations.boxes_of(index)
         height, width = (int(side) for side in self._annotations.sizes_hw[index])
         scale = np.array([self._size_hw[1] / width, self._size_hw[0] / height] * 2, dtype=np.float32)
-        return Picture(self._image(index, (height, width)), boxes * scale, labels, ignore)
+        regions = NO_MAP if self._origins is None else plain(int(self._origins.of_image[index]))
+        return Picture(self._image(index, (height, width)), boxes * scale, labels, ignore, regions)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_images", "_filled")}

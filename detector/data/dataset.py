@@ -18,9 +18,13 @@ from detector.data.augment import AugmentConfig, augment, mirrored_labels
 from detector.data.cache import PictureSource
 from detector.data.image import fills_the_range
 from detector.data.image_facts import DARK, examine
+from detector.data.regions import MOST_SETS, NO_MAP, whole
+from detector.data.sampling import SamplingConfig, draw, expected_draws, numbered
 from search_spaces.errors import UserError
 
 DARK_TRIED = 8
+_STREAM = 3
+"""Keeps the draws of repeated images apart from all others of a run."""
 CACHE_BYTES = 1 << 30
 
 
@@ -29,7 +33,7 @@ class Sample:
     """One network input with its boxes.
 
     image (3, H, W) uint8 RGB, in memory pixel by pixel; boxes_xyxy (n, 4) float32, network-input pixels
-    labels (n,) int64; ignore (n,) bool
+    labels (n,) int64; ignore (n,) bool; regions (L, H / 8, W / 8) uint8, see detector/data/regions.py
     index: place in the annotations; scale_xy: network pixels per original pixel along x and y (of the plain picture)
     """
 
@@ -37,6 +41,7 @@ class Sample:
     boxes_xyxy: Tensor
     labels: Tensor
     ignore: Tensor
+    regions: Tensor
     index: int
     scale_xy: tuple[float, float]
 
@@ -70,9 +75,11 @@ def _tell_of_dark_samples(paths: Sequence[Path]) -> None:
 class DetectionDataset(Dataset[Sample]):
     """Images of `annotations`, stretched to `image_size` (height, width), augmented when `augment` is given.
 
-    Draws depend on (seed, epoch, index) alone: neither the number of workers nor a resumed run changes them.
-    cache_bytes: memory for decoded pictures, as many as fit. Raises UserError for a side that is not a
-    multiple of 32, and for a class of `augment.flip_pairs` that is none.
+    Draws depend on (seed, epoch, index) alone, of an image that comes again in an epoch on how often it came before, too:
+    neither the number of workers nor a resumed run changes them.
+    sampling: how often images are drawn; None: each once an epoch. cache_bytes: memory for decoded pictures, as many as
+    fit. Raises UserError for a side that is not a multiple of 32, for a class of `augment.flip_pairs` that is none, and
+    for more than 254 data sets.
     """
 
     def __init__(
@@ -82,10 +89,15 @@ class DetectionDataset(Dataset[Sample]):
         augment: AugmentConfig | None = None,
         seed: int = 0,
         *,
+        sampling: SamplingConfig | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if any(side <= 0 or side % 32 for side in image_size):
             raise UserError(f"image size {image_size[0]}x{image_size[1]}: expected sides divisible by 32")
+        if annotations.origins is not None and len(annotations.origins.sources) > MOST_SETS:
+            raise UserError(
+                f"{len(annotations.origins.sources)} data sets in one training; expected at most {MOST_SETS}"
+            )
         self.annotations = annotations
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.seed = seed
@@ -93,7 +105,9 @@ class DetectionDataset(Dataset[Sample]):
         pairs = {} if augment is None else augment.flip_pairs
         self._mirrored = mirrored_labels(annotations.class_names, pairs) if pairs else None
         self._source = PictureSource(annotations, self.image_size, cache_bytes)
-        self._partners = np.flatnonzero(np.diff(annotations.offsets)).astype(np.int64)
+        self.expected_draws = None if sampling is None else expected_draws(annotations, sampling)
+        self._with_boxes = np.flatnonzero(np.diff(annotations.offsets)).astype(np.int64)
+        self._drawn: tuple[int, npt.NDArray[np.int64]] | None = None
         # Shared memory: workers that outlive an epoch read the current one here.
         self._state = torch.tensor([0.0, 1.0], dtype=torch.float64).share_memory_()  # type: ignore[no-untyped-call]
         self._progress = torch.ones(len(annotations), dtype=torch.float64).share_memory_()  # type: ignore[no-untyped-call]
@@ -113,21 +127,41 @@ class DetectionDataset(Dataset[Sample]):
         probabilities grow with it, image by image in the epoch's `order`.
         """
         self._state[0], self._state[1] = epoch, int(strong)
-        self._progress[self.order()] = torch.linspace(*progress, len(self) + 1, dtype=torch.float64)[:-1]
+        if len(self):
+            # numpy keeps the last of several values for one image
+            grown = torch.linspace(*progress, len(self) + 1, dtype=torch.float64)[:-1]
+            self._progress.numpy()[self.order() % len(self)] = grown.numpy()
 
     def order(self) -> npt.NDArray[np.int64]:
-        """All indices in the current epoch's random order (N,), which depends on (seed, epoch) alone."""
+        """The current epoch's draws (N,) in random order, which depends on (seed, epoch) alone.
+
+        A draw is an image's index, plus N for each time that it came before in the epoch.
+        """
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.expected_draws is not None:
+            return numbered(draw(self.expected_draws, rng), len(self))
         order = np.arange(len(self))
-        np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        rng.shuffle(order)
         return order
 
-    def __getitem__(self, index: int) -> Sample:
+    def _partners(self) -> npt.NDArray[np.int64]:
+        """What mosaic and mixup draw from: images with boxes, as often as the epoch draws them."""
+        if self.expected_draws is None:
+            return self._with_boxes
+        if self._drawn is None or self._drawn[0] != self.epoch:
+            images = self.order() % len(self)
+            self._drawn = self.epoch, images[np.isin(images, self._with_boxes)]
+        return self._drawn[1]
+
+    def __getitem__(self, number: int) -> Sample:
+        before, index = divmod(number, len(self))
         if self._augment is None:
-            picture = self._source(index)
+            picture = self._source(index)._replace(regions=whole(NO_MAP, self.image_size))  # nobody learns from it
         else:
-            rng = np.random.default_rng([self.seed, self.epoch, index])
+            again = [before, _STREAM] if before else []
+            rng = np.random.default_rng([self.seed, self.epoch, index, *again])
             picture = augment(
-                index, self._source, self._partners, self._augment, rng,
+                index, self._source, self._partners(), self._augment, rng,
                 strong=bool(self._state[1]), progress=float(self._progress[index]),
                 mirrored=self._mirrored,
             )  # fmt: skip
@@ -138,6 +172,7 @@ class DetectionDataset(Dataset[Sample]):
             boxes_xyxy=torch.from_numpy(np.array(picture.boxes_xyxy, dtype=np.float32)),
             labels=torch.from_numpy(picture.labels.astype(np.int64)),
             ignore=torch.from_numpy(picture.ignore.copy()),
+            regions=torch.from_numpy(np.ascontiguousarray(picture.regions)),
             index=index,
             scale_xy=(self.image_size[1] / width, self.image_size[0] / height),
         )

@@ -13,18 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.image import Image
+from detector.data.regions import NO_MAP, RegionMap, oriented
 
 Boxes = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 
 class Picture(NamedTuple):
-    """An image (H, W, 3) uint8 with boxes_xyxy (n, 4) float32 px, labels (n,) int32 and ignore (n,) bool."""
+    """An image (H, W, 3) uint8 with boxes_xyxy (n, 4) float32 px, labels (n,) int32 and ignore (n,) bool.
+
+    regions: of which data set its parts are (detector/data/regions.py); (0, ...) where the data are one set.
+    """
 
     image: Image
     boxes_xyxy: Boxes
     labels: npt.NDArray[np.int32]
     ignore: npt.NDArray[np.bool_]
+    regions: RegionMap = NO_MAP
 
 
 def affine_matrix(
@@ -96,7 +101,9 @@ def keep_visible(picture: Picture, whole: Boxes, min_side_px: float, min_visible
     sides = picture.boxes_xyxy[:, 2:] - picture.boxes_xyxy[:, :2]
     enough = box_areas(picture.boxes_xyxy) >= min_visible * box_areas(whole)
     keep = (sides >= min_side_px).all(axis=1) & (enough | picture.ignore)
-    return Picture(picture.image, picture.boxes_xyxy[keep], picture.labels[keep], picture.ignore[keep])
+    return picture._replace(
+        boxes_xyxy=picture.boxes_xyxy[keep], labels=picture.labels[keep], ignore=picture.ignore[keep]
+    )
 
 
 def orient(picture: Picture, *, left_right: bool, up_down: bool, quarter_turns: int) -> Picture:
@@ -117,4 +124,5 @@ def orient(picture: Picture, *, left_right: bool, up_down: bool, quarter_turns: 
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
     if up_down:
         boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], axis=1)
-    return Picture(image, boxes.astype(np.float32, copy=False), picture.labels, picture.ignore)
+    regions = oriented(picture.regions, left_right=left_right, up_down=up_down, quarter_turns=quarter_turns)
+    return picture._replace(image=image, boxes_xyxy=boxes.astype(np.float32, copy=False), regions=regions)

@@ -20,6 +20,7 @@ class Batch:
 
     images (B, 3, H, W) uint8 RGB, channels-last; boxes_xyxy (B, G, 4) float32, network-input pixels, zeros where padded
     labels (B, G) int64, 0 where padded; valid (B, G) bool: a box, not padding; ignore (B, G) bool: crowd or difficult
+    regions (B, L, H / 8, W / 8) uint8: the data sets that are seen (detector/data/regions.py), L = 0 where they are one
     indices (B,) int64: places in the annotations; scale_xy (B, 2) float32: network pixels per original pixel
     """
 
@@ -28,6 +29,7 @@ class Batch:
     labels: Tensor
     valid: Tensor
     ignore: Tensor
+    regions: Tensor
     indices: Tensor
     scale_xy: Tensor
 
@@ -54,6 +56,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         labels=torch.zeros(shape, dtype=torch.int64),
         valid=torch.zeros(shape, dtype=torch.bool),
         ignore=torch.zeros(shape, dtype=torch.bool),
+        regions=torch.stack([sample.regions for sample in samples]),
         indices=torch.tensor([sample.index for sample in samples], dtype=torch.int64),
         scale_xy=torch.tensor([sample.scale_xy for sample in samples], dtype=torch.float32),
     )
@@ -69,8 +72,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 class ShardedSampler(Sampler[int]):
     """This rank's indices.
 
-    shuffle=True: in the data set's order of the epoch; every rank gets as many (some occur twice when the data do not
-    divide).
+    shuffle=True: the data set's draws of the epoch, in its order; every rank gets as many (some occur twice when the data do
+    not divide).
     shuffle=False: in order, each index on exactly one rank, so that an evaluation counts it once.
     start: indices of this rank left out at the front of a pass (an epoch that was under way); the length stays.
     """

@@ -53,6 +53,11 @@ class Origins:
         return {name: tuple(others) for name, others in found.items()}
 
 
+def aliases_of(origins: Origins | None) -> dict[str, tuple[str, ...]]:
+    """By class, the other names that several data sets have for it; nothing for one data set."""
+    return {} if origins is None else origins.aliases()
+
+
 def joined_origins(parts: Sequence[tuple[Origins | None, int]], class_names: Sequence[str]) -> Origins | None:
     """Of several parts (their origins, their numbers of images) put one behind the other; None where none has any.
 

@@ -18,7 +18,7 @@ from detector.evaluation.matching import IOU_THRESHOLD, Doubles, match
 from search_spaces.files import csv_text, write_text
 
 BACKGROUND = "background"
-TABLE_FILES = ("classes.csv", "confusion.csv", "confusion.json")
+TABLE_FILES = ("classes.csv", "confusion.csv", "confusion.json", "sets.csv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +40,31 @@ class ClassRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetRow:
+    """One of several data sets: its images and boxes, the classes that have some, and AP on its own images over those."""
+
+    name: str
+    images: int
+    boxes: int
+    classes: int
+    ap: float
+    ap50: float
+    ap75: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """An evaluation taken apart, at IoU 0.5.
 
-    classes: C rows; precision (C, 101): at COCO's recalls; found: what became of every detection and box at its score
-    threshold; confusion (C + 1, C + 1): rows true, columns predicted, background last; missed, false (N,): per image
+    classes: C rows; sets: one row each, none where the images are one data set's; precision (C, 101): at COCO's recalls;
+    found: what became of every detection and box at its score threshold;
+    confusion (C + 1, C + 1): rows true, columns predicted, background last; missed, false (N,): per image
     """
 
     annotations: Annotations
     evaluation: Evaluation
     classes: tuple[ClassRow, ...]
+    sets: tuple[SetRow, ...]
     precision: Doubles
     found: Outcomes
     confusion: npt.NDArray[np.int64]
@@ -62,7 +77,8 @@ class Assessment:
         return self.found.score_threshold
 
     def write_tables(self, folder: Path) -> None:
-        """Write TABLE_FILES into `folder`. Raises UserError when that fails."""
+        """Write TABLE_FILES into `folder`, the last one where the images are of several data sets. Raises UserError when that
+        fails."""
         columns = ["class", *list(ClassRow.__dataclass_fields__)[1:]]
         write_text(folder / "classes.csv", csv_text([columns, *(astuple(row) for row in self.classes)]))
         names = [*self.annotations.class_names, BACKGROUND]
@@ -78,6 +94,9 @@ class Assessment:
             "counts": counts,
         }
         write_text(folder / "confusion.json", json.dumps(content, ensure_ascii=False) + "\n")
+        if self.sets:
+            columns = list(SetRow.__dataclass_fields__)
+            write_text(folder / "sets.csv", csv_text([columns, *(astuple(row) for row in self.sets)]))
 
 
 def assess(evaluation: Evaluation, annotations: Annotations, score_threshold: float | None = None) -> Assessment:
@@ -96,12 +115,32 @@ def assess(evaluation: Evaluation, annotations: Annotations, score_threshold: fl
         annotations=annotations,
         evaluation=evaluation,
         classes=_rows(evaluation, annotations, curves),
+        sets=_set_rows(evaluation, annotations),
         precision=np.stack([curve.precision_at_recalls() for curve in curves]),
         found=found,
         confusion=confusion_matrix(found, detections, annotations),
         missed=missed,
         false=false,
     )
+
+
+def _set_rows(evaluation: Evaluation, annotations: Annotations) -> tuple[SetRow, ...]:
+    origins = annotations.origins
+    if origins is None:
+        return ()
+    rows = []
+    for number, source in enumerate(origins.sources):
+        metrics = evaluation.sets.get(source.name)
+        if metrics is not None:
+            images = origins.of_image == number
+            labels = annotations.labels[images[annotations.image_index()] & ~annotations.ignore]
+            rows.append(
+                SetRow(
+                    name=source.name, images=int(images.sum()), boxes=len(labels), classes=len(np.unique(labels)),
+                    ap=metrics.ap, ap50=metrics.ap50, ap75=metrics.ap75,
+                )
+            )  # fmt: skip
+    return tuple(rows)
 
 
 def _rows(evaluation: Evaluation, annotations: Annotations, curves: tuple[Curve, ...]) -> tuple[ClassRow, ...]:

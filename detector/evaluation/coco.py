@@ -7,7 +7,9 @@ import importlib
 import importlib.util
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,11 +56,16 @@ METRIC_NAMES = tuple(name for name in Metrics.__dataclass_fields__ if not name.s
 
 
 class Evaluation(NamedTuple):
-    """Detections of a split and what they are worth, with so many of an image and class counted."""
+    """Detections of a split and what they are worth, with so many of an image and class counted.
+
+    sets: the metrics on each data set's own images, by its name, where the split is of several. `detections` then are those
+    of classes that an image's data set labels: of others, nobody knows whether they are right.
+    """
 
     detections: SplitDetections
     metrics: Metrics
     max_detections: int = MAX_DETECTIONS
+    sets: Mapping[str, Metrics] = MappingProxyType({})
 
 
 def evaluate(
@@ -87,9 +94,24 @@ def evaluate(
 
 
 def scored(detections: SplitDetections, annotations: Annotations, max_detections: int = MAX_DETECTIONS) -> Evaluation:
-    """Detections with their metrics, as `evaluate` gives them."""
+    """Detections that can be judged, with their metrics, as `evaluate` gives them: of the split, and of each data set in
+    it."""
+    detections = detections.judged(annotations)
     metrics = evaluate(detections, annotations, max_detections=max_detections)
-    return Evaluation(detections, metrics, max_detections)
+    return Evaluation(detections, metrics, max_detections, _of_sets(detections, annotations, max_detections))
+
+
+def _of_sets(detections: SplitDetections, annotations: Annotations, max_detections: int) -> dict[str, Metrics]:
+    origins = annotations.origins
+    found: dict[str, Metrics] = {}
+    if origins is None:
+        return found
+    for number, source in enumerate(origins.sources):
+        images = np.flatnonzero(origins.of_image == number)
+        if len(images):
+            part = annotations.subset(images.tolist())
+            found[source.name] = evaluate(detections.of_images(images), part, max_detections=max_detections)
+    return found
 
 
 def _stats(evaluator: Any) -> list[float]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.annotations import Annotations
+
 MAX_DETECTIONS = 100
 """Per image and class, as COCO counts."""
 
@@ -45,6 +47,26 @@ class SplitDetections:
         """The whole of what was dealt out to W processes: image i is image i // W of share i % W."""
         dealt = [shares[image % len(shares)].image(image // len(shares)) for image in range(sum(map(len, shares)))]
         return cls.pack(dealt)
+
+    def judged(self, annotations: Annotations) -> SplitDetections:
+        """Those that `annotations` of the same images can tell right from wrong: where images come from several data sets,
+        detections of classes that an image's set does not label are left out."""
+        if annotations.origins is None:
+            return self
+        image = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        labelled = annotations.origins.labelled(annotations.class_names)
+        return self.select(labelled[annotations.origins.of_image[image], self.labels])
+
+    def of_images(self, images: npt.NDArray[np.int64]) -> SplitDetections:
+        """Those of some images (0-based), in that order."""
+        return SplitDetections.pack([self.image(int(index)) for index in images])
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> SplitDetections:
+        """Those that a mask (D,) holds for; the images stay."""
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        return SplitDetections(
+            self.boxes_xyxy[keep], self.scores[keep], self.labels[keep], kept[self.offsets].astype(np.int64)
+        )
 
     def image(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """boxes_xyxy (n, 4), scores (n,), labels (n,) of one image."""

@@ -17,6 +17,7 @@ from detector.checkpoint import Checkpoint
 from detector.criterion import DetectionCriterion
 from detector.data.dataset import CACHE_BYTES, DetectionDataset, Sample
 from detector.data.loader import build_loader
+from detector.data.origins import aliases_of
 from detector.network import Network
 from detector.training.epoch import largest_size
 from detector.training.machine.depthwise import speed_up_depthwise
@@ -63,9 +64,8 @@ def assemble(
     config = _with_precision(config, network, len(splits.train), processes, say)
     dtype = autocast_type(config.amp, processes.device)
     found = {name: term.to(processes.device) for name, term in terms(network).items()}
-    module = TrainingModule(
-        network, DetectionCriterion(config.loss), terms=found, dtype=dtype, channels_last=config.channels_last
-    )
+    criterion = DetectionCriterion(config.loss, _labelled(splits, config)).to(processes.device)
+    module = TrainingModule(network, criterion, terms=found, dtype=dtype, channels_last=config.channels_last)
     config = _with_batch_size(config, module, len(splits.train), processes, say)
     shares = _shares(config, len(splits.train), processes.world_size, say)
     data = _loaders(splits, network.structure.image_size, config, shares, processes)
@@ -83,12 +83,22 @@ def assemble(
     )
     blank = Checkpoint(
         structure=network.structure, class_names=splits.train.class_names, weights={},
-        category_ids=tuple(splits.train.category_ids.tolist()), config=config.model_dump(mode="json"),
+        category_ids=tuple(splits.train.category_ids.tolist()), class_aliases=aliases_of(splits.train.origins),
+        config=config.model_dump(mode="json"),
     )  # fmt: skip
     return Run(
         config=config, folder=folder, data=splits.source, processes=processes, stepper=stepper, blank=blank, say=say,
         log=RunLog(folder, epochs_done, tensorboard=config.tensorboard), **data._asdict(),
     )  # fmt: skip
+
+
+def _labelled(splits: Splits, config: TrainConfig) -> torch.Tensor | None:
+    """(S, C): which classes each data set labels; None where all of them label all, or are to be taken so."""
+    origins = splits.train.origins
+    if origins is None or config.loss.unlabelled_as_background:
+        return None
+    labelled = torch.from_numpy(origins.labelled(splits.train.class_names))
+    return None if bool(labelled.all()) else labelled
 
 
 class _Data(NamedTuple):
@@ -106,7 +116,12 @@ def _loaders(
 ) -> _Data:
     device, rank, world = processes.device, processes.rank, processes.world_size
     train_set = DetectionDataset(
-        splits.train, image_size, config.augment, config.seed, cache_bytes=_cache_bytes(device)
+        splits.train,
+        image_size,
+        config.augment,
+        config.seed,
+        sampling=config.sampling,
+        cache_bytes=_cache_bytes(device),
     )
     val_set = DetectionDataset(splits.val, image_size)
     val_batch = config.eval.batch_size or shares.at_once

@@ -19,7 +19,9 @@ from detector.data.loader import ShardedSampler
 from detector.evaluation import Evaluation, Metrics
 from detector.training.epoch import at_drawn_size, enter_epoch
 from detector.training.machine.memory import is_out_of_memory
+from detector.training.record import sampling
 from detector.training.record.augmented_picture import write_augmented_picture
+from detector.training.record.sampling import write_sampling
 from detector.training.record.state import remove_leftovers, save_last
 from detector.training.run import Run
 from detector.training.timing.estimate import Pace, clock, tell_estimate
@@ -59,6 +61,7 @@ def _fit(run: Run) -> Metrics | None:
     if progress.epoch == 0 and progress.part.batches == 0:
         save_last(run)
         if run.processes.is_main:
+            write_sampling(run.train_set, run.folder / sampling.FILE_NAME)
             write_augmented_picture(run.train_set, run.config, run.folder / "augmented.jpg")
     while progress.epoch < run.config.epochs:
         row, metrics = train_one_epoch(run, pace), None
@@ -70,6 +73,7 @@ def _fit(run: Run) -> Metrics | None:
         if found is not None:
             evaluation, metrics = found, found.metrics
             row.update(metrics.numbers())
+            row.update({f"ap@{name}": of_set.ap for name, of_set in found.sets.items()})
             _keep_if_best(run, evaluation)
         progress.seconds += row["train_seconds"] + time.perf_counter() - started
         if run.processes.is_main:
@@ -140,6 +144,7 @@ def _log(run: Run, row: dict[str, float], metrics: Metrics | None) -> None:
     left = progress.seconds / progress.epoch * (epochs - progress.epoch)
     found = f"  AP {row['ap']:.3f}  AP50 {row['ap50']:.3f}" if "ap" in row else ""
     shown = ("total", "cls", "dfl", "giou", *run.stepper.terms)
+    found += "".join(f"  {key[3:]} {value:.3f}" for key, value in row.items() if key.startswith("ap@"))
     losses = "  ".join(f"{name} {row[name]:.3f}" for name in shown if name in row)
     skipped = f"  skipped {run.stepper.skipped}" if run.stepper.skipped else ""
     run.say(

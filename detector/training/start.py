@@ -12,6 +12,7 @@ from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
 from detector.data.label_space import table
+from detector.data.origins import aliases_of
 from detector.data.vanishing import tell_of_vanishing
 from detector.distillers import DistillConfig
 from detector.evaluation import crowding_note
@@ -20,6 +21,7 @@ from detector.training.assembly import assemble
 from detector.training.distillation import distillation_terms
 from detector.training.distillation.unlabelled import with_unlabelled
 from detector.training.machine.processes import Processes, join_processes
+from detector.training.record import sampling
 from detector.training.record.run_log import TENSORBOARD_FOLDER
 from detector.training.record.state import restore
 from detector.training.run import Run, Say, Splits, beside_bars
@@ -37,6 +39,7 @@ from search_spaces.text import format_structure
 RUN_FILES = (
     "best.pt", "last.pt", "metrics.csv", "metrics.jsonl", "per_class.csv", "config.yaml", "structure.txt",
     "augmented.jpg", "report.html", "report-error.txt", "pseudo_labels.json", table.FILE_NAME,
+    sampling.FILE_NAME,
 )  # fmt: skip
 RUN_FOLDERS = ("evaluation", TENSORBOARD_FOLDER)
 """What a run and its report leave in the run folder."""
@@ -104,6 +107,7 @@ def new_run(
     processes = join_processes(config.device)
     if not processes.is_main:
         say = _silent
+    files = {} if splits.train.origins is None else {table.FILE_NAME: table.as_csv(splits.train, splits.val)}
     splits, labels = with_unlabelled(splits, config.distill, processes, say)
     num_classes = splits.train.num_classes
     if structure.head.num_classes != num_classes:
@@ -119,7 +123,8 @@ def new_run(
     network = Network(structure)
     taken = None
     if start is not None:
-        taken = transfer_checkpoint(start, network, splits.train.class_names, str(source))
+        aliases = aliases_of(splits.train.origins)
+        taken = transfer_checkpoint(start, network, splits.train.class_names, str(source), aliases)
         say("\n".join(taken.lines(str(source))))
     run = assemble(network, splits, config, folder, processes, say, terms=terms)
     _tell_of_frozen_starts(run, taken)
@@ -129,9 +134,7 @@ def new_run(
             path.unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-        texts = {"structure.txt": format_structure(structure), "config.yaml": dump(run.config), **labels}
-        if splits.train.origins is not None and splits.val.origins is not None:
-            texts[table.FILE_NAME] = table.as_csv(splits.train, splits.val)
+        texts = {"structure.txt": format_structure(structure), "config.yaml": dump(run.config), **labels, **files}
         for name, text in texts.items():
             write_text(folder / name, text)
     return run

@@ -8,7 +8,10 @@ Nothing is drawn at random; what is new keeps the target's own start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,14 +26,21 @@ from search_spaces.errors import UserError
 from search_spaces.graph import Op
 from search_spaces.structure import Structure
 
+Aliases: TypeAlias = Mapping[str, Sequence[str]]
+"""By class, other names for it."""
 UNLIKELY_BIN = -8.0
 """Start of the logits of distances beyond the source's: e^-8 of the others' probability."""
 
 
 def transfer_checkpoint(
-    checkpoint: Checkpoint, network: Network, class_names: Sequence[str], source: str
+    checkpoint: Checkpoint,
+    network: Network,
+    class_names: Sequence[str],
+    source: str,
+    aliases: Aliases = MappingProxyType({}),
 ) -> TransferReport:
-    """Start `network` (fresh, on the CPU) from a checkpoint's averaged weights, classes matched by name.
+    """Start `network` (fresh, on the CPU) from a checkpoint's averaged weights, classes matched by name, also by those that
+    the checkpoint's data sets or the network's (`aliases`, by class) have for them.
 
     Raises UserError when neither backbone nor neck of the checkpoint is of the network's kind.
     """
@@ -40,9 +50,10 @@ def transfer_checkpoint(
             f"{source}: nothing in it fits this structure (backbone: {refused['backbone']}; neck: {refused['neck']}); "
             f"expected a checkpoint with {network.structure.backbone.space} blocks"
         )
-    return transfer_weights(
-        checkpoint.network(), network, match_classes(checkpoint.class_names, class_names), class_names
-    )
+    rows = match_classes(checkpoint.class_names, class_names, checkpoint.class_aliases, aliases)
+    report = transfer_weights(checkpoint.network(), network, rows, class_names)
+    found = [(name, checkpoint.class_names[row]) for name, row in zip(class_names, rows) if row != NEW]
+    return replace(report, renamed=[f"{name} ({other})" for name, other in found if _key(name) != _key(other)])
 
 
 def refusals(source: Structure, target: Structure) -> dict[str, str]:
@@ -62,10 +73,32 @@ def refusals(source: Structure, target: Structure) -> dict[str, str]:
     return found
 
 
-def match_classes(source: Sequence[str], names: Sequence[str]) -> list[int]:
-    """For each name the source's label of the same name (whatever its case), or -1."""
-    labels = {name.strip().casefold(): label for label, name in reversed(list(enumerate(source)))}
-    return [labels.get(name.strip().casefold(), NEW) for name in names]
+def match_classes(
+    source: Sequence[str],
+    names: Sequence[str],
+    source_aliases: Aliases = MappingProxyType({}),
+    aliases: Aliases = MappingProxyType({}),
+) -> list[int]:
+    """For each name the source's label of the same name (whatever its case), or -1.
+
+    Where there is none: the one that another of its own names (`aliases`) is, then the one that it is another name of
+    (`source_aliases`). What is another name of two of the source's classes stands for neither.
+    """
+    labels = {_key(name): label for label, name in reversed(list(enumerate(source)))}
+    others: dict[str, int] = {}
+    for label, name in enumerate(source):
+        for other in source_aliases.get(name, ()):
+            others[_key(other)] = label if others.get(_key(other), label) == label else NEW
+    rows = []
+    for name in names:
+        keys = [_key(one) for one in (name, *aliases.get(name, ()))]
+        found = (known[key] for known in (labels, others) for key in keys if known.get(key, NEW) != NEW)
+        rows.append(next(found, NEW))
+    return rows
+
+
+def _key(name: str) -> str:
+    return name.strip().casefold()
 
 
 def transfer_weights(

@@ -20,7 +20,8 @@ class TransferReport:
     """sizes: values per key of the target's state dict; parameters: the keys that learn; taken: values that came from
     the source; refused: {part: why nothing of it could}; unused: convs of the source that nothing took from.
 
-    new_classes: classes that the source does not know; same_structure: but for classes and image size.
+    new_classes: classes that the source does not know; renamed: those that it knows by another name, with that;
+    same_structure: but for classes and image size.
     """
 
     sizes: Mapping[str, int]
@@ -29,6 +30,7 @@ class TransferReport:
     refused: Mapping[str, str] = field(default_factory=dict)
     unused: Sequence[str] = ()
     new_classes: Sequence[str] = ()
+    renamed: Sequence[str] = ()
     same_structure: bool = True
 
     def share(self, part: str = "") -> float:
@@ -57,6 +59,8 @@ class TransferReport:
                 f"parameters ({shares})"
             )
             lines += [f"  {part}: not transferred, {why}" for part, why in self.refused.items()]
+        if self.renamed:
+            lines += _block(f"classes that it knows by another name ({len(self.renamed)})", self.renamed)
         if self.new_classes:
             lines += _block(f"classes that it does not know ({len(self.new_classes)}), fresh", self.new_classes)
         if self.partly:

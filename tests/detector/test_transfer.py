@@ -285,6 +285,21 @@ def test_an_additional_block_copies_the_last_one_and_is_silent() -> None:
 
 def test_classes_by_name() -> None:
     assert match_classes(("cat", "Dog", "cat"), ("dog ", "horse", "CAT")) == [1, -1, 0]
+
+
+def test_classes_meet_by_the_names_that_data_sets_have_for_them() -> None:
+    source = ("couch", "mouse", "mouse (animal)", "tv")
+    known = {
+        "couch": ("Sofa", "settee"),
+        "mouse (animal)": ("Mouse", "rodent"),
+        "tv": ("screen",),
+        "mouse": ("rodent",),
+    }
+    names = ("sofa", "Mouse", "rodent", "Television", "couch")
+    # its own name goes before another's other name; what two classes are called says nothing
+    assert match_classes(source, names, known) == [0, 1, -1, -1, 0]
+    assert match_classes(source, names, known, {"Television": ("monitor", "TV")}) == [0, 1, -1, 3, 0]
+    assert match_classes(source, ("display",), known, {"display": ("Screen",)}) == [3]
     source = trained(build("mob")).float()
     checkpoint = Checkpoint(structure=source.structure, class_names=("cat", "dog", "cow"), weights=source.state_dict())
     torch.manual_seed(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,15 +73,24 @@ def run(
 
 
 def as_json(assessment: Assessment) -> dict[str, Any]:
-    """COCO's twelve numbers by name, and `classes`: the rest of each ClassRow by name; null where there is no number."""
-    classes = {row.name: {key: _number(value) for key, value in asdict(row).items()} for row in assessment.classes}
-    for numbers in classes.values():
-        del numbers["name"]
+    """COCO's twelve numbers by name, and `classes`: the rest of each ClassRow by name; null where there is no number.
+
+    Where the images are of several data sets, `sets`: the rest of each SetRow by name.
+    """
+    classes, sets = _by_name(assessment.classes), _by_name(assessment.sets)
     return {
         **{name: _number(value) for name, value in assessment.evaluation.metrics.numbers().items()},
         "max_detections": assessment.evaluation.max_detections,
         "classes": classes,
+        **({"sets": sets} if sets else {}),
     }
+
+
+def _by_name(rows: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    named = {row.name: {key: _number(value) for key, value in asdict(row).items()} for row in rows}
+    for numbers in named.values():
+        del numbers["name"]
+    return named
 
 
 def _number(value: Any) -> Any:
@@ -109,3 +119,9 @@ def _print_table(assessment: Assessment, title: str) -> None:
             Text(row.name), str(row.images), str(row.boxes), *(shown(getattr(row, name)) for name in names)
         )
     console.print(per_class)
+    if assessment.sets:
+        of_sets = Table("data set", "images", "boxes", "classes", "AP", "AP50", "AP75", caption="on its own images")
+        for of in assessment.sets:
+            counts = (str(of.images), str(of.boxes), str(of.classes))
+            of_sets.add_row(Text(of.name), *counts, *(shown(value) for value in (of.ap, of.ap50, of.ap75)))
+        console.print(of_sets)

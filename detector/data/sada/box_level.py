@@ -116,11 +116,11 @@ def _with_copies(
     for x0, y0, x1, y1 in _whole_pixels(picture.boxes_xyxy[copies.labels]):
         if x1 > x0 and y1 > y0:
             _paste(image, picture.image[y0:y1, x0:x1], (x0 + shift_x, y0 + shift_y))
-    return Picture(
-        image,
-        np.concatenate([picture.boxes_xyxy, copies.boxes_xyxy]),
-        np.concatenate([picture.labels, picture.labels[copies.labels]]),
-        np.concatenate([picture.ignore, copies.ignore]),
+    return picture._replace(
+        image=image,
+        boxes_xyxy=np.concatenate([picture.boxes_xyxy, copies.boxes_xyxy]),
+        labels=np.concatenate([picture.labels, picture.labels[copies.labels]]),
+        ignore=np.concatenate([picture.ignore, copies.ignore]),
     )
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from detector.data.annotations import Annotations
 from detector.data.image import read_image
+from detector.data.origins import Origins, Source, joined_origins
 from detector.detector import Detector
 from detector.distillers import DistillConfig
 from detector.teachers import check_class_names
@@ -47,7 +48,7 @@ def with_unlabelled(
     if processes.world_size > 1:
         distributed.broadcast_object_list(texts, 0, device=processes.device)
     text = texts[0] or "[]"
-    added = _annotations(json.loads(text), splits.train)
+    added = _annotations(text, splits.train)
     sure = int((~added.ignore).sum())
     say(
         f"unlabelled: {len(added)} pictures with {sure} boxes from the teacher, and {len(added.ignore) - sure} unsure ones "
@@ -65,7 +66,7 @@ def _kept(path: Path) -> str:
 
 
 def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
-    """JSON: per picture its path, height and width, and boxes with class and score."""
+    """JSON: the classes that the teacher knows; per picture its path, height and width, and boxes with class and score."""
     from detector.pretraining.pictures import find_all
 
     assert config.teacher is not None
@@ -84,10 +85,17 @@ def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
             if own[label] >= 0 and score > least
         ]
         rows.append({"path": str(path), "size_hw": [*found.image_size], "threshold": config.threshold, "boxes": boxes})
-    return json.dumps(rows)
+    return json.dumps({"classes": [class_names[label] for label in own if label >= 0], "pictures": rows})
 
 
-def _annotations(rows: Sequence[dict[str, Any]], like: Annotations) -> Annotations:
+def _annotations(text: str, like: Annotations) -> Annotations:
+    """The labelled pictures, with the classes of `like`: of those that the teacher does not know, they tell nothing."""
+    content = json.loads(text)
+    rows: Sequence[dict[str, Any]] = content["pictures"] if isinstance(content, dict) else content
+    known = content["classes"] if isinstance(content, dict) else like.class_names
+    source = Source("unlabelled", {name: name for name in known})
+    alone = like.origins is None and set(known) == set(like.class_names)
+    origins = None if alone else Origins((source,), np.zeros(len(rows), dtype=np.int32))
     boxes = np.array([box for row in rows for box in row["boxes"]], dtype=np.float64).reshape(-1, 6)
     least = np.array([row["threshold"] for row in rows for _ in row["boxes"]])
     xyxy = boxes[:, :4].astype(np.float32)
@@ -96,7 +104,7 @@ def _annotations(rows: Sequence[dict[str, Any]], like: Annotations) -> Annotatio
         sizes_hw=np.array([row["size_hw"] for row in rows], dtype=np.int32).reshape(-1, 2),
         offsets=np.cumsum([0, *(len(row["boxes"]) for row in rows)]).astype(np.int64), boxes_xyxy=xyxy,
         labels=boxes[:, 4].astype(np.int32), ignore=boxes[:, 5] < least,
-        areas=np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1),
+        areas=np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1), origins=origins,
     )  # fmt: skip
 
 
@@ -110,4 +118,5 @@ def joined(first: Annotations, second: Annotations) -> Annotations:
         first, **columns, image_paths=first.image_paths + second.image_paths,
         image_ids=np.arange(1, len(first) + len(second) + 1, dtype=np.int64),
         offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
+        origins=joined_origins([(first.origins, len(first)), (second.origins, len(second))], first.class_names),
     )  # fmt: skip

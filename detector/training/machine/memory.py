@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from detector.data.loader import Batch
+from detector.data.regions import CELL_PX, LAYERS
 from search_spaces.errors import UserError
 
 MOST_IMAGES = {"cuda": 256, "cpu": 32}
@@ -177,10 +178,13 @@ def probe_step(module: nn.Module, images: int, image_size: tuple[int, int], *, b
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(images, PROBE_BOXES, 2, 2, generator=generator).sort(dim=2).values
     boxes = (corners * torch.tensor([width, height])).flatten(2)
+    criterion = getattr(module, "criterion", None)
+    layers = 0 if getattr(criterion, "labelled", None) is None else LAYERS
     here = torch.ones(images, PROBE_BOXES, dtype=torch.bool)
     batch = Batch(
         images=torch.randint(0, 256, (images, 3, height, width), dtype=torch.uint8, generator=generator),
         boxes_xyxy=boxes, labels=torch.zeros(here.shape, dtype=torch.int64), valid=here, ignore=~here,
+        regions=torch.zeros(images, layers, height // CELL_PX, width // CELL_PX, dtype=torch.uint8),
         indices=torch.arange(images), scale_xy=torch.ones(images, 2),
     ).to(device)  # fmt: skip
     losses: dict[str, Any] = module.train()(batch.images, batch)

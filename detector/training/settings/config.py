@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from detector.data.augment import AugmentConfig
+from detector.data.sampling import SamplingConfig
 from detector.distillers import DistillConfig
 from detector.evaluation.settings import EvalConfig, Share
 from detector.losses import LossConfig
@@ -127,6 +128,7 @@ class TrainConfig(_Model):
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
     augment: AugmentConfig = AugmentConfig()
+    sampling: SamplingConfig = SamplingConfig()
     loss: LossConfig = LossConfig()
     distill: DistillConfig = DistillConfig()
     eval: EvalConfig = EvalConfig()

@@ -116,6 +116,11 @@ def main() -> None:
         train(structure, data, out / "parts", accumulate=2, loss={"dfl_weight": 0.0, "giou_weight": 0.0})
         train_and_resume(structure, data, out / "resumed", patch)
         train_with_an_empty_process(structure, data, out / "empty", patch)
+        several = out.parent / "general.yaml"
+        train(structure, several, out / "several", accumulate=2, sampling={"class_aware": 0.9})
+        train_and_resume(
+            structure, several, out / "several-resumed", patch, accumulate=2, sampling={"class_aware": 0.9}
+        )
         teacher = taught(out / "plain" / "best.pt")
         train(structure, data, out / "taught", accumulate=2, **teacher)
         train_and_resume(structure, data, out / "taught-resumed", patch, accumulate=2, **teacher)

@@ -201,7 +201,10 @@ def test_unlabelled_pictures_are_labelled_once(
     changes = {"epochs": 2, "checkpoint_minutes": 0, "distill": distill}
     run = _run(tiny, sample, tmp_path / "whole", **changes)
     train = run.train_set.annotations
-    labelled = json.loads((tmp_path / "whole" / "pseudo_labels.json").read_text())
+    kept = json.loads((tmp_path / "whole" / "pseudo_labels.json").read_text())
+    assert kept["classes"] == list(train.class_names)
+    assert train.origins is None
+    labelled = kept["pictures"]
     assert len(labelled) == len(list(folder.iterdir()))
     added = train.subset(range(len(train) - len(labelled), len(train)))
     assert [str(path) for path in added.image_paths] == [row["path"] for row in labelled]

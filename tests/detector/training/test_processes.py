@@ -23,6 +23,7 @@ from detector.training.run import EpochPart
 from detector.training.settings.config import build_config
 from detector.training.start import load_splits
 from search_spaces.text import read_structure
+from tests.detector.data.several_sets import write_list, write_set
 from tests.detector.training.alike import SETTINGS, frozen_norms, train
 from tests.detector.training.test_resume import _assert_same_run, _rows
 
@@ -32,7 +33,12 @@ ROOT = str(Path(__file__).parents[3])
 @pytest.fixture(scope="module")
 def two(tiny_file: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the runs of two processes, and what they said. A hang ends in the time limit."""
-    out = tmp_path_factory.mktemp("two")
+    out = tmp_path_factory.mktemp("two") / "runs"
+    out.mkdir()
+    for name, classes in (("rooms", ("sofa", "chair")), ("pets", ("cat", "Chair"))):
+        boxes = [(image, classes[image % 2]) for image in range(5)]
+        write_set(out.parent / name, classes, {"train": boxes, "val": boxes}, images=5)
+    write_list(out.parent, "sets: {rooms: {path: rooms}, pets: {path: pets}}\n")
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     done = subprocess.run(
         [*launch, "-m", "tests.detector.training.alike", str(tiny_file), str(sample), str(out)],
@@ -73,6 +79,17 @@ def test_two_processes_are_taught_and_resume_exactly(two: tuple[Path, str]) -> N
     assert first["distill"] > 0.1
     assert second["distill"] == 0
     _assert_same_run(two[0] / "taught", two[0] / "taught-resumed")
+
+
+def test_two_processes_learn_from_several_sets_as_one_and_resume_exactly(
+    two: tuple[Path, str], tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _assert_same_run(two[0] / "several", two[0] / "several-resumed")
+    frozen_norms(monkeypatch)
+    changes = {"accumulate": 2, "sampling": {"class_aware": 0.9}}
+    train(tiny_file, two[0].parent / "general.yaml", tmp_path / "one", **changes)
+    for alone, shared in zip(_rows(tmp_path / "one"), _rows(two[0] / "several"), strict=True):
+        assert shared["cls"] == pytest.approx(alone["cls"], rel=1e-4)
 
 
 def test_a_process_without_boxes_does_not_hang(two: tuple[Path, str]) -> None:

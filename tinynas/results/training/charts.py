@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,18 @@ def run_data(run: RunFolder) -> dict[str, Any]:
     epochs = [int(row["epoch"]) for row in run.rows]
     colours = ("var(--ink)", "var(--backbone)", "var(--neck)", "var(--head)", *FURTHER_COLOURS)
 
+    of_sets = tuple(dict.fromkeys(key for row in run.rows for key in row if key.startswith("ap@")))
+
     def chart(keys: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
         series = [
             {"name": name, "colour": colour, "values": [row.get(key) for row in run.rows]}
-            for key, name, colour in zip(keys, names, colours)
+            for key, name, colour in zip(keys, names, itertools.cycle(colours))
         ]
         return {"x": epochs, "series": [one for one in series if any(v is not None for v in one["values"])]}
 
     return {
         "losses": chart(run.losses, run.losses),
-        "ap": chart(("ap", "ap50"), ("AP", "AP50")),
+        "ap": chart(("ap", "ap50", *of_sets), ("AP", "AP50", *(key.removeprefix("ap@") for key in of_sets))),
         "rate": chart(("learning_rate",), ("learning rate",)),
     }
 

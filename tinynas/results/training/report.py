@@ -12,6 +12,7 @@ from search_spaces.errors import UserError
 from search_spaces.files import check_folder, write_text
 from tinynas.results.page import render_page
 from tinynas.results.training.charts import CONFUSION_FILE, CURVES_FILE, draw_confusion, draw_curves
+from tinynas.results.training.sampling import PICTURE_FILE, draw_sampling, read_sampling
 from tinynas.results.training.subject import Subject
 from tinynas.results.training.view import Shown, page_content
 
@@ -34,15 +35,19 @@ def write_training_report(subject: Subject, out: Path, seed: int = 0) -> Path:
     check_folder(folder, "choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*(folder / name for name in (*TABLE_FILES, CURVES_FILE, CONFUSION_FILE)), *_pictures(folder)):
+        files = (*TABLE_FILES, CURVES_FILE, CONFUSION_FILE, PICTURE_FILE)
+        for old in (*(folder / name for name in files), *_pictures(folder)):
             old.unlink(missing_ok=True)
         draw_curves(subject.assessment, folder / CURVES_FILE)
         draw_confusion(subject.assessment, folder / CONFUSION_FILE)
+        sampled = {} if subject.run is None else read_sampling(subject.run.path)
+        if sampled:
+            draw_sampling(sampled, folder / PICTURE_FILE)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); free some space") from None
     subject.assessment.write_tables(folder)
     shown = _comparisons(subject.assessment, folder, seed)
-    content = page_content(subject, shown)
+    content = page_content(subject, shown, (folder / PICTURE_FILE).read_bytes() if sampled else b"")
     path = out / FILE_NAME
     write_text(path, render_page("tinynas.results.training", "training.html.j2", "training.js", content))
     return path

@@ -14,7 +14,7 @@ import numpy as np
 import tinynas
 from detector.drawing import Pixels, encoded
 from detector.evaluation import Assessment, ClassRow
-from detector.evaluation.assessment import BACKGROUND
+from detector.evaluation.assessment import BACKGROUND, SetRow
 from detector.evaluation.pictures import COLOURS
 from detector.lettering import lettering
 from search_spaces.emit import emit_detector
@@ -47,13 +47,13 @@ class Shown:
         return [("truth", inlined(encoded(self.truth))), ("predicted", inlined(encoded(self.predicted)))]
 
 
-def inlined(picture: bytes) -> str:
-    """A JPEG as an address that needs no file."""
-    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode('ascii')}"
+def inlined(picture: bytes, kind: str = "jpeg") -> str:
+    """A picture as an address that needs no file."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
-def page_content(subject: Subject, shown: Sequence[Shown]) -> dict[str, Any]:
-    """All variables of the template."""
+def page_content(subject: Subject, shown: Sequence[Shown], sampling: bytes = b"") -> dict[str, Any]:
+    """All variables of the template. sampling: the PNG of what is drawn, if there is one."""
     assessment, run = subject.assessment, subject.run
     ignored = int(assessment.annotations.ignore.sum())
     charts = {"pr": curve_data(assessment), **(run_data(run) if run is not None else {})}
@@ -69,6 +69,7 @@ def page_content(subject: Subject, shown: Sequence[Shown]) -> dict[str, Any]:
         "split": subject.split,
         "epochs": len(run.rows) if run is not None else 0,
         "evaluated": bool(run is not None and run.evaluations),
+        "sets": [_set_cells(row) for row in assessment.sets],
         "classes": [_class_cells(row) for row in assessment.classes],
         "ignored": ignored,
         "threshold": f"{assessment.score_threshold:.2f}",
@@ -80,6 +81,7 @@ def page_content(subject: Subject, shown: Sequence[Shown]) -> dict[str, Any]:
         "colours": {state: f"rgb{colour}" for state, colour in COLOURS.items()},
         "pictures": {why: [one for one in shown if one.why == why] for why in ("worst", "random")},
         "augmented": inlined(run.augmented) if run is not None and run.augmented else "",
+        "sampling": inlined(sampling, "png") if sampling else "",
         "commands": _commands(subject),
         "settings": flat_settings(dict(run.settings)) if run is not None else [],
         "charts": charts,
@@ -160,6 +162,11 @@ def _class_cells(row: ClassRow) -> dict[str, Any]:
     bar = 0.0 if math.isnan(row.ap) else 100 * row.ap
     return {"name": row.name, "images": f"{row.images:,}", "boxes": f"{row.boxes:,}", "ap": _number(row.ap),
             "bar": f"{bar:.1f}", **numbers}  # fmt: skip
+
+
+def _set_cells(row: SetRow) -> dict[str, str]:
+    counts = {name: f"{getattr(row, name):,}" for name in ("images", "boxes", "classes")}
+    return {"name": row.name, **counts, "ap": _number(row.ap), "ap50": _number(row.ap50)}
 
 
 def _confusion(assessment: Assessment) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -22,6 +22,7 @@ from search_spaces.errors import UserError
 from search_spaces.files import lock
 from search_spaces.space import load_space
 from search_spaces.text import resolve_structure
+from tests.detector.data.several_sets import rooms_and_pets
 from tinynas.genes.population import Encoding
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -31,6 +32,7 @@ import _mutants  # noqa: E402
 import _training  # noqa: E402
 import _trainings  # noqa: E402
 import ablate  # noqa: E402
+import many_sets  # noqa: E402
 import mutation  # noqa: E402
 import score_vs_ap  # noqa: E402
 import transfer_gain  # noqa: E402
@@ -140,6 +142,26 @@ def test_summary_against_a_hand_computation():
 def test_summary_of_single_runs_has_no_spread():
     found = _trainings.summary({"a": run("base", 0.1), "b": run("other", 0.2)}, "base")["other"]["val_ap"]
     assert found == {"runs": 1, "mean": 0.2, "standard_deviation": None, "difference_points": 10.0}
+
+
+def test_models_of_many_sets_have_equal_steps(tmp_path):
+    given = options(
+        structure="Ns", steps=600, batch=16, root=tmp_path, out=tmp_path, space=None, sets=["rooms", "pets"]
+    )
+    for images in (65, 921):
+        (job,) = many_sets.jobs(argparse.Namespace(**{**vars(given), "seeds": 1}), ["own"], images)
+        assert job.epochs * -(-images // 16) == pytest.approx(600, rel=0.04)
+    joint, unmasked = many_sets.jobs(argparse.Namespace(**{**vars(given), "seeds": 1}), ["joint", "unmasked"], 921)
+    assert not joint.config().loss.unlabelled_as_background
+    assert unmasked.config().loss.unlabelled_as_background
+    assert (joint.epochs, joint.config().batch_size) == (unmasked.epochs, unmasked.config().batch_size) == (10, 16)
+    rooms_and_pets(tmp_path)
+    (tmp_path / "general.yaml").unlink()
+    path = many_sets.label_space(given)
+    before = path.read_text()
+    assert "couch: [Sofa]" in before
+    path.write_text(before.replace("[Sofa]", "[Sofa]  # edited"))
+    assert "edited" in many_sets.label_space(given).read_text()
 
 
 def test_transfer_compares_with_scratch_of_as_many_epochs():

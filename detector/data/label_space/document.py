@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from detector.data.scalars import clean_name
 from search_spaces.errors import UserError
 from search_spaces.files import read_text
-from search_spaces.validation import first_problem
+from search_spaces.validation import validated
 
 VERSION = 1
 VERSION_KEY = "label_space"
@@ -65,7 +65,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label_space: int = Field(description="version of this format")
-    sets: dict[str, Member] = Field(min_length=1, description="the data sets, by a name of your choice")
+    sets: dict[str, Member] = Field(description="the data sets, by a name of your choice")
     aliases: dict[str, list[str]] = Field(default_factory=dict, description="class: its other names in the sets")
     drop: list[str] = Field(default_factory=list, description="classes that are left out of all sets")
 
@@ -79,6 +79,8 @@ class Document(BaseModel):
     @field_validator("sets")
     @classmethod
     def _plain_names(cls, sets: dict[str, Member]) -> dict[str, Member]:
+        if not sets:
+            raise ValueError("no data sets; expected NAME: {path: FOLDER} for each")
         for name in sets:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"a data set is called {name!r}; expected letters, digits, dots, - and _ alone")
@@ -122,10 +124,7 @@ def read_document(path: Path) -> Document:
         ) from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path}: the YAML does not parse ({type(error).__name__}); restore the file") from None
-    try:
-        return Document.model_validate(_without_empty(data))
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error, Document)}") from None
+    return validated(Document, _without_empty(data), f"{path}:")
 
 
 def member_path(document: Path, member: Member) -> Path:

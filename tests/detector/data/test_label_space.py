@@ -119,7 +119,7 @@ REFUSED = {
     ),
     "drop of nothing": ("drop: [lamp]", r"drop: no data set has a class 'lamp'"),
     "unknown key": ("alias: {couch: [Sofa]}", r"alias: unknown key; did you mean aliases"),
-    "not a list": ("drop: {a: b}", r"drop: .*should be a valid list"),
+    "not a list": ("drop: {a: b}", r"drop: .*expected a list in square brackets"),
 }  # fmt: skip
 
 
@@ -146,7 +146,7 @@ REFUSED_SETS = {
     "without splits": ("a: {path: heap}", r"heap: has no splits; split it first: tinynas data split"),
     "a name with spaces": ("'a b': {path: rooms}", r"a data set is called 'a b'; expected letters, digits"),
     "path of control characters": ('a: {path: "r\\tooms"}', r"control characters in a path"),
-    "no sets": ("{}", r"sets: .*at least 1"),
+    "no sets": ("{}", r"sets: no data sets; expected NAME: {path: FOLDER} for each"),
     "reference": ("a: &x {path: rooms}\n  b: *x", r"YAML's \* references are not read here"),
 }  # fmt: skip
 

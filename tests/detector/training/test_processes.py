@@ -106,9 +106,9 @@ def test_an_evaluation_is_shared_out(two: tuple[Path, str]) -> None:
 
 
 def test_everything_is_said_once(two: tuple[Path, str]) -> None:
-    assert two[1].count("SyncBatchNorm refuses CPU tensors") == 11  # six runs, two of them in two starts
-    assert two[1].count("estimate: about") == 6  # the second start ends with its first epoch
-    assert two[1].count("epoch 2/2") == 6
+    assert two[1].count("SyncBatchNorm refuses CPU tensors") == 11  # eight runs, three of them in two starts
+    assert two[1].count("estimate: about") == 8  # the second start ends with its first epoch
+    assert two[1].count("epoch 2/2") == 8
     assert two[1].count("mgd on the neck's outputs") == 3
 
 

@@ -177,7 +177,7 @@ def _check_ranking(session: Session) -> None:
     """Raises UserError for what the second stage does not go with."""
     unfit = {
         "--solver exact": session.solver == "exact", "--measure": session.measure is not None,
-        "--backbone-only": session.plan.backbone_only, "--neck search": bool(session.plan.frames),
+        "--backbone-only": session.plan.backbone_only,
     }  # fmt: skip
     for option in (name for name, given in unfit.items() if given):
         raise UserError(f"--rank-by-training needs several whole detectors of one table; leave {option} out")

@@ -7,6 +7,7 @@ the entropy score are of this form; the constructor holds every column to it on 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -57,6 +58,19 @@ class AdditiveCosts:
         self._axes = self._tap_axes()
         self._slots, self._triples = self._no_triples()
         self._check()
+
+    def with_neck(self, encoding: Encoding) -> AdditiveCosts:
+        """The same columns of an encoding that differs from this one in its neck alone: what the stages cost is not compiled
+        again. Raises UserError as the constructor does, ValueError for another space or image size."""
+        before = self.encoding
+        alike = encoding.space.with_neck(before.space.neck) == before.space and encoding.image_size == before.image_size
+        if not alike or encoding.num_classes != before.num_classes:
+            raise ValueError("the encodings differ in more than the neck")
+        other = copy.copy(self)
+        other.encoding, other._base = encoding, encoding.single(encoding.corner(largest=False))
+        other._slots, other._triples = other._no_triples()
+        other._check()
+        return other
 
     # ---- lookups ---------------------------------------------------------------------------------------------------
 

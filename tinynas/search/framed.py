@@ -18,6 +18,7 @@ from tinynas.budgets import Budget, Target, main_budget
 from tinynas.evolution.engine import Engine
 from tinynas.exact.solver import improve, priced
 from tinynas.genes.layout import Genes
+from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.pricing.columns import is_additive
 from tinynas.quantities import QUANTITIES
 from tinynas.search.folder import SearchFolder
@@ -65,18 +66,17 @@ def search_frames(
     """
     begin = time.monotonic()
     best = [_Best() for _ in plan.targets]
-    rows: list[dict[str, Any]] = []
+    rows: dict[Frame, dict[str, Any]] = {}
     evaluated, interrupted, solvable = 0, False, is_solvable(plan)
     try:
-        for part, frame in enumerate(_shown(plan.frames, "frames")):
-            if solvable:
-                rows.append(_solve(plan, frame, best, seconds))
-            else:
-                result = _evolve(plan, frame, best, engine, run, resume=resume, part=part)
-                rows.append(_row(plan, frame, result))
-                evaluated += result.evaluated if result is not None else 0
-                if result is not None and result.interrupted:
-                    raise KeyboardInterrupt
+        if solvable:
+            _solve_all(plan, best, rows, seconds)
+        for part, frame in enumerate(_shown([] if solvable else plan.frames, "frames")):
+            result = _evolve(plan, frame, best, engine, run, resume=resume, part=part)
+            rows[frame] = _row(plan, frame, result)
+            evaluated += result.evaluated if result is not None else 0
+            if result is not None and result.interrupted:
+                raise KeyboardInterrupt
         if not solvable and is_additive(plan.space.score.kind):
             _bound(plan, best, seconds)
     except KeyboardInterrupt:
@@ -87,16 +87,33 @@ def search_frames(
         if proven:
             member.certified = _certified(member, own.bound, time.monotonic() - begin)
         note_provenance(plan, member, evaluated, solver="exact" if solvable else "evolution")
+    shown = [rows[frame] for frame in plan.frames if frame in rows]
     return SearchResult(
         plan=plan, members=members, front=_front(plan, members), evaluated=evaluated, evaluated_now=evaluated,
-        interrupted=interrupted, seconds=time.monotonic() - begin, frames=rows,
+        interrupted=interrupted, seconds=time.monotonic() - begin, frames=shown,
     )  # fmt: skip
 
 
-def _solve(plan: SearchPlan, frame: Frame, best: Sequence[_Best], seconds: float) -> dict[str, Any]:
+def _solve_all(plan: SearchPlan, best: Sequence[_Best], rows: dict[Frame, dict[str, Any]], seconds: float) -> None:
+    """Solve every frame for all targets, and note what each has.
+
+    The largest pictures come first: they have the most if they have anything, and what cannot add to it is soon given up.
+    """
+    costs: AdditiveCosts | None = None
+    for frame in _shown(sorted(plan.frames, key=lambda frame: frame.image_size, reverse=True), "frames"):
+        encoding = plan.framed(frame).encoding()
+        if costs is not None and costs.encoding.image_size == frame.image_size:
+            costs = costs.with_neck(encoding)
+        else:
+            costs = priced(encoding, plan.targets[0].budgets, plan.tables, None, plan.backbone_only)
+        rows[frame] = _solve(plan, frame, costs, best, seconds)
+
+
+def _solve(
+    plan: SearchPlan, frame: Frame, costs: AdditiveCosts, best: Sequence[_Best], seconds: float
+) -> dict[str, Any]:
     """Solve one frame for all targets, as far as it can have more than what is known; its row of the account."""
-    inside, row = plan.framed(frame), frame.data() | {"networks": {}}
-    costs = priced(inside.encoding(), plan.targets[0].budgets, plan.tables, None, plan.backbone_only)
+    row = frame.data() | {"networks": {}}
     for target, known in zip(plan.targets, best, strict=True):
         found, bound = improve(costs, target.budgets, known.score, seconds)
         known.bound = max(known.bound, bound)

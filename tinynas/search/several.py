@@ -21,6 +21,10 @@ def build_plans(options: SearchOptions, say: Callable[[str], None], *, measure: 
 
     Raises UserError as `build_plan` does, and for a named space or size in which the budget cannot be met.
     """
+    if options.neck == "search":
+        raise UserError(
+            "--neck search: a search over necks has one network, the candidates of a second stage are many; leave it out"
+        )
     sizes = _sizes(options.image_size) or [None]
     named = _words(options.space, "--space")
     plans = [

@@ -16,6 +16,7 @@ from tinynas.budgets import Budget, Target
 from tinynas.cli import main
 from tinynas.evolution.engine import Engine
 from tinynas.evolution.loop import SearchSettings
+from tinynas.exact.solver import priced
 from tinynas.genes.membership import outside
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
@@ -25,6 +26,7 @@ from tinynas.search.frames import check_sizes_covered
 from tinynas.search.options import SearchOptions
 from tinynas.search.plan import Frame, SearchPlan
 from tinynas.search.request import build_plan
+from tinynas.search.several import build_plans
 
 T4 = "t4-tensorrt-fp16-b1"
 CPU = "epyc-zen5-openvino-fp32-b1-t1"
@@ -162,6 +164,20 @@ def test_what_cannot_be_chosen_is_one_line(tmp_path, capsys, options, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_costs_with_another_neck_are_those_compiled_anew():
+    plan, _ = tiny_plan("entropy_detector")
+    inside = [plan.framed(frame).encoding() for frame in plan.frames[:2]]
+    first, anew = (priced(each, plan.targets[0].budgets, plan.tables, None, False) for each in inside)
+    genes = inside[0].sample(50, np.random.default_rng(0))
+    before = first.total(genes)
+    derived = first.with_neck(inside[1])
+    np.testing.assert_allclose(derived.total(genes), anew.total(genes), rtol=1e-12)
+    np.testing.assert_array_equal(first.total(genes), before)
+    assert not np.allclose(before, derived.total(genes))
+    with pytest.raises(ValueError, match="more than the neck"):
+        first.with_neck(plan.framed(plan.frames[-1]).encoding())
+
+
 def test_a_neck_needs_a_latency(tmp_path, capsys):
     assert main(["search", "--max-macs", "9G", "--neck", "search", "--out", str(tmp_path / "out")]) == 2
     assert "--neck search: the neck's share is one of a latency" in capsys.readouterr().err
@@ -202,6 +218,15 @@ def test_a_share_of_ones_own_is_a_floor():
     off = build_plan(SearchOptions(budget="3.8ms", device="t4", neck="search", neck_share="off"))
     assert [budget.quantity for budget in off.targets[0].budgets] == ["latency_ms", "layers"]
     assert len(off.frames) == 12
+
+
+def test_a_second_stage_takes_sizes_one_by_one_and_no_necks():
+    asked = SearchOptions(budget="3.8ms", device="t4", space="res", image_size="576..640")
+    plans = build_plans(asked, str)
+    assert [plan.image_size[0] for plan in plans] == [576, 608, 640]
+    assert all(plan.frames == () for plan in plans)
+    with pytest.raises(UserError, match=r"--neck search: .* leave it out"):
+        build_plans(replace(asked, neck="search"), str)
 
 
 def test_layers_of_a_search_over_necks_are_those_of_the_choices():

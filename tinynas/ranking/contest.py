@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,9 @@ def _trained(contest: Contest, place: int, names: Sequence[str], engine: Engine)
         from joblib import Parallel, delayed, parallel_config
 
         limit: dict[str, Any] = {"inner_max_num_threads": _threads(engine)} if engine.backend == "loky" else {}
-        with parallel_config(backend=engine.backend, **limit):
+        with warnings.catch_warnings(), parallel_config(backend=engine.backend, **limit):
+            # loky starts workers anew whose memory has grown, as a training's does
+            warnings.filterwarnings("ignore", message="A worker stopped")
             jobs = zip(waiting, places, trainings, strict=True)
             Parallel(n_jobs=engine.workers)(
                 delayed(_train_and_note)(contest.folder, name, at, training) for name, at, training in jobs

@@ -5,8 +5,8 @@
 
 FOLDER holds data sets, one a folder (parts of them as small_data.py names them: `signs:150`). For each published detector,
 the best network of each space and some random ones of its own space are found whose latency, timed on this machine in turn
-with the published one's, is within 3 % of it (networks-NAME.json, written once). All are trained with the preset `auto` for
-about --steps steps.
+with the published one's, is within 3 % of it (networks-NAME.json, written once; `equal: false` marks those that a last timing
+of all together finds farther off, as on a busy machine). All are trained with the preset `auto` for about --steps steps.
 
 AP is that of the evaluation best on `val`, on `test` where a set has one, else of the last epoch on `val`. By set and
 detector: mean and standard deviation of each network, the difference to the published one paired by seed with its t-test,

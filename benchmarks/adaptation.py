@@ -31,8 +31,8 @@ from latency_tables import Table, find_table, read_table
 from latency_tables.adaptation.adapt import adapt
 from latency_tables.adaptation.ratio import Prior, fit_ratio, points
 from latency_tables.adaptation.source import source_figures
-from latency_tables.host import host_processor
 from latency_tables.measuring import ProfileSettings
+from latency_tables.on_device.host import host_processor
 from latency_tables.profiler import profile
 from latency_tables.tables import read_rows
 from latency_tables.verify import check, compared

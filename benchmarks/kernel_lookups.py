@@ -1,4 +1,4 @@
-"""How many kernels per second a table prices in population form: python benchmarks/kernel_lookups.py [--device cpu].
+"""How many kernels per second a table prices in population form: python benchmarks/kernel_lookups.py [--device TABLE].
 
 Prints JSON. A lookup is one kernel of one candidate (one fused op, whatever its repeat count). Emitting the graphs is not
 counted; the first pass, which compiles the table's dense arrays, is reported apart.
@@ -7,10 +7,10 @@ counted; the first pass, which compiles the table's dense arrays, is reported ap
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import numpy as np
+from _record import add_record_option, record
 
 from latency_tables import Pricer, find_table
 from search_spaces.emit import emit_detector
@@ -20,10 +20,11 @@ from tinynas.genes.population import Encoding
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", help="table to price with")
+    parser.add_argument("--device", default="epyc-zen5-openvino-fp32-b1-t1", help="table to price with")
     parser.add_argument("--space", default="mob", help="space that candidates are drawn from")
     parser.add_argument("--population", type=int, default=4096, help="candidates per pass")
     parser.add_argument("--passes", type=int, default=20, help="timed passes; the median counts")
+    add_record_option(parser)
     arguments = parser.parse_args()
     space, pricer = load_space(arguments.space), Pricer(find_table(arguments.device), max_extrapolated=1.0)
     encoding = Encoding(space, space.image_size, 80)
@@ -40,7 +41,7 @@ def main() -> None:
         "median_pass_s": round(float(np.median(seconds[1:])), 5),
         "lookups_per_s": round(lookups / float(np.median(seconds[1:]))),
     }  # fmt: skip
-    print(json.dumps(report, indent=1))
+    record(report, arguments.out)
 
 
 def _seconds(pricer: Pricer, graph: object) -> float:

@@ -10,13 +10,13 @@ like the closed form. The closed form knows no borders: with `--padding circular
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from dataclasses import replace
 
 import numpy as np
 import torch
+from _record import add_record_option, record
 from scipy.stats import kendalltau, spearmanr
 from tqdm import tqdm
 
@@ -98,12 +98,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="random networks per structure")
     parser.add_argument("--padding", choices=["zeros", "circular"], default="zeros")
     parser.add_argument("--seed", type=int, default=0)
+    add_record_option(parser)
     args = parser.parse_args()
     if args.side < 32 or args.side % 32 or args.networks < 2:
         parser.error("the side must be a multiple of 32, and there must be at least two networks")
     torch.set_num_threads(1)
     settings = {key: getattr(args, key) for key in ("side", "images", "repeats", "padding", "seed")}
-    print(json.dumps({**settings, "spaces": [compare(name, args) for name in ("res", "mob")]}, indent=1))
+    record({**settings, "spaces": [compare(name, args) for name in ("res", "mob")]}, args.out)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ seeds, each as percent below the optimum; and the certified gap of the median se
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from _record import add_record_option, record
 from tqdm import tqdm
 
 from latency_tables import Table, find_table
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--spaces", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--more", action="store_true")
+    add_record_option(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # a CPU table of another processor ranks networks all the same
     cases: dict[str, Any] = {}
@@ -69,7 +70,7 @@ def main() -> None:
         found = measure(encoding, budgets, {table.id: table}, options, bar, backbone_only=True)
         cases[f"published S settings, {side} px, {PUBLISHED_MS} ms"] = found
     bar.close()
-    print(json.dumps({"evaluations": options.evaluations, "seeds": options.seeds, "cases": cases}, indent=1))
+    record({"evaluations": options.evaluations, "seeds": options.seeds, "cases": cases}, options.out)
 
 
 def budgets_of(table: Table, limit_ms: float, most_layers: int | None) -> tuple[Budget, ...]:

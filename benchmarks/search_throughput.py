@@ -11,9 +11,7 @@ work on the machine can only add.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from _record import add_record_option, record
 from tqdm import tqdm
 
 from latency_tables import find_table
@@ -34,7 +33,7 @@ from tinynas.genes.layout import GENES, Genes
 from tinynas.genes.population import Encoding
 from tinynas.pricing.objective import Objective
 
-CASES = {"res": ("t4", None, 3.8), "csp": ("t4", None, 6.0), "mob": ("cpu", 320, 10.0)}
+CASES = {"res": ("t4", None, 3.8), "csp": ("t4", None, 6.0), "mob": ("epyc-zen5-openvino-fp32-b1-t1", 320, 10.0)}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -43,8 +42,9 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=500_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--spaces", nargs="+", choices=CASES, default=list(CASES))
+    add_record_option(parser)
     options = parser.parse_args()
-    data: dict[str, Any] = {"python": platform.python_version(), "numpy": np.__version__, "processor": processor()}
+    data: dict[str, Any] = {}
     for space in tqdm(options.spaces, unit="space"):
         data[space] = {
             "budget": f"{CASES[space][2]} ms on {CASES[space][0]}",
@@ -53,16 +53,7 @@ def main() -> None:
             **loop(space, options),
             **one_generation(space, options.repeats),
         }
-    print(json.dumps(data, indent=1))
-
-
-def processor() -> str:
-    """Its name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
+    record(data, options.out)
 
 
 def whole_process(space: str, options: argparse.Namespace) -> dict[str, float]:

@@ -7,10 +7,8 @@ two, once per boot, and have to agree.
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
-
 from latency_tables.metadata import HostFacts, TableMetadata
+from latency_tables.on_device.host import cpu_info, governor, host_processor
 
 EXTENSIONS = (
     "sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
@@ -44,39 +42,6 @@ def host_facts() -> HostFacts:
     info = cpu_info()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return HostFacts(
-        processor=host_processor(), extensions=tuple(name for name in EXTENSIONS if name in flags), governor=_governor(),
+        processor=host_processor(), extensions=tuple(name for name in EXTENSIONS if name in flags), governor=governor(),
         virtual="hypervisor" in flags,
     )  # fmt: skip
-
-
-def host_processor() -> str:
-    """The host's processor as tables name it: the model name, with family and model number where the system tells."""
-    info = cpu_info()
-    if "model name" not in info:
-        return platform.processor() or platform.machine()
-    return f"{info['model name']} (family {info.get('cpu family', '?')}, model {info.get('model', '?')})"
-
-
-def host_clock() -> str:
-    """The clock that the system reports for the first processor, `2600 MHz`; empty where it tells none."""
-    reported = cpu_info().get("cpu MHz", "")
-    return f"{float(reported):.0f} MHz as the system reports it" if reported else ""
-
-
-def cpu_info() -> dict[str, str]:
-    """The first value of each key of /proc/cpuinfo; nothing on systems without it."""
-    info: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            info.setdefault(key.strip(), value.strip())
-    except OSError:
-        return {}
-    return info
-
-
-def _governor() -> str:
-    try:
-        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
-    except OSError:
-        return ""

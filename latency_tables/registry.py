@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latency_tables.host import differences, host_processor, is_this_host
+from latency_tables.host import differences, is_this_host
 from latency_tables.metadata import TableMetadata, read_metadata
+from latency_tables.on_device.host import host_processor
 from latency_tables.tables import Table, read_table
 from search_spaces.errors import UserError, nearest
 

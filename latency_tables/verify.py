@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.host import host_processor
 from latency_tables.kernels import KINDS
 from latency_tables.metadata import TableMetadata
+from latency_tables.on_device.host import host_processor
 from latency_tables.predictor import Prediction, predict
 from latency_tables.tables import Floats, Table, read_table, write_metadata
 from search_spaces.errors import UserError

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from latency_tables import Table, find_table, read_table
-from latency_tables.host import host_facts, host_processor
+from latency_tables.host import host_facts
+from latency_tables.on_device.host import host_processor
 from latency_tables.on_device.results import JUMP
 from latency_tables.registry import SHIPPED, HostName, host_tables, list_tables, parse_host_name, user_folder
 from search_spaces.errors import UserError

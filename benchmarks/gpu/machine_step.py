@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from _call import Call, parse
 
-from latency_tables.host import host_processor
+from latency_tables.on_device.host import host_processor
 
 PACKAGES = (
     "numpy",

@@ -20,7 +20,7 @@ def cpu_info() -> dict[str, str]:
     return info
 
 
-def processor() -> str:
+def host_processor() -> str:
     """The processor: the model name, with family and model number where the system tells."""
     info = cpu_info()
     if "model name" not in info:
@@ -37,28 +37,30 @@ def board() -> str:
         return ""
 
 
-def clock() -> str:
+def host_clock() -> str:
     """What the system tells of the first processor's clock and its governor; empty where it tells nothing."""
-    told = []
-    reported = cpu_info().get("cpu MHz", "")
-    if reported:
-        told.append(f"{float(reported):.0f} MHz as the system reports it")
+    reported, kept = cpu_info().get("cpu MHz", ""), governor()
+    told = [f"{float(reported):.0f} MHz as the system reports it"] if reported else []
+    return ", ".join([*told, f"governor {kept}"] if kept else told)
+
+
+def governor() -> str:
+    """Of the first processor's clock; empty where the system shows none."""
     try:
         with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", encoding="utf-8") as file:
-            told.append(f"governor {file.read().strip()}")
+            return file.read().strip()
     except OSError:
-        pass
-    return ", ".join(told)
+        return ""
 
 
 def machine() -> dict[str, Any]:
     """What tells one machine from another, and what is good to know of it."""
     return {
         "host": platform.node(),
-        "processor": processor(),
+        "processor": host_processor(),
         "board": board(),
         "cores": os.cpu_count() or 1,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "clock": clock(),
+        "clock": host_clock(),
     }

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.host import host_processor
 from latency_tables.kernels import Kernel
 from latency_tables.on_device import timing
+from latency_tables.on_device.host import host_processor
 from latency_tables.on_device.timing import REPEATS, STATISTIC, WARM_UP
 from latency_tables.runtimes import _requirements
 from latency_tables.runtimes._models import write_network

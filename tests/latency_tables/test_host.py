@@ -11,6 +11,7 @@ import pytest
 from latency_tables import find_table, host, probe
 from latency_tables.host import differences, host_facts, is_this_host
 from latency_tables.metadata import HostFacts, TableMetadata
+from latency_tables.on_device import host as device_host
 from latency_tables.registry import HostName, host_tables, list_tables, parse_host_name
 from latency_tables.tables import Row, read_rows, read_table, write_table
 from search_spaces.errors import UserError
@@ -61,9 +62,9 @@ def test_this_machine_tells_something_of_itself(monkeypatch: pytest.MonkeyPatch)
     facts = host_facts()
     assert facts.processor
     assert set(facts.extensions) <= set(host.EXTENSIONS)
-    monkeypatch.setattr(
-        host, "cpu_info", lambda: {"model name": "X", "cpu family": "6", "model": "1", "flags": "fma avx2 hypervisor"}
-    )
+    told = {"model name": "X", "cpu family": "6", "model": "1", "flags": "fma avx2 hypervisor"}
+    for module in (host, device_host):
+        monkeypatch.setattr(module, "cpu_info", lambda: told)
     assert host_facts() == HostFacts(
         processor="X (family 6, model 1)", extensions=("avx2", "fma"), governor=facts.governor, virtual=True
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from latency_tables import find_table, list_tables, registry
-from latency_tables.host import host_processor
 from latency_tables.metadata import TableMetadata
+from latency_tables.on_device.host import host_processor
 from latency_tables.tables import Row, write_table
 from search_spaces.errors import UserError
 

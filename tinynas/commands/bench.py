@@ -109,7 +109,7 @@ def _with_ap(row: Row, one: Any, data: Path, split: str) -> Row:
 
 
 def _processor() -> str:
-    from latency_tables.host import host_processor
+    from latency_tables.on_device.host import host_processor
 
     return host_processor()
 

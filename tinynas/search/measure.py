@@ -10,7 +10,8 @@ from types import ModuleType
 import numpy as np
 
 from latency_tables import Table, predict
-from latency_tables.host import host_processor, is_this_host
+from latency_tables.host import is_this_host
+from latency_tables.on_device.host import host_processor
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.files import write_text

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+from pydantic import ValidationError
 
 from detector.assigners import _matching
-from detector.assigners._matching import Claims, Pairs, Rows, assign_by
+from detector.assigners._matching import Claims, DynamicKOptions, Pairs, Rows, assign_by
+from detector.assigners.atss import _unusual
 from tests.detector.scenes import Scene, random_scene
 
 
@@ -69,3 +72,22 @@ def test_equal_pairs_have_equal_terms_wherever_they_lie_in_memory() -> None:
     logits = scene.logits[:, :1].expand(-1, 187, -1).contiguous()  # 3 x 187 x 3: no multiple of a vector's width
     sums = _matching.class_sum(torch.nn.functional.softplus, logits).float()
     assert torch.equal(sums, sums[:, :1].expand_as(sums))
+
+
+@pytest.mark.parametrize("name", ["cls_weight", "iou_weight"])
+def test_a_weight_of_zero_leaves_a_cost_out_and_less_is_refused(name: str) -> None:
+    assert getattr(DynamicKOptions(**{name: 0.0}), name) == 0.0
+    assert getattr(DynamicKOptions(**{name: 0.01}), name) == 0.01
+    with pytest.raises(ValidationError, match=name):
+        DynamicKOptions(**{name: -0.01})
+
+
+def test_the_threshold_itself_is_unusual_enough() -> None:
+    """ATSS: a candidate whose IoU is the mean plus the deviation is one of a box's priors; of equal ones, all are."""
+    equal, spread = torch.full((1, 4), 0.3), torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
+    assert _unusual(equal).tolist() == [[True] * 4]
+    assert _unusual(torch.tensor([[0.7]])).tolist() == [[True]]
+    assert not _unusual(spread).any()  # mean 0.5, deviation of a sample 0.548
+    assert _unusual(torch.tensor([[0.0, 0.0, 0.0, 1.0]])).tolist() == [
+        [False] * 3 + [True]
+    ]  # the mean 0.25, and 0.5: 0.75

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import pytest
+
 from latency_tables.on_device import host
-from latency_tables.registry import host_processor
 
 
-def test_a_device_names_its_processor_as_tinynas_would_there() -> None:
-    assert host.processor() == host_processor()
-    assert host.machine()["processor"] == host_processor()
+def test_a_machine_names_its_processor() -> None:
+    assert host.machine()["processor"] == host.host_processor() != ""
 
 
-def test_where_the_system_tells_nothing_something_is_said(monkeypatch) -> None:
+def test_where_the_system_tells_nothing_something_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "cpu_info", dict)
-    assert host.processor()
-    assert isinstance(host.clock(), str)
+    assert host.host_processor()
+    assert "MHz" not in host.host_clock()
+
+
+def test_the_clock_and_its_governor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "cpu_info", lambda: {"cpu MHz": "2600.4"})
+    monkeypatch.setattr(host, "governor", lambda: "performance")
+    assert host.host_clock() == "2600 MHz as the system reports it, governor performance"
+    monkeypatch.setattr(host, "governor", str)
+    assert host.host_clock() == "2600 MHz as the system reports it"

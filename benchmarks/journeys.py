@@ -4,9 +4,9 @@
 
 Three journeys, each in a process of its own, in the folder WORK: a budget to structure.txt, a training to best.pt, best.pt to
 an export and a prediction. A room is a folder of the packages, or a module that lies beside such folders. `rooms` lists them
-in the order in which a function of theirs is first called; what runs while a module is imported does not count. `returns` are the
-pairs of rooms that call each other: the second was entered by the first, and later called it back. `calls` are the pairs of rooms
-of which one calls the other. `--source` takes another checkout: how it was before a change.
+in the order in which a function of theirs is first called; what runs while a module is imported does not count. `returns` are
+the pairs of rooms that call each other: the first entered the second, and the second called it back later. `calls` are the
+pairs of rooms of which one calls the other. `--source` takes another checkout: how it was before a change.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 A comment before a table or a paragraph says which file, and where in it each figure stands:
 
-    <!-- results: NAME; rows: PATH; columns: PATH, PATH/1e6, - -->   a row per entry at `rows`, `-` for columns without a figure
-    <!-- results: NAME; 0.046 = PATH; 1.5 s = PATH -->               the texts of the paragraph that follows
-    <!-- not checked: HARDWARE; DATE; COMMAND -->                    what no file holds: how it was measured
+    <!-- results: NAME; rows: PATH; columns: PATH, PATH/1e6, - -->   a row per entry at `rows`; `-`: a column without figures
+    <!-- results: NAME; 0.046 = PATH; 1.5 s = PATH -->               texts of the paragraph that follows
+    <!-- not checked: HARDWARE; DATE; COMMAND -->                    what no file holds, and how it was measured
+    <!-- nothing measured: WHY -->                                   numbers that are settings or tolerances
 
 A path is keys with ` > ` between them. A figure is right when it is the file's, rounded to the digits that are shown.
 """

@@ -37,7 +37,7 @@ def rough_ms(kernel: Kernel) -> float:
     return macs / MACS_PER_MS + 4 * elements / BYTES_PER_MS + LAUNCH_MS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit:
     """One grid's cells: `log_ms` (n,), its standard error `deviation` (n,) (0 where measured), which cells are measured,
     by how much each of those is above what the others predict (`surprise` (n,), in log latency), and the same in expected
@@ -88,7 +88,17 @@ def fit(cells: Cells, measured: dict[tuple[object, ...], Row], before: Fit | Non
     surprise, strange, scale = np.zeros(len(rough)), np.zeros(len(rough)), 1.0
     if not len(known):
         gain = np.zeros((0, len(rough)))
-        return Fit(cells, rough, np.sqrt(np.diag(prior)), known, surprise, strange, prior, gain, scale)
+        return Fit(
+            cells=cells,
+            log_ms=rough,
+            deviation=np.sqrt(np.diag(prior)),
+            measured=known,
+            surprise=surprise,
+            strange=strange,
+            _prior=prior,
+            _gain=gain,
+            _scale=scale,
+        )
     target = np.log([row.latency_ms for row in rows if row is not None]) - rough[known]
     inverse = np.linalg.inv(prior[np.ix_(known, known)] + NOISE**2 * np.eye(len(known)))
     gain = inverse @ prior[known]
@@ -103,7 +113,17 @@ def fit(cells: Cells, measured: dict[tuple[object, ...], Row], before: Fit | Non
     mean[known] = target + rough[known]
     deviation = scale * np.sqrt(np.maximum(variance, 0.0) + NOISE**2)
     deviation[known] = 0.0
-    return Fit(cells, mean, deviation, known, surprise, strange, prior, gain, scale)
+    return Fit(
+        cells=cells,
+        log_ms=mean,
+        deviation=deviation,
+        measured=known,
+        surprise=surprise,
+        strange=strange,
+        _prior=prior,
+        _gain=gain,
+        _scale=scale,
+    )
 
 
 def complete(fits: Iterable[Fit], measured: dict[tuple[object, ...], Row]) -> list[Row]:

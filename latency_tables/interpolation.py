@@ -25,7 +25,7 @@ class Latencies(NamedTuple):
     beyond: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plane:
     """One grid's log latency at one map area, over (in channels, out channels). `origins` (in, out, 5): which share of a
     point is measured, fitted, derived, adapted and a hole. `outside`: the area lies beyond the grid. `on_grid`: it is one
@@ -100,7 +100,14 @@ def plane(grid: Grid, area: int) -> Plane:
     cut = blend(areas, where, np.moveaxis(grid.log_ms, 2, 0))[0]
     indicators = (grid.origin[..., None] == np.arange(len(SOURCES) + 1)).astype(np.float64)
     origins = blend(areas, where, np.moveaxis(indicators, 2, 0), slope=0.0)[0]
-    return Plane(inputs, outputs, cut, origins, not within(areas, area, area), bool((areas == area).any()))
+    return Plane(
+        inputs=inputs,
+        outputs=outputs,
+        log_ms=cut,
+        origins=origins,
+        outside=not within(areas, area, area),
+        on_grid=bool((areas == area).any()),
+    )
 
 
 def within(axis: Floats, low: float, high: float) -> bool:

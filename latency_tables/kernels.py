@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ TAILED_KINDS = ("stem", "conv", "depthwise")
 """Kinds whose cost steps up where the last block of channels is part-filled."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
     """One fused kernel. Channels and `kernel` may be arrays of shape (P,); height and width are the *input* map's.
 
@@ -44,6 +45,11 @@ class Kernel:
     stride: int = 1
     activation: str = "none"
     fused_add: bool = False
+
+    @classmethod
+    def of_values(cls, values: Sequence[Any]) -> Kernel:
+        """From the values of all fields in their order, as kits hold them."""
+        return cls(**dict(zip((field.name for field in fields(cls)), values, strict=True)))
 
     @property
     def area(self) -> int:
@@ -73,7 +79,7 @@ class Group(NamedTuple):
         return cls(kernel.kind, side, kernel.stride, kernel.activation, kernel.fused_add)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSite:
     """A kernel at its place: `path` and `part` of the op it is named after, how often it runs (`count`), and the
     indices of all graph ops that it stands for."""
@@ -85,7 +91,7 @@ class KernelSite:
     ops: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FusionRules:
     """What a runtime fuses; one YAML file per runtime in `latency_tables/runtimes/`, where the key of a precision (`int8`)
     holds what differs in that one.
@@ -202,18 +208,28 @@ def _whole(mask: npt.NDArray[np.bool_]) -> Dim:
 
 def _attach(sites: list[KernelSite], position: int, op: int) -> None:
     site = sites[position]
-    sites[position] = KernelSite(site.kernel, site.path, site.part, site.count, (*site.ops, op))
+    sites[position] = KernelSite(
+        kernel=site.kernel, path=site.path, part=site.part, count=site.count, ops=(*site.ops, op)
+    )
 
 
 def _site(graph: Graph, rules: FusionRules, index: int, count: Dim, add: int | None = None) -> KernelSite:
     op = graph.ops[index]
     kernel = _kernel(graph, rules, op, None if add is None else graph.ops[add])
-    return KernelSite(kernel, op.path, op.part, count, (index,) if add is None else (index, add))
+    return KernelSite(
+        kernel=kernel, path=op.path, part=op.part, count=count, ops=(index,) if add is None else (index, add)
+    )
 
 
 def _kernel(graph: Graph, rules: FusionRules, op: Op, add: Op | None) -> Kernel:
     if op.kind == "detect":
-        return Kernel("detect", 4 * (op.reg_max + 1), op.num_classes, op.shape.height, 1)
+        return Kernel(
+            kind="detect",
+            in_channels=4 * (op.reg_max + 1),
+            out_channels=op.num_classes,
+            height=op.shape.height,
+            width=1,
+        )
     before = graph.in_shape(op)
     inputs, out = _blocked(before.channels, rules), _blocked(op.shape.channels, rules)
     activation = op.activation if add is None else add.activation or op.activation
@@ -221,16 +237,38 @@ def _kernel(graph: Graph, rules: FusionRules, op: Op, add: Op | None) -> Kernel:
     if op.kind == "conv":
         kind = _conv_kind(graph, op)
         return Kernel(
-            kind, before.channels if kind == "stem" else inputs, out, before.height, before.width, op.kernel,
-            op.stride, measured_as, add is not None,
-        )  # fmt: skip
+            kind=kind,
+            in_channels=before.channels if kind == "stem" else inputs,
+            out_channels=out,
+            height=before.height,
+            width=before.width,
+            kernel=op.kernel,
+            stride=op.stride,
+            activation=measured_as,
+            fused_add=add is not None,
+        )
     if op.kind == "concat":
-        return Kernel("concat", op.shape.channels, op.shape.channels, before.height, before.width)
+        return Kernel(
+            kind="concat",
+            in_channels=op.shape.channels,
+            out_channels=op.shape.channels,
+            height=before.height,
+            width=before.width,
+        )
     if op.kind == "add":
-        return Kernel("add", out, out, before.height, before.width, activation=measured_as)
+        return Kernel(
+            kind="add",
+            in_channels=out,
+            out_channels=out,
+            height=before.height,
+            width=before.width,
+            activation=measured_as,
+        )
     if op.kind == "space_to_depth":
         inputs, out = before.channels, op.shape.channels
-    return Kernel(op.kind, inputs, out, before.height, before.width, op.kernel)
+    return Kernel(
+        kind=op.kind, in_channels=inputs, out_channels=out, height=before.height, width=before.width, kernel=op.kernel
+    )
 
 
 def _blocked(channels: Dim, rules: FusionRules) -> Dim:

@@ -16,7 +16,7 @@ from latency_tables.runtimes._requirements import choose_precision
 from search_spaces.errors import UserError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileSettings:
     """How and how long to measure. `workers` and `backend`: see latency_tables.shards."""
 

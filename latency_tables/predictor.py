@@ -31,7 +31,7 @@ class SitePrediction:
     origins: Shares
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """One network's latency. `total_ms` = sum of `parts` + `overhead_ms`. `shares` of the total without overhead."""
 
@@ -72,7 +72,14 @@ def predict(graph: Graph, table: Table, *, max_extrapolated: float = MAX_EXTRAPO
     if shares["extrapolated"] > max_extrapolated:
         worst = max(sites, key=lambda item: item.latency_ms * item.origins[-1])
         raise _too_far(table, shares["extrapolated"], max_extrapolated, worst.site.kernel)
-    return Prediction(table.id, busy + pricer.overhead_ms, pricer.overhead_ms, parts, shares, tuple(sites))
+    return Prediction(
+        table_id=table.id,
+        total_ms=busy + pricer.overhead_ms,
+        overhead_ms=pricer.overhead_ms,
+        parts=parts,
+        shares=shares,
+        sites=tuple(sites),
+    )
 
 
 class Pricer:

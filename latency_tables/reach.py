@@ -23,7 +23,7 @@ ALONE = ("stem", "space_to_depth", "detect")
 """Kinds that runtimes measure in models of their own."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cells:
     """One grid: its kernels, their places (n, 3) on `axes`, and how often an average network of one megapixel runs each
     (`visits`; 0 for cells that only surround visited ones)."""
@@ -98,7 +98,13 @@ def _grid_of(group: Group, kernels: Sequence[Kernel]) -> Cells:
         values, inverse = np.unique(column, return_inverse=True)
         axes.append(values)
         places.append(inverse)
-    return Cells(group, (axes[0], axes[1], axes[2]), np.stack(places, axis=1), np.zeros(len(kernels)), tuple(kernels))
+    return Cells(
+        group=group,
+        axes=(axes[0], axes[1], axes[2]),
+        places=np.stack(places, axis=1),
+        visits=np.zeros(len(kernels)),
+        kernels=tuple(kernels),
+    )
 
 
 def _points(group: Group, kernels: Sequence[Kernel]) -> Floats:
@@ -151,9 +157,20 @@ def _cells(
     for inputs, outputs, area in ([axis[place] for axis, place in zip(axes, row)] for row in places):
         height, width = sizes[group.kind == "detect", int(area)]
         wide = int(outputs) if group.kind in TWO_CHANNEL_KINDS else round(inputs * expand)
-        kernels.append(Kernel(group.kind, int(inputs), wide, height, width, group.kernel, group.stride, group.activation,
-                              group.fused_add))  # fmt: skip
-    return Cells(group, axes, places, visits[tuple(places.T)], tuple(kernels))
+        kernels.append(
+            Kernel(
+                kind=group.kind,
+                in_channels=int(inputs),
+                out_channels=wide,
+                height=height,
+                width=width,
+                kernel=group.kernel,
+                stride=group.stride,
+                activation=group.activation,
+                fused_add=group.fused_add,
+            )
+        )
+    return Cells(group=group, axes=axes, places=places, visits=visits[tuple(places.T)], kernels=tuple(kernels))
 
 
 def _beyond_the_ends(axis: Floats, other: Floats) -> Floats:

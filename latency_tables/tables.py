@@ -54,7 +54,7 @@ class Grid:
     origin: npt.NDArray[np.int8]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Table:
     """`hash` covers both files' bytes. Grids are made when first asked for."""
 
@@ -138,7 +138,7 @@ def read_table(path: str | Path) -> Table:
     rows = parse_rows(text, str(csv_path))
     if not rows:
         raise UserError(f"{csv_path}: no rows found; a table has one per kernel")
-    return Table(metadata, rows, str(csv_path), digest)
+    return Table(metadata=metadata, rows=rows, source=str(csv_path), hash=digest)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -181,7 +181,15 @@ def parse_row(line: str) -> Row:
     """One sound line of a CSV."""
     kind, inputs, outputs, kernel, stride, height, width, activation, add, latency, spread, source = line.split(",")
     key = Kernel(
-        kind, int(inputs), int(outputs), int(height), int(width), int(kernel), int(stride), activation, add == "1"
+        kind=kind,
+        in_channels=int(inputs),
+        out_channels=int(outputs),
+        height=int(height),
+        width=int(width),
+        kernel=int(kernel),
+        stride=int(stride),
+        activation=activation,
+        fused_add=add == "1",
     )
     return Row(key, float(latency), float(spread), source)
 

@@ -17,7 +17,7 @@ WORTH_SAYING = 0.01
 NEVER_CHECKED = "never checked on whole detectors"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """How far to trust milliseconds of a table.
 
@@ -54,7 +54,7 @@ def trust_of(metadata: TableMetadata, shares: Mapping[str, float] | None = None,
     elif here is False:
         origin = _origin(metadata, kind, f"another processor, {device}")
         text = f"{origin}: milliseconds differ here; there {checked}{aside}"
-    return Trust(kind, here, checked, text, record)
+    return Trust(provenance=kind, this_host=here, checked=checked, text=text, record=record)
 
 
 def checked_error(error: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from search_spaces.graph import Dim
 
 TAP_STRIDES = (8, 16, 32)
-STAGE_STRIDES = (2, 2, 2, 1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=True)

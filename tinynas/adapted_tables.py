@@ -49,7 +49,7 @@ class Adaptation:
         checked: Callable[[int], None] | None = None,
     ) -> Table:  # fmt: skip
         """Measure, write, fit the scale, check; the table with the check's figures in it. Raises UserError as `adapt`."""
-        settings = ProfileSettings(self.precision, self.threads, time_limit_s=self.seconds)
+        settings = ProfileSettings(precision=self.precision, threads=self.threads, time_limit_s=self.seconds)
         path = adapt(
             self.name, self.sources, self.folder, self.populations(), settings, runtime=self.runtime,
             short_names=self.short_names, reach_note=self.note, resume=resume, progress=progress,

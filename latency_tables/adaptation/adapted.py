@@ -28,7 +28,7 @@ def likelihood(source: Table, rows: Rows, tail_block: int) -> float:
     return fit_ratio(points(kernels, figures, tail_block), np.arange(len(kernels)), ratios, PRIOR).likelihood
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Adapted:
     """The cells' latencies as far as they are known. `log_ms` (N,) and `error`, the relative error of a whole detector that
     is expected, are those of the last `learn`."""
@@ -79,5 +79,12 @@ def begin(source: Table, grids: Sequence[Cells], graphs: Iterable[Graph], rules:
     about = doubt(runs, figures.log_ms, every, PRIOR)
     fit = fit_ratio(every, np.empty(0, dtype=np.intp), np.empty(0), PRIOR)
     return Adapted(
-        kernels, figures.log_ms.copy(), expected_error(about, fit), figures.log_ms, every, runs, about, fit
-    )  # fmt: skip
+        kernels=kernels,
+        log_ms=figures.log_ms.copy(),
+        error=expected_error(about, fit),
+        _source_log_ms=figures.log_ms,
+        _points=every,
+        _runs=runs,
+        _doubt=about,
+        _fit=fit,
+    )

@@ -97,7 +97,7 @@ def shape(first: Points, second: Points, prior: Prior) -> Floats:
 _CENTRE = np.array([np.log(64.0), np.log(64.0), np.log(1600.0), np.log(0.1)])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RatioFit:
     """The process after the kernels `known` (places among `points`) were measured. `scale`: factor on all terms but the
     level. `likelihood`: its log, of these measurements; larger is the better source."""
@@ -149,5 +149,15 @@ def fit_ratio(every: Points, known: npt.NDArray[np.intp], ratios: Floats, prior:
         factor: Floats = np.linalg.cholesky(matrix).astype(np.float64)
         half = np.linalg.solve(factor, ratios)
         likelihood = -0.5 * (float(half @ half) + len(known) * np.log(2 * np.pi)) - float(np.log(np.diag(factor)).sum())
-        fits.append(RatioFit(every, known, prior, scale, likelihood, np.linalg.solve(factor.T, half), factor))
+        fits.append(
+            RatioFit(
+                points=every,
+                known=known,
+                prior=prior,
+                scale=scale,
+                likelihood=likelihood,
+                _weights=np.linalg.solve(factor.T, half),
+                _factor=factor,
+            )
+        )
     return max(fits, key=lambda item: item.likelihood)

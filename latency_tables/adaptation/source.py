@@ -115,9 +115,16 @@ def _rough_level(table: Table) -> float:
     for group, rows in table.rows.items():
         for inputs, outputs, area, latency_ms, _ in rows[:: max(1, len(rows) // 50)]:
             kernel = Kernel(
-                group.kind, int(inputs), int(outputs), int(area), 1, group.kernel, group.stride, group.activation,
-                group.fused_add,
-            )  # fmt: skip
+                kind=group.kind,
+                in_channels=int(inputs),
+                out_channels=int(outputs),
+                height=int(area),
+                width=1,
+                kernel=group.kernel,
+                stride=group.stride,
+                activation=group.activation,
+                fused_add=group.fused_add,
+            )
             ratios.append(np.log(latency_ms / rough_ms(kernel)))
     return float(np.median(ratios))
 

@@ -96,7 +96,7 @@ def _rows(path: Path, entries: list[Any]) -> dict[Key, Row]:
     """Of several looks at a kernel the fastest: disturbances only ever slow."""
     rows: dict[Key, Row] = {}
     for entry in entries:
-        kernel, latency, spread = Kernel(*entry[:9]), float(entry[-2]), float(entry[-1])
+        kernel, latency, spread = Kernel.of_values(entry[:9]), float(entry[-2]), float(entry[-1])
         if kernel.kind not in KINDS or not math.isfinite(latency) or latency <= 0 or not math.isfinite(spread):
             raise UserError(
                 f"{path}: {entry[0]} with {entry[-2]} ms is no measurement of a kernel; the file is damaged"

@@ -60,7 +60,7 @@ def estimate_from(table: Table | None) -> Estimate:
 
     def estimate(kernel: Kernel) -> float:
         try:
-            found = float(np.asarray(pricer.site_ms(KernelSite(kernel, "", "", 1, ()))))
+            found = float(np.asarray(pricer.site_ms(KernelSite(kernel=kernel, path="", part="", count=1, ops=()))))
         except UserError:
             return rough_ms(kernel) * (float(np.median(paces)) if paces else 1.0)
         paces.append(found / rough_ms(kernel))

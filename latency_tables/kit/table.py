@@ -171,7 +171,9 @@ def _metadata(found: Collected, name: str, short_names: Sequence[str], reach_not
 
 def _table(metadata: TableMetadata, rows: Sequence[Row], source: str) -> Table:
     text = format_rows(rows)
-    return Table(metadata, parse_rows(text, source), source, hashlib.sha256(text.encode()).hexdigest())
+    return Table(
+        metadata=metadata, rows=parse_rows(text, source), source=source, hash=hashlib.sha256(text.encode()).hexdigest()
+    )
 
 
 def _checked(

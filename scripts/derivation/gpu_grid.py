@@ -31,17 +31,47 @@ def grid_kernels() -> Iterator[Kernel]:
         SIDES,
     ):
         for inputs, outputs in product(INPUTS, OUTPUTS):
-            yield Kernel("conv", inputs, outputs, side, side, size, stride, "any", add)
+            yield Kernel(
+                kind="conv",
+                in_channels=inputs,
+                out_channels=outputs,
+                height=side,
+                width=side,
+                kernel=size,
+                stride=stride,
+                activation="any",
+                fused_add=add,
+            )
     for size, (inputs, stride), outputs, side in product((3, 5), ((12, 1), (3, 2)), OUTPUTS[1:6], STEM_SIDES):
-        yield Kernel("stem", inputs, outputs, side, side, size, stride, activation="any")
+        yield Kernel(
+            kind="stem",
+            in_channels=inputs,
+            out_channels=outputs,
+            height=side,
+            width=side,
+            kernel=size,
+            stride=stride,
+            activation="any",
+        )
     for size, stride, channels, side in product((3, 5), (1, 2), CHANNELS, SIDES):
-        yield Kernel("depthwise", channels, channels, side, side, size, stride, activation="any")
+        yield Kernel(
+            kind="depthwise",
+            in_channels=channels,
+            out_channels=channels,
+            height=side,
+            width=side,
+            kernel=size,
+            stride=stride,
+            activation="any",
+        )
     for channels, side in product(CHANNELS, SIDES):
-        yield Kernel("add", channels, channels, side, side, activation="any")
-        yield Kernel("upsample", channels, channels, side, side)
+        yield Kernel(kind="add", in_channels=channels, out_channels=channels, height=side, width=side, activation="any")
+        yield Kernel(kind="upsample", in_channels=channels, out_channels=channels, height=side, width=side)
         for size in (5, 9, 13):
-            yield Kernel("max_pool", channels, channels, side, side, size)
+            yield Kernel(
+                kind="max_pool", in_channels=channels, out_channels=channels, height=side, width=side, kernel=size
+            )
     for side in STEM_SIDES:
-        yield Kernel("space_to_depth", 3, 12, side, side)
+        yield Kernel(kind="space_to_depth", in_channels=3, out_channels=12, height=side, width=side)
     for bins, classes, priors in product((4, 32, 68, 260), (1, 8, 80, 1024), PRIORS):
-        yield Kernel("detect", bins, classes, priors, 1)
+        yield Kernel(kind="detect", in_channels=bins, out_channels=classes, height=priors, width=1)

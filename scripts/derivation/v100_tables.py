@@ -149,7 +149,17 @@ def _inside_grid(rows: Floats) -> Any:
 
 def _kernel(key: ConvType, row: Floats) -> Kernel:
     kind, size, stride, add = key
-    return Kernel(kind, int(row[0]), int(row[1]), int(row[2]), int(row[2]), size, stride, "any", add)
+    return Kernel(
+        kind=kind,
+        in_channels=int(row[0]),
+        out_channels=int(row[1]),
+        height=int(row[2]),
+        width=int(row[2]),
+        kernel=size,
+        stride=stride,
+        activation="any",
+        fused_add=add,
+    )
 
 
 def _name(key: ConvType) -> str:

@@ -52,7 +52,22 @@ def conv_rows() -> list[Row]:
         for j, outputs in enumerate((8, 24, 128)):
             for k, side in enumerate((10, 40)):
                 latency = 0.01 * (1 + i) * (1 + j) * (1 + 3 * k) * (1 + 0.1 * rng.random())
-                rows.append(Row(Kernel("conv", inputs, outputs, side, side, 1, 1, "any"), latency, 0.02))
+                rows.append(
+                    Row(
+                        Kernel(
+                            kind="conv",
+                            in_channels=inputs,
+                            out_channels=outputs,
+                            height=side,
+                            width=side,
+                            kernel=1,
+                            stride=1,
+                            activation="any",
+                        ),
+                        latency,
+                        0.02,
+                    )
+                )
     return rows
 
 

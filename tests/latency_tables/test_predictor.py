@@ -99,8 +99,10 @@ def test_odd_channels_and_parts(t4: Table) -> None:
 
 def test_total_includes_the_overhead(make_table: MakeTable, conv_rows: list[Row]) -> None:
     table = make_table(conv_rows)
-    kernel = Kernel("conv", 32, 24, 40, 40, 1, 1, "any")
-    item = Pricer(table).site(KernelSite(kernel, "backbone.x", "backbone", 2, (1,)))
+    kernel = Kernel(
+        kind="conv", in_channels=32, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
+    )
+    item = Pricer(table).site(KernelSite(kernel=kernel, path="backbone.x", part="backbone", count=2, ops=(1,)))
     row = next(row for row in conv_rows if row.kernel == kernel)
     assert item.latency_ms == pytest.approx(2 * row.latency_ms, rel=1e-4)
     assert dict(zip(ORIGINS, item.origins)) == {
@@ -111,16 +113,44 @@ def test_total_includes_the_overhead(make_table: MakeTable, conv_rows: list[Row]
         "adapted": 0,
         "extrapolated": 0,
     }
-    between = KernelSite(Kernel("conv", 33, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
+    between = KernelSite(
+        kernel=Kernel(
+            kind="conv", in_channels=33, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
+        ),
+        path="backbone.x",
+        part="backbone",
+        count=1,
+        ops=(1,),
+    )
     assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-    beyond = KernelSite(Kernel("conv", 65, 24, 40, 40, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
+    beyond = KernelSite(
+        kernel=Kernel(
+            kind="conv", in_channels=65, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
+        ),
+        path="backbone.x",
+        part="backbone",
+        count=1,
+        ops=(1,),
+    )
     assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def test_more_classes_than_were_measured_are_extrapolated(make_table: MakeTable) -> None:
-    rows = [Row(Kernel("detect", 68, 1, priors, 1), 0.01 * priors) for priors in (84, 336)]
+    rows = [
+        Row(Kernel(kind="detect", in_channels=68, out_channels=1, height=priors, width=1), 0.01 * priors)
+        for priors in (84, 336)
+    ]
     pricer = Pricer(make_table(rows))
-    one, many = (KernelSite(Kernel("detect", 68, n, 84, 1), "head.detect", "head", 1, (1,)) for n in (1, 80))
+    one, many = (
+        KernelSite(
+            kernel=Kernel(kind="detect", in_channels=68, out_channels=n, height=84, width=1),
+            path="head.detect",
+            part="head",
+            count=1,
+            ops=(1,),
+        )
+        for n in (1, 80)
+    )
     assert dict(zip(ORIGINS, pricer.site(one).origins))["measured"] == 1
     assert dict(zip(ORIGINS, pricer.site(many).origins))["extrapolated"] == 1
     assert pricer.site(many).latency_ms > pricer.site(one).latency_ms
@@ -130,8 +160,24 @@ def test_kernels_that_nobody_runs_need_no_data(
     make_table: MakeTable, conv_rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pricer = Pricer(make_table(conv_rows))
-    known = KernelSite(Kernel("conv", 8, 8, 10, 10, 1, 1, "any"), "backbone.x", "backbone", 1, (1,))
-    never = KernelSite(Kernel("conv", 8, 8, 10, 10, 5, 1, "any"), "backbone.y", "backbone", np.array([0, 0]), (2,))
+    known = KernelSite(
+        kernel=Kernel(
+            kind="conv", in_channels=8, out_channels=8, height=10, width=10, kernel=1, stride=1, activation="any"
+        ),
+        path="backbone.x",
+        part="backbone",
+        count=1,
+        ops=(1,),
+    )
+    never = KernelSite(
+        kernel=Kernel(
+            kind="conv", in_channels=8, out_channels=8, height=10, width=10, kernel=5, stride=1, activation="any"
+        ),
+        path="backbone.y",
+        part="backbone",
+        count=np.array([0, 0]),
+        ops=(2,),
+    )
     np.testing.assert_array_equal(pricer.site_ms(never), [0, 0])
     monkeypatch.setattr(pricer, "sites", lambda graph: [known, never])
     graph = emit_detector(resolve_structure("Ns"))
@@ -155,12 +201,28 @@ def test_fitted_and_derived_rows_are_shares_of_their_own(
 ) -> None:
     rows = [Row(row.kernel, row.latency_ms, 0, source) if row.kernel.in_channels == 64 else row for row in conv_rows]
     pricer = Pricer(make_table(rows))
-    site = KernelSite(Kernel("conv", 45, 24, 40, 40, 1, 1, "any"), "neck.x", "neck", 1, (1,))
+    site = KernelSite(
+        kernel=Kernel(
+            kind="conv", in_channels=45, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
+        ),
+        path="neck.x",
+        part="neck",
+        count=1,
+        ops=(1,),
+    )
     shares = dict(zip(ORIGINS, pricer.site(site).origins))
     assert shares.pop(source) == pytest.approx(math.log(45 / 32) / math.log(2))
     assert shares.pop("interpolated") == pytest.approx(1 - math.log(45 / 32) / math.log(2))
     assert set(shares.values()) == {0.0}
-    on_point = KernelSite(Kernel("conv", 64, 24, 40, 40, 1, 1, "any"), "neck.x", "neck", 1, (1,))
+    on_point = KernelSite(
+        kernel=Kernel(
+            kind="conv", in_channels=64, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
+        ),
+        path="neck.x",
+        part="neck",
+        count=1,
+        ops=(1,),
+    )
     assert dict(zip(ORIGINS, pricer.site(on_point).origins))[source] == 1
 
 

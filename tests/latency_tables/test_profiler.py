@@ -81,8 +81,17 @@ def _member(kernel: Kernel, index: int) -> Kernel:
     def pick(value: object) -> int:
         return value if isinstance(value, int) else int(value[index])  # type: ignore[index]
 
-    return Kernel(kernel.kind, pick(kernel.in_channels), pick(kernel.out_channels), kernel.height, kernel.width,
-                  pick(kernel.kernel), kernel.stride, kernel.activation, kernel.fused_add)  # fmt: skip
+    return Kernel(
+        kind=kernel.kind,
+        in_channels=pick(kernel.in_channels),
+        out_channels=pick(kernel.out_channels),
+        height=kernel.height,
+        width=kernel.width,
+        kernel=pick(kernel.kernel),
+        stride=kernel.stride,
+        activation=kernel.activation,
+        fused_add=kernel.fused_add,
+    )
 
 
 def test_stops_at_the_target_error_and_fits_the_rest(tmp_path: Path) -> None:
@@ -191,7 +200,9 @@ def test_a_damaged_second_look_is_refused_with_its_line(tmp_path: Path, damaged:
 
 
 def test_of_several_looks_the_fastest_counts(tmp_path: Path) -> None:
-    kernel = Kernel("conv", 16, 16, 8, 8, 1, 1, "relu")
+    kernel = Kernel(
+        kind="conv", in_channels=16, out_channels=16, height=8, width=8, kernel=1, stride=1, activation="relu"
+    )
     partial = Partial(tmp_path / "new" / "a.partial.csv")
     assert not partial.path.parent.exists()  # nothing is written before something was measured
     for latency in (0.3, 0.2, 0.4):

@@ -57,11 +57,13 @@ def test_a_hole_in_the_grid_is_extrapolated(make_table: MakeTable, conv_rows: li
     assert grid.origin[-1, -1, -1] == HOLE
     assert np.isfinite(grid.log_ms).all()
     pricer = Pricer(make_table(conv_rows[:-1]))
-    assert pricer.site(KernelSite(hole.kernel, "backbone.x", "backbone", 1, (1,))).origins == (0, 0, 0, 0, 0, 1)
+    assert pricer.site(
+        KernelSite(kernel=hole.kernel, path="backbone.x", part="backbone", count=1, ops=(1,))
+    ).origins == (0, 0, 0, 0, 0, 1)
     near = replace(hole.kernel, out_channels=64)
-    assert pricer.site(KernelSite(near, "backbone.x", "backbone", 1, (1,))).origins[-1] == 1
+    assert pricer.site(KernelSite(kernel=near, path="backbone.x", part="backbone", count=1, ops=(1,))).origins[-1] == 1
     known = replace(hole.kernel, in_channels=32)
-    assert pricer.site(KernelSite(known, "backbone.x", "backbone", 1, (1,))).origins[0] == 1
+    assert pricer.site(KernelSite(kernel=known, path="backbone.x", part="backbone", count=1, ops=(1,))).origins[0] == 1
 
 
 def test_holes_continue_their_neighbours() -> None:
@@ -78,8 +80,22 @@ def test_holes_continue_their_neighbours() -> None:
 
 
 def test_part_filled_channel_blocks_are_a_grid_of_their_own(tmp_path: Path, metadata: TableMetadata) -> None:
-    rows = [Row(Kernel("conv", 16, outputs, 10, 10, 1, 1, "any"), float(ms)) for outputs, ms in
-            ((16, 1), (24, 2), (32, 2), (40, 3), (64, 4), (72, 5))]  # fmt: skip
+    rows = [
+        Row(
+            Kernel(
+                kind="conv",
+                in_channels=16,
+                out_channels=outputs,
+                height=10,
+                width=10,
+                kernel=1,
+                stride=1,
+                activation="any",
+            ),
+            float(ms),
+        )
+        for outputs, ms in ((16, 1), (24, 2), (32, 2), (40, 3), (64, 4), (72, 5))
+    ]
     blocked = metadata.model_copy(update={"tail_block": 16})
     table = read_table(write_table(tmp_path, blocked, rows))
     full, tail = table.grids(GROUP)
@@ -89,7 +105,24 @@ def test_part_filled_channel_blocks_are_a_grid_of_their_own(tmp_path: Path, meta
     pricer = Pricer(table)
 
     def latency(outputs: int) -> float:
-        return pricer.site(KernelSite(Kernel("conv", 16, outputs, 10, 10, 1, 1, "any"), "a.b", "a", 1, (1,))).latency_ms
+        return pricer.site(
+            KernelSite(
+                kernel=Kernel(
+                    kind="conv",
+                    in_channels=16,
+                    out_channels=outputs,
+                    height=10,
+                    width=10,
+                    kernel=1,
+                    stride=1,
+                    activation="any",
+                ),
+                path="a.b",
+                part="a",
+                count=1,
+                ops=(1,),
+            )
+        ).latency_ms
 
     assert latency(48) == pytest.approx(2 * 2 ** (np.log(1.5) / np.log(2)))
     assert latency(40) == pytest.approx(3)
@@ -112,7 +145,10 @@ def test_shipped_tables_load_in_milliseconds() -> None:
 
 
 def test_same_area_twice_is_refused(make_table: MakeTable, conv_rows: list[Row]) -> None:
-    twin = Row(Kernel("conv", 8, 8, 5, 20, 1, 1, "any"), 1.0)
+    twin = Row(
+        Kernel(kind="conv", in_channels=8, out_channels=8, height=5, width=20, kernel=1, stride=1, activation="any"),
+        1.0,
+    )
     with pytest.raises(UserError, match="two rows have the same channels and map area"):
         make_table([*conv_rows, twin]).grid(GROUP)
 

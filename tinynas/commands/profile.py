@@ -104,7 +104,14 @@ def run(
         from latency_tables.measuring import ProfileSettings
 
         limit = None if minutes is None else 60 * minutes
-        settings = ProfileSettings(precision, threads, target_error, limit, workers, backend)
+        settings = ProfileSettings(
+            precision=precision,
+            threads=threads,
+            target_error=target_error,
+            time_limit_s=limit,
+            workers=workers,
+            backend=backend,
+        )
         _profile(name, runtime or "openvino", out, reach, settings, short_name or [], resume=resume)
 
 

@@ -124,8 +124,29 @@ def test_rows_are_read_as_they_are_and_between_them_as_a_prediction_does(own: Ta
 
 def test_a_kind_that_the_source_lacks_is_estimated_from_its_size(own: Table) -> None:
     few = {group: rows for group, rows in own.rows.items() if group.kind != "depthwise"}
-    table = Table(own.metadata, few, own.source, own.hash)
-    kernels = [Kernel("depthwise", 64, 64, 16, 16, 3, 1, "silu"), Kernel("depthwise", 128, 128, 16, 16, 3, 1, "silu")]
+    table = Table(metadata=own.metadata, rows=few, source=own.source, hash=own.hash)
+    kernels = [
+        Kernel(
+            kind="depthwise",
+            in_channels=64,
+            out_channels=64,
+            height=16,
+            width=16,
+            kernel=3,
+            stride=1,
+            activation="silu",
+        ),
+        Kernel(
+            kind="depthwise",
+            in_channels=128,
+            out_channels=128,
+            height=16,
+            width=16,
+            kernel=3,
+            stride=1,
+            activation="silu",
+        ),
+    ]
     found = source_figures(table, kernels)
     assert found.deviation == pytest.approx([ROUGH, ROUGH], abs=0.01)
     assert 0.5 < np.exp(found.log_ms[1] - found.log_ms[0]) / (fake_ms(kernels[1]) / fake_ms(kernels[0])) < 2

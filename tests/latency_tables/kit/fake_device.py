@@ -53,7 +53,7 @@ def kernel_probe(path: str, kinds: Sequence[str], threads: int, precision: str) 
         with open(os.environ["FAKE_LOG"], "a") as file:
             file.write(f"{name}\n")
     (model,) = (item for item in described(path)["models"] if item["file"] == name)
-    kernels = [Kernel(*values) for values in model["kernels"]]
+    kernels = [Kernel.of_values(values) for values in model["kernels"]]
     assert [kernel.kind for kernel in kernels] == list(kinds)
     return Probe([fake_runtime.fake_ms(kernel) for kernel in kernels])
 

@@ -49,7 +49,7 @@ def counters(model: dict[str, Any]) -> str:
     """What benchmark_app writes of a kernel model: nodes and their ms, among the surroundings."""
     lines = ["layerName;execStatus;layerType;execType;realTime (ms);cpuTime (ms)"]
     for index, values in enumerate(model["kernels"]):
-        kernel = Kernel(*values)
+        kernel = Kernel.of_values(values)
         kind = "Convolution" if kernel.kind in ("conv", "depthwise", "stem") else kernel.kind
         lines.append(f"pre.in.target{index};Status.EXECUTED;Convolution;brgconv;5.000;5.000")
         lines.append(f"target{index};Status.EXECUTED;{kind};brgconv_avx512_f32;{fake_ms(kernel):.6f};1.000")
@@ -62,7 +62,7 @@ def layers(model: dict[str, Any]) -> str:
     """What trtexec exports of a kernel model."""
     found: list[dict[str, Any]] = [{"count": 15}]
     for index, values in enumerate(model["kernels"]):
-        ms = fake_ms(Kernel(*values))
+        ms = fake_ms(Kernel.of_values(values))
         found.append({"name": f"pre.in.target{index}", "timeMs": 9.0, "averageMs": 9.0, "percentage": 1.0})
         found.append(
             {"name": f"target{index} + target{index}.relu", "timeMs": 15 * ms, "averageMs": ms, "percentage": 1.0}

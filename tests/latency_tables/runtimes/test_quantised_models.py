@@ -21,8 +21,8 @@ from search_spaces.text import resolve_structure
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")
-CONV = Kernel("conv", 32, 32, 16, 16, 3, 1, "relu")
-ADD = Kernel("add", 32, 32, 16, 16, activation="relu")
+CONV = Kernel(kind="conv", in_channels=32, out_channels=32, height=16, width=16, kernel=3, stride=1, activation="relu")
+ADD = Kernel(kind="add", in_channels=32, out_channels=32, height=16, width=16, activation="relu")
 
 
 def openvino_nodes(kernels: list[Kernel]) -> list[tuple[str, str, str, int | None]]:
@@ -50,8 +50,22 @@ def onnxruntime_nodes(model: bytes, folder: Path) -> dict[str, str]:
 
 
 def test_openvino_runs_kernels_on_int8() -> None:
-    kernels = [CONV, Kernel("depthwise", 32, 32, 16, 16, 5, 1, "silu"), Kernel("concat", 64, 64, 16, 16),
-               Kernel("upsample", 32, 32, 16, 16), Kernel("max_pool", 32, 32, 16, 16, 5)]  # fmt: skip
+    kernels = [
+        CONV,
+        Kernel(
+            kind="depthwise",
+            in_channels=32,
+            out_channels=32,
+            height=16,
+            width=16,
+            kernel=5,
+            stride=1,
+            activation="silu",
+        ),
+        Kernel(kind="concat", in_channels=64, out_channels=64, height=16, width=16),
+        Kernel(kind="upsample", in_channels=32, out_channels=32, height=16, width=16),
+        Kernel(kind="max_pool", in_channels=32, out_channels=32, height=16, width=16, kernel=5),
+    ]
     nodes = openvino_nodes(kernels)
     for target in range(len(kernels)):
         own = [how for _, _, how, found in nodes if found == target]
@@ -61,7 +75,17 @@ def test_openvino_runs_kernels_on_int8() -> None:
 
 def test_openvino_adds_are_measured_where_their_rows_say() -> None:
     """The conv, not the add's other side, takes the fused add; an add that is a kernel of its own is one."""
-    fused = Kernel("conv", 32, 32, 16, 16, 1, 1, "relu", fused_add=True)
+    fused = Kernel(
+        kind="conv",
+        in_channels=32,
+        out_channels=32,
+        height=16,
+        width=16,
+        kernel=1,
+        stride=1,
+        activation="relu",
+        fused_add=True,
+    )
     nodes = openvino_nodes([fused, ADD])
     assert [kind for _, kind, _, target in nodes if target == 0] == ["Convolution"]
     alone = [kind for _, kind, _, target in nodes if target == 1]

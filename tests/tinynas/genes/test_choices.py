@@ -1,11 +1,13 @@
 """What genes may be: ties between stages, and the rows that a mutation has something to choose for."""
 
+import numpy as np
 import pytest
 
 from search_spaces.space import load_space
-from tinynas.genes.choices import followers, is_dictated, leader
+from tinynas.genes.choices import followers, is_dictated, leader, outs_after, tap_before, width_pairs
 from tinynas.genes.layout import DEPTH, HIDDEN, KERNEL, OUT, STEM
 from tinynas.genes.moves import _free_rows
+from tinynas.genes.population import Encoding
 
 
 def tied(*numbers):
@@ -49,3 +51,59 @@ def test_what_has_one_value_is_no_choice(index):
     assert set(_free_rows(space)) - set(_free_rows(fixed)) == {OUT + index, DEPTH + index}
     narrow = space.model_copy(update={"stem": space.stem.model_copy(update={"out": (32, 32)})})
     assert set(_free_rows(space)) - set(_free_rows(narrow)) == {STEM}
+
+
+def test_kernels_are_mutated_where_there_are_several():
+    mob = load_space("mob")
+    assert {KERNEL + index for index in range(5)} <= set(_free_rows(mob))
+    assert all(len(stage.kernels) > 1 for stage in mob.stages)
+
+
+SPACES = {name: load_space(name) for name in ("res", "csp", "mob")}
+SPACES["free taps"] = SPACES["res"].model_copy(update={"tap_growth": None})
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_widths_that_follow_one_another_are_those_of_repaired_candidates(name):
+    """What 20,000 drawn candidates have lies among the listed widths, and the lists hold little else."""
+    space = SPACES[name]
+    genes = Encoding(space, (64, 64), 3).sample(20_000, np.random.default_rng(0))
+    for number in range(1, 6):
+        before = genes[STEM] if number == 1 else genes[OUT + number - 2]
+        after = genes[OUT + number - 1]
+        tap = genes[OUT + tap_before(number) - 1] if number > 2 else np.zeros_like(before)
+        drawn = {}
+        for width, last, out in set(zip(before.tolist(), tap.tolist(), after.tolist(), strict=True)):
+            drawn.setdefault((width, last), set()).add(out)
+        for (width, last), outs in drawn.items():
+            listed = set(outs_after(space, number, width, last).tolist())
+            assert outs <= listed, (number, width, last)
+            if space.tap_growth is not None and number > 3 and not space.stages[number - 1].tied:
+                assert outs == listed  # the tap dictates it
+        if not space.stages[number - 1].tied:
+            pairs = set(zip(*(side.tolist() for side in width_pairs(space, number)), strict=True))
+            found = set(zip(before.tolist(), after.tolist(), strict=True))
+            assert found <= pairs
+            if is_dictated(space, number) and leader(space, tap_before(number)) == leader(space, number - 1):
+                assert len({width for width, _ in pairs}) == len(pairs)  # the input is the tap: one width for each
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_tap_right_behind_another_is_the_one_width_that_it_dictates(name):
+    space = SPACES[name]
+    for number in (4, 5):
+        if space.stages[number - 1].tied or space.tap_growth is None:
+            continue
+        for width in outs_after(space, 3, 64, 64).tolist():
+            assert outs_after(space, number, width, 64).size == 1
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_drawing_reaches_both_ends_of_every_range(name):
+    space = SPACES[name]
+    genes = Encoding(space, (64, 64), 3).sample(20_000, np.random.default_rng(1))
+    assert (genes[STEM].min(), genes[STEM].max()) == space.stem.out
+    for index, stage in enumerate(space.stages):
+        assert (genes[DEPTH + index].min(), genes[DEPTH + index].max()) == stage.depth
+        assert set(genes[KERNEL + index].tolist()) == set(stage.kernels)
+        assert genes[OUT + index].max() == stage.out[1]

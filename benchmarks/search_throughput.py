@@ -44,16 +44,16 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", choices=CASES, default=list(CASES))
     add_record_option(parser)
     options = parser.parse_args()
-    data: dict[str, Any] = {}
+    spaces: dict[str, Any] = {}
     for space in tqdm(options.spaces, unit="space"):
-        data[space] = {
+        spaces[space] = {
             "budget": f"{CASES[space][2]} ms on {CASES[space][0]}",
             "evaluations": options.evaluations,
             "whole_process": whole_process(space, options),
             **loop(space, options),
             **one_generation(space, options.repeats),
         }
-    record(data, options.out)
+    record({"spaces": spaces}, options.out)
 
 
 def whole_process(space: str, options: argparse.Namespace) -> dict[str, float]:

@@ -3,6 +3,7 @@
 A comment before a table or a paragraph says which file, and where in it each figure stands:
 
     <!-- results: NAME; rows: PATH; columns: PATH, PATH/1e6, - -->   a row per entry at `rows`; `-`: a column without figures
+    <!-- results: NAME; rows: PATH, -*2, PATH; columns: ... -->      rows one by one; `-*2`: two that the file does not hold
     <!-- results: NAME; 0.046 = PATH; 1.5 s = PATH -->               texts of the paragraph that follows
     <!-- not checked: HARDWARE; DATE; COMMAND -->                    what no file holds, and how it was measured
     <!-- nothing measured: WHY -->                                   numbers that are settings or tolerances
@@ -24,7 +25,9 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "reference" not in page.parts]
-MARK = re.compile(r"<!-- (results|not checked|nothing measured): (.*?) -->\n+((?:.+\n)*)", re.DOTALL)
+MARK = re.compile(
+    r"<!-- (results|not checked|nothing measured): (.*?) -->(?=(?:\s*<!--.*?-->)*\n+((?:[^\n]+\n)*))", re.DOTALL
+)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 MEASURED = re.compile(r"\d (?:ms|s|min|us|MiB|GB|fps|points)\b|\d %|\b0\.\d\d\d?\b")
 """What a figure looks like that somebody measured: a number with a unit, a share, an AP."""
@@ -67,16 +70,30 @@ def figures(parts: list[str], block: str) -> Iterator[tuple[str, float]]:
             assert text in " ".join(block.split()), f"{text!r} is not in the paragraph"
             yield text, scaled(data, path)
         return
-    entries = value_at(data, options["rows"])
-    entries = list(entries.values()) if isinstance(entries, dict) else entries
+    entries = list(row_entries(data, options["rows"]))
     rows = [line.strip().strip("|").split("|") for line in block.splitlines() if line.startswith("|")][2:]
     columns = options["columns"].split(", ")
     assert len(rows) == len(entries), f"{len(rows)} rows of {len(entries)} results"
     for row, entry in zip(rows, entries, strict=True):
+        if entry is None:
+            continue
         assert len(row) == len(columns), f"{len(row)} columns, {len(columns)} named"
         for cell, path in zip(row, columns, strict=True):
             if path != "-":
                 yield cell.strip(), scaled(entry, path)
+
+
+def row_entries(data: Any, places: str) -> Iterator[Any]:
+    """The entries at one place, or one for each of several; None for `-`, and so many times for `-*3`."""
+    if ", " not in places:
+        entries = value_at(data, places)
+        yield from entries.values() if isinstance(entries, dict) else entries
+        return
+    for place in places.split(", "):
+        if place.startswith("-"):
+            yield from [None] * int(place.partition("*")[2] or 1)
+        else:
+            yield value_at(data, place)
 
 
 def scaled(data: Any, path: str) -> float:

@@ -11,14 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latency_tables.kernels import FusionRules, Kernel, KernelSite, fuse
+    from latency_tables.fusion import FusionRules, fuse
+    from latency_tables.kernels import Kernel, KernelSite
     from latency_tables.predictor import Prediction, Pricer, predict
     from latency_tables.registry import find_table, list_tables
     from latency_tables.tables import Table, read_table
     from latency_tables.trust import Trust, trust_of
 
 _HOME = {
-    "FusionRules": "kernels", "Kernel": "kernels", "KernelSite": "kernels", "fuse": "kernels",
+    "Kernel": "kernels", "KernelSite": "kernels", "FusionRules": "fusion", "fuse": "fusion",
     "Prediction": "predictor", "Pricer": "predictor", "predict": "predictor",
     "find_table": "registry", "list_tables": "registry",
     "Table": "tables", "read_table": "tables",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from types import ModuleType
 
+from latency_tables.fusion import fusion_rules
 from latency_tables.host import host_facts
-from latency_tables.kernels import fusion_rules
 from latency_tables.metadata import TableMetadata, new_metadata
 from latency_tables.on_device.host import host_clock, host_processor
 from latency_tables.runtimes._requirements import choose_precision

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from latency_tables.fusion import fuse, fusion_rules
 from latency_tables.interpolation import Latencies, Shares, Surface, plane
-from latency_tables.kernels import TWO_CHANNEL_KINDS, Group, Kernel, KernelSite, fuse, fusion_rules
+from latency_tables.kernels import TWO_CHANNEL_KINDS, Group, Kernel, KernelSite
 from latency_tables.tables import Floats, Table
 from search_spaces.errors import UserError
 from search_spaces.graph import PARTS, Dim, Graph

@@ -15,7 +15,8 @@ from types import ModuleType
 import numpy as np
 
 from latency_tables.completion import Fit, complete, expected_error, fit, latency_shares
-from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.fusion import fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Measured, read_metadata
 from latency_tables.partial import Partial, held

@@ -9,7 +9,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.kernels import TWO_CHANNEL_KINDS, FusionRules, Group, Kernel, fuse, in_tail, kernel_in_tail
+from latency_tables.fusion import FusionRules, fuse
+from latency_tables.kernels import TWO_CHANNEL_KINDS, Group, Kernel, in_tail, kernel_in_tail
 from latency_tables.tables import Floats
 from search_spaces.graph import Graph
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from latency_tables import read_table
 from latency_tables.adaptation.adapted import begin
-from latency_tables.kernels import fusion_rules
+from latency_tables.fusion import fusion_rules
 from latency_tables.metadata import Adapted
 from latency_tables.reach import reach
 from latency_tables.tables import read_rows, row_key, write_table

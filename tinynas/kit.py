@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.kernels import fusion_rules
+from latency_tables.fusion import fusion_rules
 from latency_tables.kit.archive import Kit, KitContent, check_kit_path, write_kit
 from latency_tables.kit.collected import Collected, collected
 from latency_tables.kit.plan import estimate_from

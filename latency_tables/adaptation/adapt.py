@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from latency_tables.adaptation.adapted import Adapted, begin, likelihood
-from latency_tables.kernels import FusionRules, Kernel, fusion_rules
+from latency_tables.fusion import FusionRules, fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Adapted as Provenance
 from latency_tables.metadata import TableMetadata

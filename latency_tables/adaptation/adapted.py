@@ -11,7 +11,8 @@ from latency_tables.adaptation.choice import Doubt, doubt, expected_error, next_
 from latency_tables.adaptation.detectors import runs_of_cells
 from latency_tables.adaptation.ratio import Points, Prior, RatioFit, fit_ratio, points
 from latency_tables.adaptation.source import source_figures
-from latency_tables.kernels import FusionRules, Kernel
+from latency_tables.fusion import FusionRules
+from latency_tables.kernels import Kernel
 from latency_tables.reach import Cells
 from latency_tables.tables import Floats, Row, Table, row_key
 from search_spaces.graph import Graph

@@ -13,7 +13,7 @@ import numpy as np
 
 from latency_tables.adaptation.adapted import begin, likelihood
 from latency_tables.completion import Fit, complete, expected_error, fit, rough_ms
-from latency_tables.kernels import FusionRules, fusion_rules
+from latency_tables.fusion import FusionRules, fusion_rules
 from latency_tables.kit.collected import Collected
 from latency_tables.metadata import Adapted, Measured, TableMetadata, new_metadata
 from latency_tables.partial import Key

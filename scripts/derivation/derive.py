@@ -17,7 +17,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from latency_tables.kernels import Kernel, fuse, fusion_rules
+from latency_tables.fusion import fuse, fusion_rules
+from latency_tables.kernels import Kernel
 from scripts.derivation.t4_published import Published
 from scripts.derivation.v100 import CONV_KINDS, V100Convs, conv_type, work
 from search_spaces.emit import emit_detector

@@ -9,7 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from latency_tables.kernels import KINDS, Kernel, fusion_rules
+from latency_tables.fusion import fusion_rules
+from latency_tables.kernels import KINDS, Kernel
 from latency_tables.on_device import timing
 from latency_tables.runtimes import _requirements
 from search_spaces.emit import emit_detector

@@ -10,7 +10,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-from latency_tables.kernels import Kernel, fuse, fusion_rules
+from latency_tables.fusion import fuse, fusion_rules
+from latency_tables.kernels import Kernel
 from search_spaces.graph import Graph
 
 PRECISIONS = {"fp32": ""}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latency_tables.kernels import fuse, fusion_rules
+from latency_tables.fusion import fuse, fusion_rules
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure, shipped_names

@@ -11,7 +11,8 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 
 from latency_tables import profiler, shards
-from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.fusion import fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.partial import Partial, held
 from latency_tables.predictor import Pricer, predict
 from latency_tables.profiler import ProfileSettings, Progress, profile
@@ -66,7 +67,7 @@ def test_everything_measured_prices_networks_exactly_on_the_grid(tmp_path: Path)
 
 
 def _totals(graph: object) -> list[float]:
-    from latency_tables.kernels import fuse
+    from latency_tables.fusion import fuse
 
     totals = [0.0] * 4
     for site in fuse(graph, fusion_rules("openvino")):  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency_tables.completion import complete, expected_error, fit
-from latency_tables.kernels import fuse, fusion_rules
+from latency_tables.fusion import fuse, fusion_rules
 from latency_tables.reach import Cells, knots, reach
 from latency_tables.tables import Row, row_key
 from search_spaces.emit import emit_detector

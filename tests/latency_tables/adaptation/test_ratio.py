@@ -13,7 +13,8 @@ from latency_tables.adaptation.adapted import PRIOR, begin, likelihood
 from latency_tables.adaptation.detectors import runs_of_cells
 from latency_tables.adaptation.ratio import NOISE, Points, fit_ratio, points, shape
 from latency_tables.adaptation.source import ANOTHER_GROUP, EXTRAPOLATED, FITTED, ROUGH, source_figures
-from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.fusion import fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.predictor import Pricer
 from latency_tables.reach import reach
 from latency_tables.tables import Row, Table, read_rows, row_key

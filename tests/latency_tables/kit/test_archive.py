@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from latency_tables.completion import expected_error, fit
-from latency_tables.kernels import Kernel, fusion_rules
+from latency_tables.fusion import fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.kit import weights
 from latency_tables.kit.plan import estimate_from, ordered, planned
 from latency_tables.kit.weights import KitWriter, SharedWeights

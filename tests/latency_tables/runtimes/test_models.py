@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_tables.kernels import Kernel, fuse, fusion_rules
+from latency_tables.fusion import fuse, fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.runtimes._models import batches, detect_maps, write_batch, write_network
 from latency_tables.runtimes._onnx_models import OnnxWriter
 from latency_tables.runtimes._openvino_models import OpenVINOWriter

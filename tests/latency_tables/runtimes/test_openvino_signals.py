@@ -12,7 +12,8 @@ from latency_tables.runtimes._openvino_models import OpenVINOWriter
 from latency_tables.runtimes.openvino import compile_model
 
 def compiled():
-    model = write_batch([Kernel("conv", 16, 16, 8, 8, 1, 1, "relu")], OpenVINOWriter())
+    conv = Kernel(kind="conv", in_channels=16, out_channels=16, height=8, width=8, activation="relu")
+    model = write_batch([conv], OpenVINOWriter())
     return compile_model(model, threads=1)
 
 first, second = compiled(), compiled()

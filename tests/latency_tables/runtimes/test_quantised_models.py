@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_tables.kernels import Kernel, fuse, fusion_rules
+from latency_tables.fusion import fuse, fusion_rules
+from latency_tables.kernels import Kernel
 from latency_tables.on_device import openvino as openvino_device
 from latency_tables.on_device.onnxruntime import Session
 from latency_tables.runtimes._models import write_batch, write_network

@@ -7,7 +7,7 @@ _SETUP = configparser.ConfigParser()
 _SETUP.read(Path(__file__).parents[1] / "setup.cfg")
 
 project = "tinynas"
-author = "the tinynas maintainers"
+author = project_copyright = "the tinynas maintainers"
 version = release = _SETUP["metadata"]["version"]
 extensions = ["myst_parser"]
 myst_heading_anchors = 4

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
-from detector.training.config import TrainConfig
+from detector.training.settings.config import TrainConfig
 from search_spaces.files import write_text
 from tinynas.cli import build_app
 

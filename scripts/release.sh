@@ -20,8 +20,9 @@ case $(python -c 'import tinynas; print(tinynas.__file__)') in
 esac
 tinynas sample-data data
 tinynas search --budget 3.8ms --device t4 --out search
-tinynas train Ns --data data --out run --epochs 1 --image-size 160
+tinynas train Ns --data data --out run --epochs 4 --image-size 160
 tinynas export run/best.pt --format onnx -o detector.onnx
-tinynas predict detector.onnx data/images/val --out predictions
+tinynas predict detector.onnx data/images/val --out predictions --format csv --score-threshold 0.1
+[ "$(wc -l < predictions/detections.csv)" -gt 1 ] || { echo "error: the detector found nothing" >&2; exit 1; }
 echo "the wheel works; dist/ holds:"
 ls "$root/dist"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from scripts import reference_pages
 from tinynas.cli import build_app
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,16 @@ def test_every_page_is_in_the_site() -> None:
     for page in PAGES:
         if page.parent == ROOT / "docs" and page.name != "index.md":
             assert page.stem in listed, f"{page.name} is in no list of docs/index.md"
+
+
+def test_the_reference_is_written_from_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["reference_pages.py", str(tmp_path)])
+    reference_pages.main()
+    commands, settings, interface = ((tmp_path / f"{name}.md").read_text() for name in ("commands", "settings", "api"))
+    assert "## tinynas search\n" in commands
+    assert "| `optimizer.momentum` | `0.9` |" in settings
+    assert "### Detector\n" in interface
+    assert [line for line in settings.splitlines() if line.endswith("|  |")] == []  # a setting without a description
 
 
 def test_the_version_is_said_once() -> None:

@@ -20,11 +20,13 @@ class EvalConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    every_epochs: int = Field(10, ge=1)
+    every_epochs: int = Field(
+        10, ge=1, description="epochs from one evaluation to the next; the last one always has one"
+    )
     batch_size: int | None = Field(None, ge=1, description="None: the training batch size")
-    score_threshold: Share | None = None
-    iou_threshold: Share | None = None
-    max_detections: int = Field(500, ge=1)
+    score_threshold: Share | None = Field(None, description="least score of a detection")
+    iou_threshold: Share | None = Field(None, description="IoU with a better box of its class from which on a box goes")
+    max_detections: int = Field(500, ge=1, description="boxes of an image that suppression leaves, at most")
     counted_detections: int = Field(
         100, ge=1, description="the best of each image and class that the metrics count (COCO's maxDets)"
     )

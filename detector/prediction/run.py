@@ -38,7 +38,7 @@ class Wishes:
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class Tally:
     """frames, detections: how many; moving: whether any frame was of a video or stream; written: files and folders; ended:
     why it stopped early, "" if it did not."""
 
@@ -87,38 +87,38 @@ def predict(
     track: Track | None = None,
     advance: Callable[[int], object] = lambda _: None,
     told: Callable[[str], None] = lambda _: None,
-) -> Outcome:
+) -> Tally:
     """Look at all items and write what is wished for.
 
     What cannot be read is left out and a remark; when nothing can, nothing is written and UserError is raised. Ctrl-C, a
     closed window and a stream that stays away end it early: what was done until then is whole in its files.
     model: named in the JSON. advance: told of frames done; told: of what happens to streams.
     """
-    outcome = Outcome()
+    tally = Tally()
     drawings = _drawn.drawn_places(items) if wishes.draw else {}
     heading = Heading(model, card, drawings)
     outputs = _outputs(out, heading, wishes)
     stopping = threading.Event()
-    frames = read_frames(items, wishes.every, outcome.remarks, told=told, pause=stopping.wait)
+    frames = read_frames(items, wishes.every, tally.remarks, told=told, pause=stopping.wait)
     try:
-        with _all_closed(outputs, outcome):
+        with _all_closed(outputs, tally):
             pairs = overlapped(frames, look, batch=card.batch or 1, stopping=stopping)
             with contextlib.closing(pairs):
                 for frame, found in pairs:
                     ids = None if track is None else track(frame, found)
                     for output in outputs:
                         output.write(Looked(frame, found, ids))
-                    outcome.frames += 1
-                    outcome.detections += len(found)
-                    outcome.moving |= frame.index is not None
+                    tally.frames += 1
+                    tally.detections += len(found)
+                    tally.moving |= frame.index is not None
                     advance(1)
     except _window.WindowClosed:
-        outcome.ended = "the window was closed"
+        tally.ended = "the window was closed"
     except KeyboardInterrupt:
-        outcome.ended, outcome.interrupted = "Ctrl-C", True
-    if not outcome.frames and not outcome.ended:
-        raise outcome.remarks.refusal()
-    return outcome
+        tally.ended, tally.interrupted = "Ctrl-C", True
+    if not tally.frames and not tally.ended:
+        raise tally.remarks.refusal()
+    return tally
 
 
 def _outputs(out: Path, heading: Heading, wishes: Wishes) -> list[Output]:
@@ -131,13 +131,13 @@ def _outputs(out: Path, heading: Heading, wishes: Wishes) -> list[Output]:
 
 
 @contextlib.contextmanager
-def _all_closed(outputs: Sequence[Output], outcome: Outcome) -> Iterator[None]:
+def _all_closed(outputs: Sequence[Output], tally: Tally) -> Iterator[None]:
     """All outputs closed, whatever happens to one of them or in the block."""
     with contextlib.ExitStack() as stack:
         for output in reversed(outputs):
-            stack.callback(_close, output, outcome)
+            stack.callback(_close, output, tally)
         yield
 
 
-def _close(output: Output, outcome: Outcome) -> None:
-    outcome.written += output.close(outcome.remarks.skipped)
+def _close(output: Output, tally: Tally) -> None:
+    tally.written += output.close(tally.remarks.skipped)

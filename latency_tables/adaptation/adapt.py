@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from latency_tables.adaptation.adapted import Adapted, begin, likelihood
+from latency_tables.adaptation.adapted import AdaptedFigures, begin, likelihood
 from latency_tables.fusion import FusionRules, fusion_rules
 from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
-from latency_tables.metadata import Adapted as Provenance
-from latency_tables.metadata import TableMetadata
+from latency_tables.metadata import Adapted, TableMetadata
 from latency_tables.partial import Partial, held
 from latency_tables.reach import reach
 from latency_tables.registry import refuse_claimed
@@ -75,7 +74,7 @@ def adapt(
     with held(path, conditions(metadata)):
         run = _Run(sources, Partial(path), list(graphs), settings, metadata, plugin, progress)
         adapted = run.run()
-        provenance = Provenance(
+        provenance = Adapted(
             source=run.source.id, kernels=len(run.partial.rows), seconds=round(time.monotonic() - run.started, 1),
             expected_error=round(adapted.error, 4),
             unsteadiness=round(unsteadiness(plugin, settings.threads, settings.precision), 3),
@@ -106,7 +105,7 @@ class _Run:
         self.plugin, self.rules, self.progress = plugin, fusion_rules(metadata.runtime, metadata.precision), progress
         self.source = sources[0]
 
-    def run(self) -> Adapted:
+    def run(self) -> AdaptedFigures:
         """Measure until time is up; the last fit."""
         adapted = _begin(self.source, self.rules, self.graphs)
         if len(self.partial.rows) < FIRST:
@@ -127,7 +126,7 @@ class _Run:
         block = self.rules.tail_block
         return max(self.sources, key=lambda table: likelihood(table, self.partial.rows, block))
 
-    def _measure(self, adapted: Adapted, number: int) -> bool:
+    def _measure(self, adapted: AdaptedFigures, number: int) -> bool:
         """Measure the next kernels and keep them; False when time is up or nothing is left."""
         kernels = adapted.next(number)
         for measured in self._measured(kernels):
@@ -156,12 +155,12 @@ class _Run:
     def _seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def _report(self, adapted: Adapted) -> None:
+    def _report(self, adapted: AdaptedFigures) -> None:
         if self.progress is not None:
             known = adapted.error if adapted.learnt else None
             self.progress(Progress(self._seconds(), len(self.partial.rows), known, self.source.id))
 
 
-def _begin(source: Table, rules: FusionRules, graphs: Sequence[Graph]) -> Adapted:
+def _begin(source: Table, rules: FusionRules, graphs: Sequence[Graph]) -> AdaptedFigures:
     own = [row.kernel for row in read_rows(Path(source.source))] if source.metadata.runtime == rules.runtime else []
     return begin(source, reach(graphs, rules, own), graphs, rules)

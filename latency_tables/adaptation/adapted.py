@@ -30,7 +30,7 @@ def likelihood(source: Table, rows: Rows, tail_block: int) -> float:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Adapted:
+class AdaptedFigures:
     """The cells' latencies as far as they are known. `log_ms` (N,) and `error`, the relative error of a whole detector that
     is expected, are those of the last `learn`."""
 
@@ -71,7 +71,7 @@ class Adapted:
         ]
 
 
-def begin(source: Table, grids: Sequence[Cells], graphs: Iterable[Graph], rules: FusionRules) -> Adapted:
+def begin(source: Table, grids: Sequence[Cells], graphs: Iterable[Graph], rules: FusionRules) -> AdaptedFigures:
     """Nothing measured yet: the source's figures as they are. `graphs`: the detectors whose latency is to be right."""
     kernels = [kernel for grid in grids for kernel in grid.kernels]
     figures = source_figures(source, kernels)
@@ -79,7 +79,7 @@ def begin(source: Table, grids: Sequence[Cells], graphs: Iterable[Graph], rules:
     runs = runs_of_cells(graphs, rules, grids)
     about = doubt(runs, figures.log_ms, every, PRIOR)
     fit = fit_ratio(every, np.empty(0, dtype=np.intp), np.empty(0), PRIOR)
-    return Adapted(
+    return AdaptedFigures(
         kernels=kernels,
         log_ms=figures.log_ms.copy(),
         error=expected_error(about, fit),

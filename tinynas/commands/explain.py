@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 
-class Check(StrEnum):
+class Recount(StrEnum):
     """What can count a network besides its graph."""
 
     thop = "thop"
@@ -29,7 +29,7 @@ def run(
         bool, typer.Option("--why", help="Of a searched network: which limits bind, and what more of each would buy.")
     ] = False,
     check: Annotated[
-        Check | None, typer.Option(help="thop: have it count params and MACs on the torch module, and compare.")
+        Recount | None, typer.Option(help="thop: have it count params and MACs on the torch module, and compare.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
@@ -54,7 +54,7 @@ def run(
         table = find_device(device, wanted, measure=not no_measure)
     explanation = explain(loaded, table)
     checked = None
-    if check is Check.thop:
+    if check is Recount.thop:
         from tinynas.checking import check_by_thop
 
         checked = check_by_thop(loaded, explanation.account)

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from search_spaces.errors import UserError
 
 if TYPE_CHECKING:
-    from detector.prediction.run import Outcome
+    from detector.prediction.run import Tally
 
 AUTO = "auto"
 LARGEST_TILE = 1 << 15
@@ -162,7 +162,7 @@ class _Progress:
         self._bar.write(line, file=sys.stderr)
 
 
-def _report(outcome: Outcome, class_names: tuple[str, ...]) -> None:
+def _report(outcome: Tally, class_names: tuple[str, ...]) -> None:
     """What came of it; raises KeyboardInterrupt again."""
     from detector.lettering import lettering
 

@@ -27,7 +27,7 @@ def _listed_all(value: Any) -> Any:
     return [ALL] if value == ALL else value
 
 
-class Member(BaseModel):
+class ListedSet(BaseModel):
     """One data set of the list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +65,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label_space: int = Field(description="version of this format")
-    sets: dict[str, Member] = Field(description="the data sets, by a name of your choice")
+    sets: dict[str, ListedSet] = Field(description="the data sets, by a name of your choice")
     aliases: dict[str, list[str]] = Field(default_factory=dict, description="class: its other names in the sets")
     drop: list[str] = Field(default_factory=list, description="classes that are left out of all sets")
 
@@ -78,7 +78,7 @@ class Document(BaseModel):
 
     @field_validator("sets")
     @classmethod
-    def _plain_names(cls, sets: dict[str, Member]) -> dict[str, Member]:
+    def _plain_names(cls, sets: dict[str, ListedSet]) -> dict[str, ListedSet]:
         if not sets:
             raise ValueError("no data sets; expected NAME: {path: FOLDER} for each")
         for name in sets:
@@ -127,7 +127,7 @@ def read_document(path: Path) -> Document:
     return validated(Document, _without_empty(data), f"{path}:")
 
 
-def member_path(document: Path, member: Member) -> Path:
+def member_path(document: Path, member: ListedSet) -> Path:
     """Where a set is: its path, from the folder of the file that lists it."""
     return document.parent / member.path
 

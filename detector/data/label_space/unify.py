@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from detector.data.label_space.document import ALL, Document, Member
+from detector.data.label_space.document import ALL, Document, ListedSet
 from detector.data.origins import Source
 from search_spaces.errors import UserError, listed, nearest
 
@@ -78,7 +78,7 @@ class _OwnRules:
     dropped: frozenset[str]
 
 
-def _own_rules(set_name: str, member: Member, classes: Sequence[str], where: str) -> _OwnRules:
+def _own_rules(set_name: str, member: ListedSet, classes: Sequence[str], where: str) -> _OwnRules:
     """Raises UserError for a rule about a class that the set does not have, and for two rules about one."""
     known = {_key(name) for name in classes}
     for rule, names in (("rename", list(member.rename)), ("drop", member.drop)):
@@ -129,7 +129,7 @@ def _refuse_unused(
 
 
 def _absent(
-    set_name: str, member: Member, owns: Mapping[str, str | None], names: Sequence[str], where: str
+    set_name: str, member: ListedSet, owns: Mapping[str, str | None], names: Sequence[str], where: str
 ) -> frozenset[str]:
     """The classes, as they are spelled, that the set does not label and has nothing of."""
     labelled = {name for name in owns.values() if name is not None}

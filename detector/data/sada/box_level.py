@@ -12,7 +12,7 @@ from detector.data.geometry import Boxes, Picture, box_areas, clip_boxes, keep_v
 from detector.data.image import Image
 from detector.data.sada.colour import COLOUR_OPS
 from detector.data.sada.geometric import Move, move_of
-from detector.data.sada.policy import Policy, Step, blended_shares, size_classes
+from detector.data.sada.policy import Operation, Policy, blended_shares, size_classes
 
 Weights = npt.NDArray[np.float32]
 
@@ -46,7 +46,7 @@ def augment_boxes(
     return picture
 
 
-def change_colours(image: Image, boxes_xyxy: Boxes, step: Step, policy: Policy) -> Image:
+def change_colours(image: Image, boxes_xyxy: Boxes, step: Operation, policy: Policy) -> Image:
     """`image` with `step`'s colour operation blended in around boxes (n, 4) px."""
     if not len(boxes_xyxy):
         return image

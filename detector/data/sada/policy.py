@@ -34,7 +34,7 @@ NUM_SUB_POLICIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Operation:
     """One operation: `op` a name, applied to an image with `probability` (times the progress), `level` 0..10."""
 
     op: str
@@ -49,7 +49,7 @@ class Policy:
     areas: the ratio of the blended area for small, medium and large boxes; box_probabilities: of a box of that class.
     """
 
-    sub_policies: tuple[tuple[Step, Step], ...]
+    sub_policies: tuple[tuple[Operation, Operation], ...]
     areas: tuple[float, float, float]
     box_probabilities: tuple[float, float, float]
 
@@ -75,8 +75,8 @@ def parse_policy(vector: Sequence[int] = PUBLISHED) -> Policy:
         colour, colour_tenths, colour_level, geometric, tenths, level = numbers[at : at + 6]
         pairs.append(
             (
-                Step(colours[colour % len(colours)], colour_tenths / 10, colour_level),
-                Step(geometrics[geometric % len(geometrics)], tenths / 10, level),
+                Operation(colours[colour % len(colours)], colour_tenths / 10, colour_level),
+                Operation(geometrics[geometric % len(geometrics)], tenths / 10, level),
             )
         )
     small, medium, large = (AREA_RATIOS[area] for area in areas)

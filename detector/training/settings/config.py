@@ -55,7 +55,7 @@ class _Model(BaseModel):
 class OptimizerConfig(_Model):
     """Defaults: the published recipe of the res and csp models."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
     learning_rate_per_image: float = Field(0.01 / 64, gt=0, description="the peak rate is this times the whole batch")
     momentum: Share = Field(0.9, description="SGD's (Nesterov); AdamW's first beta")
     weight_decay: float = Field(5e-4, ge=0, description="of conv weights alone, never of norms and biases")
@@ -71,7 +71,7 @@ class OptimizerConfig(_Model):
 class ScheduleConfig(_Model):
     """Quadratic warm-up, cosine, floor."""
 
-    warmup_epochs: float = Field(5.0, ge=0)
+    warmup_epochs: float = Field(5.0, ge=0, description="epochs in which the rate rises from 0, quadratically")
     warmup_min_steps: int = Field(0, ge=0, description="warm-up lasts at least so many steps (tiny data sets)")
     warmup_max_share: Share = Field(0.2, description="and at most this share of the whole run")
     min_ratio: Share = Field(0.05, description="floor of the cosine, share of the peak rate")
@@ -82,8 +82,8 @@ class ScheduleConfig(_Model):
 class EmaConfig(_Model):
     """Moving average of the weights; decay x (1 - exp(-step / ramp))."""
 
-    decay: float = Field(0.9998, ge=0, lt=1)
-    ramp_steps: float = Field(2000.0, gt=0)
+    decay: float = Field(0.9998, ge=0, lt=1, description="share of the old average that a step keeps, late in a run")
+    ramp_steps: float = Field(2000.0, gt=0, description="steps over which that share grows from 0")
     memory_share: float | None = Field(
         0.1, gt=0, le=1, description="the average reaches back at most this share of the whole run (short runs)"
     )
@@ -93,7 +93,7 @@ class TrainConfig(_Model):
     """Everything about a training run but the structure, the data and the output folder."""
 
     preset: str = Field("published", description="the preset that these settings started from")
-    epochs: int = Field(300, ge=1)
+    epochs: int = Field(300, ge=1, description="passes through the training images")
     minutes: float | None = Field(
         None, gt=0, description="wall-clock budget that epochs and evaluations were chosen for; `--time`"
     )
@@ -107,11 +107,13 @@ class TrainConfig(_Model):
     multi_scale: Annotated[tuple[int, int], AfterValidator(_sides)] | None = Field(
         None, description="smallest and largest longer side, px: every batch is stretched to one in steps of 32"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of weights, order and augmentation: the same seed gives the same run")
     workers: int | None = Field(None, ge=0, description="loader processes per rank; None: chosen from the cores")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
-    amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = "auto"
-    channels_last: bool = True
+    amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = Field(
+        "auto", description="arithmetic of the forward pass; auto: what is quicker here; fp16: GPUs only"
+    )
+    channels_last: bool = Field(True, description="memory format of images and weights")
     quantise: Annotated[Literal["off", "openvino", "onnx"], BeforeValidator(_off)] = Field(
         "off", description="round weights and activations as an int8 export to that format does; needs trained weights"
     )

@@ -58,12 +58,12 @@ def preset_values(name: str, structure: Structure) -> dict[str, Any]:
     if name in ("small", "auto"):
         return {"preset": name, **_SMALL}
     if name == "published":
-        augment = {"sada": 1.0, **_AUGMENT_BY_SIZE.get(nearest_published(structure) or "", {})}
+        augment = {"sada": 1.0, **_AUGMENT_BY_SIZE.get(published_size(structure) or "", {})}
         return {"preset": name, **_FAMILIES.get(structure.backbone.space, {}), "augment": augment}
     raise UserError(f"unknown preset {name!r}; {nearest(name, NAMES)}")
 
 
-def nearest_published(structure: Structure) -> str | None:
+def published_size(structure: Structure) -> str | None:
     """The published size of the same space whose backbone has most nearly as many parameters; None if there is none."""
     space, size = structure.backbone.space, _log_params(structure)
     distances = {name: abs(other - size) for name, (of, other) in _published_sizes().items() if of == space}

@@ -18,7 +18,7 @@ from detector.data.geometry import Picture, affine_matrix
 from detector.data.sada.box_level import augment_boxes, change_colours, gaussian_map, move_boxes
 from detector.data.sada.colour import COLOUR_OPS
 from detector.data.sada.geometric import GEOMETRIC_OPS, Move, move_of
-from detector.data.sada.policy import PUBLISHED, Policy, Step, blended_shares, parse_policy, size_classes
+from detector.data.sada.policy import PUBLISHED, Operation, Policy, blended_shares, parse_policy, size_classes
 
 Pixels = npt.NDArray[np.uint8]
 ALWAYS = (1.0, 1.0, 1.0)
@@ -39,8 +39,8 @@ def picture(seed: int, size: tuple[int, int] = (48, 64), count: int = 4) -> Pict
 def certain(policy: Policy, colour: str | None = None, geometric: str | None = None, level: int = 7) -> Policy:
     """One sub-policy, whose named operations always happen, to every box."""
     pair = (
-        Step(colour or "colour", float(colour is not None), level),
-        Step(geometric or "mirror", float(geometric is not None), level),
+        Operation(colour or "colour", float(colour is not None), level),
+        Operation(geometric or "mirror", float(geometric is not None), level),
     )
     return dataclasses.replace(policy, sub_policies=(pair,), box_probabilities=ALWAYS)
 
@@ -61,7 +61,7 @@ def test_the_published_vector_reads_as_published() -> None:
 def test_indices_wrap_and_ratios_are_shares() -> None:
     vector = [0, 0, 0, 0, *[7 + 2, 10, 3, 6 + 1, 0, 9] * 5, 0, 9, 4, 1, 0, 2]
     policy = parse_policy(vector)
-    assert policy.sub_policies[4] == (Step("solarize_add", 1.0, 3), Step("rotate", 0.0, 9))
+    assert policy.sub_policies[4] == (Operation("solarize_add", 1.0, 3), Operation("rotate", 0.0, 9))
     assert policy.areas == (0.2, 10.0, 1.0)
     assert policy.box_probabilities == pytest.approx((0.1, 0.0, 0.2))
 
@@ -190,8 +190,8 @@ def test_colours_change_around_the_boxes(op: str) -> None:
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     weights = slow_map(boxes, blended_shares(areas, (48, 64), policy).tolist(), 48, 64)
     expected = slow_blend(start.image, COLOUR_OPS[op](start.image, 8), weights)
-    np.testing.assert_allclose(change_colours(start.image, boxes, Step(op, 1, 8), policy), expected, atol=1.01)
-    np.testing.assert_array_equal(change_colours(start.image, boxes[:0], Step(op, 1, 8), policy), start.image)
+    np.testing.assert_allclose(change_colours(start.image, boxes, Operation(op, 1, 8), policy), expected, atol=1.01)
+    np.testing.assert_array_equal(change_colours(start.image, boxes[:0], Operation(op, 1, 8), policy), start.image)
 
 
 def slow_warp(crop: Pixels, move: Move, fill: int) -> npt.NDArray[np.float64]:
@@ -317,8 +317,8 @@ def test_frequencies_grow_with_progress(progress: float) -> None:
         np.zeros((64, 64, 3), dtype=np.uint8), boxes, np.arange(3, dtype=np.int32), np.zeros(3, dtype=np.bool_)
     )
     assert size_classes(np.prod(sides, axis=1), (64, 64)).tolist() == [0, 1, 2]
-    step = Step("translate_x", 0.8, 1)
-    policy = Policy(((Step("colour", 0.0, 0), step),), (1.0, 1.0, 1.0), (0.1, 0.2, 0.4))
+    step = Operation("translate_x", 0.8, 1)
+    policy = Policy(((Operation("colour", 0.0, 0), step),), (1.0, 1.0, 1.0), (0.1, 0.2, 0.4))
     rng = np.random.default_rng(0)
     added: Counter[int] = Counter()
     for _ in range(4000):
@@ -329,7 +329,7 @@ def test_frequencies_grow_with_progress(progress: float) -> None:
 
 def test_sub_policies_and_signs_are_drawn_evenly() -> None:
     policy = Policy(
-        tuple((Step("colour", 0.0, 0), Step("translate_x", 1.0, level)) for level in range(1, 6)),
+        tuple((Operation("colour", 0.0, 0), Operation("translate_x", 1.0, level)) for level in range(1, 6)),
         (1.0, 1.0, 1.0),
         ALWAYS,
     )

@@ -17,7 +17,7 @@ from detector.detections import Detections
 from detector.prediction.frames import Frame, Looked, Pixels
 from detector.prediction.outputs import Heading, _crops, _drawn, format_names, open_output
 from detector.prediction.reading import count_frames
-from detector.prediction.run import Outcome, Wishes, claim_folder, predict, wished_formats
+from detector.prediction.run import Tally, Wishes, claim_folder, predict, wished_formats
 from detector.prediction.sources import Item, Kind, find_items
 from search_spaces.errors import UserError
 from tests.detector.prediction.clips import (
@@ -246,7 +246,7 @@ def sources(tmp_path: Path) -> Path:
     return folder
 
 
-def run(sources: Path, out: Path, look: Any = find_blocks, **wishes: Any) -> Outcome:
+def run(sources: Path, out: Path, look: Any = find_blocks, **wishes: Any) -> Tally:
     items = find_items([str(sources)], out)
     wishes = {"formats": wished_formats((), items), **wishes}
     return predict(items, look, CARD, out, Wishes(**wishes), model="m")

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from detector.training.settings.config import TrainConfig, validate
-from detector.training.settings.presets import nearest_published, preset_values
+from detector.training.settings.presets import preset_values, published_size
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure, shipped_names
 
@@ -50,7 +50,7 @@ def widened(structure: Structure, factor: int) -> Structure:
 
 def test_a_searched_network_takes_the_recipe_of_the_nearest_size() -> None:
     for name in shipped_names():
-        assert nearest_published(resolve_structure(name)) == name
-        assert nearest_published(resolve_structure(name).with_classes(3)) == name
-    assert nearest_published(widened(resolve_structure("Ns"), 4)) == "Nl"
-    assert nearest_published(widened(resolve_structure("T"), 3)) == "S"
+        assert published_size(resolve_structure(name)) == name
+        assert published_size(resolve_structure(name).with_classes(3)) == name
+    assert published_size(widened(resolve_structure("Ns"), 4)) == "Nl"
+    assert published_size(widened(resolve_structure("T"), 3)) == "S"

@@ -83,6 +83,8 @@ def settings(number: int, steps: int) -> dict[str, Any]:
         },
         "ema": {"decay": 0.0},
         "augment": {"mosaic": 0.0, "mixup": 0.0, "flip": 0.0},
+        # each image once an epoch, whatever set it is from
+        "sampling": {"smoothing": 1.0, "class_aware": 0.0},
     }  # fmt: skip
 
 

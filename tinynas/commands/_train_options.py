@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations, or a labelling tool's export"
+ACCEPTED_DATA = "a folder or YAML with VOC, COCO or YOLO annotations, a labelling tool's export, or a list of data sets"
 
 StructureName = Annotated[
     str | None, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")

@@ -13,8 +13,11 @@ import torch
 from detector.checkpoint import load_checkpoint, save_checkpoint
 from detector.data.formats import load_split
 from detector.data.loader import collate
+from detector.overfit.images import load_few
+from detector.overfit.training import overfit_run, settings
 from detector.training.distillation.unlabelled import _annotations, joined
 from detector.training.loop import fit
+from detector.training.settings.config import build_config
 from detector.training.start import load_splits, new_run, resumed_run
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
@@ -159,6 +162,13 @@ def test_aliases_survive_a_checkpoint_and_old_ones_have_none(whole: Path, tmp_pa
     del content["class_aliases"]
     torch.save(content, tmp_path / "old.pt")
     assert load_checkpoint(tmp_path / "old.pt").class_aliases == {}
+
+
+def test_overfit_shows_each_image_once_an_epoch(tiny: Structure, general: Path, tmp_path: Path) -> None:
+    few = load_few(general, 6, 0, (64, 64), _silent)
+    run = overfit_run(tiny, few, str(general), build_config(settings(6, 10)), tmp_path, _silent)
+    assert len({int(number) for number in few.origins.of_image}) == 3
+    assert run.train_set.expected_draws is None
 
 
 def test_unlabelled_pictures_of_a_teacher_that_knows_some_classes(general: Path) -> None:

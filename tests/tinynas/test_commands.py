@@ -32,7 +32,7 @@ def here(tmp_path, monkeypatch):
         (["explain", "S", "--device", "t44"], "unknown device 't44': did you mean t4"),
         (["explain", "S", "--image-size", "650"], "650 is not a multiple of 32; the nearest is 640"),
         (["explain", "."], "no structure '.'"),
-        (["train", "S"], "no data: pass --data (a folder or YAML with VOC, COCO or YOLO annotations, or a"),
+        (["train", "S"], "no data: pass --data (a folder or YAML with VOC, COCO or YOLO annotations, a labelling"),
         (["train", "S", "--data", "nowhere"], "nowhere: no such folder or file"),
         (["eval", "best.pt"], "no such file; expected a checkpoint"),
         (["export", "best.pt"], "no such file; expected a checkpoint"),

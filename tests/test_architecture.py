@@ -45,10 +45,12 @@ def test_imports_point_one_way(path):
 
 
 INFERENCE = [
+    "detector/*.py",
     "detector/deploy/**/*.py",
     "detector/evaluation/*.py",
-    "detector/detector.py",
     "detector/prediction/**/*.py",
+    "detector/quantisation/*.py",
+    "detector/data/**/*.py",
 ]
 INFERENCE_SOURCES = sorted(path for pattern in INFERENCE for path in ROOT.glob(pattern))
 

@@ -12,6 +12,7 @@ from search_spaces.space import load_space
 from tinynas.budgets import Budget
 from tinynas.genes.population import Encoding
 from tinynas.pricing.objective import Objective
+from tinynas.quantities import QUANTITIES
 from tinynas.scores import deepmad, entropy
 
 T4, CPU = find_table("t4"), find_table("cpu")
@@ -125,3 +126,24 @@ def test_a_latency_without_a_device_needs_one_table():
         Objective(encoding, [(Budget("latency_ms", 1.0),)], TABLES)
     with pytest.raises(ValueError, match="at least one target"):
         Objective(encoding, [], TABLES)
+
+
+@pytest.mark.parametrize("quantity", ["peak_memory_bytes", "effectiveness"])
+def test_one_quantity_alone_is_counted_on_the_graph_that_it_is_of(quantity):
+    encoding = Encoding(load_space("mob"), (96, 96), 80)
+    subject = Objective(encoding, [(Budget(quantity, 1.0),)], {})
+    genes = encoding.sample(4, np.random.default_rng(5))
+    counted = QUANTITIES[quantity].count
+    for index, found in enumerate(subject.evaluate(genes).costs[quantity]):
+        graph = emit_backbone if QUANTITIES[quantity].of_backbone else emit_detector
+        assert found == pytest.approx(float(counted(graph(encoding.single(genes, index)))))
+
+
+def test_who_is_just_at_a_limit_is_admitted():
+    encoding = Encoding(load_space("res"), (320, 320), 5)
+    genes = encoding.sample(50, np.random.default_rng(6))
+    layers = Objective(encoding, [(Budget("layers", 1.0),)], {}).evaluate(genes).costs["layers"]
+    limit = float(np.median(layers))
+    assert (layers == limit).any()
+    subject = Objective(encoding, [(Budget("latency_ms", 5.0), Budget("layers", limit))], {T4.id: T4})
+    assert (subject.admitted(subject.evaluate(genes)) == (layers <= limit)).all()

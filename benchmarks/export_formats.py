@@ -35,6 +35,8 @@ def spread_checkpoint(structure: Structure, seed: int = 0) -> Checkpoint:
     network = Network(structure).eval()
     images = torch.rand(1, 3, *structure.image_size) * 255
     with torch.no_grad():
+        for level, scale in enumerate(network.detect.scales):
+            scale.fill_(0.6 + 0.5 * level)
         raw = network.forward_raw(images)
         for name, parameter in network.named_parameters():
             if name.startswith("head.level") and name.endswith("conv.weight"):

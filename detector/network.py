@@ -55,6 +55,13 @@ class Network(nn.Module):
         assert isinstance(module, Detect)
         return module
 
+    @property
+    def scales(self) -> dict[str, nn.Parameter]:
+        """The head's learnt scales by the path of the conv whose map each multiplies; none where they are folded into it."""
+        *_, op = self.graph.ops
+        convs = [self.graph.ops[source].path for source in op.inputs[1::2]]
+        return {} if self.detect.folded else dict(zip(convs, self.detect.scales))
+
     def initialise(self) -> None:
         """He-normal convs, head weights of std 0.01, classification bias at probability 0.01."""
         for name, module in self.named_modules():
@@ -146,11 +153,16 @@ class Network(nn.Module):
         return other.eval()
 
     def deploy(self) -> Network:
-        """A copy for inference: branches merged, every BatchNorm folded into its conv."""
-        other = self.merge_branches()
+        """A copy for inference: branches merged, every BatchNorm and the head's scales folded into the convs before."""
+        other = self.merge_branches().requires_grad_(False)
         for module in other.modules():
             if isinstance(module, ConvUnit):
                 module.fuse_norm()
+        for path, scale in other.scales.items():
+            conv = other.get_submodule(path).conv
+            for parameter in conv.parameters():
+                parameter.mul_(scale)
+        other.detect.folded = True
         return other.requires_grad_(False)
 
 

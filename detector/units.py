@@ -91,6 +91,7 @@ class Detect(nn.Module):
     """Class and regression maps of all levels -> logits in prior order, or decoded boxes and scores (report, 2.2).
 
     Priors stand at (column x stride, row x stride), without a half-cell offset, ordered by stride, then row by row.
+    folded: the learnt scales of the regression maps are in the convs before, as in deploy form.
     """
 
     def __init__(self, op: Op) -> None:
@@ -98,17 +99,21 @@ class Detect(nn.Module):
         self.strides, self.reg_max, self.num_classes = op.strides, op.reg_max, op.num_classes
         for level in range(len(op.strides)):
             self.register_parameter(f"scale{level}", nn.Parameter(torch.tensor(1.0)))
+        self.folded = False
         self.register_buffer("bins", torch.arange(op.reg_max + 1, dtype=torch.float32), persistent=False)
         self.bins: Tensor
 
     def logits(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Class logits (B, A, C) and box-distribution logits (B, A, 4 x (reg_max + 1))."""
         cls = [level.flatten(2).transpose(1, 2) for level in maps[0::2]]
-        reg = [
-            (level * self.get_parameter(f"scale{number}")).flatten(2).transpose(1, 2)
-            for number, level in enumerate(maps[1::2])
-        ]
+        scaled = maps[1::2] if self.folded else [level * scale for level, scale in zip(maps[1::2], self.scales)]
+        reg = [level.flatten(2).transpose(1, 2) for level in scaled]
         return torch.cat(cls, 1), torch.cat(reg, 1)
+
+    @property
+    def scales(self) -> list[nn.Parameter]:
+        """Of the regression maps, by level."""
+        return [self.get_parameter(f"scale{level}") for level in range(len(self.strides))]
 
     def priors(self, maps: list[Tensor]) -> Tensor:
         """(A, 3): x, y in input pixels, stride."""

@@ -125,6 +125,22 @@ def test_deploying_leaves_the_training_form_alone():
     assert network.training
 
 
+def test_deploying_folds_the_heads_scales():
+    torch.manual_seed(0)
+    network = Network(resolve_structure("Ns").with_image_size(64, 64)).eval()
+    images = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        for level, scale in enumerate(network.detect.scales):
+            scale.fill_(3 + level)
+        deployed = network.deploy()
+        expected, found = network.forward_raw(images).reg_logits, deployed.forward_raw(images).reg_logits
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+        for scale in deployed.detect.scales:  # nothing is left for the runtime to multiply with
+            scale.fill_(7)
+        assert torch.equal(deployed.forward_raw(images).reg_logits, found)
+    assert not network.detect.folded
+
+
 def test_space_to_depth_orders_channels_as_published():
     from detector.network import _space_to_depth
 

@@ -56,12 +56,13 @@ def _tensors(model: Any, images: Floats) -> dict[str, Values]:
 def _layers(network: Network, images: Floats) -> Iterator[tuple[str, Values]]:
     """(path, output) of every op that computes something, in order."""
     found: list[tuple[str, Values]] = []
-    run = network._run
+    run, scales = network._run, network.scales
 
     def recorded(op: Op, inputs: list[Tensor]) -> Tensor:
         value = run(op, inputs)
         if op.kind in ("conv", "add", "concat", "max_pool", "upsample"):
-            found.append((op.path, value.numpy().copy()))
+            scale = scales.get(op.path)  # the exported conv has it inside
+            found.append((op.path, (value if scale is None else value * scale).numpy().copy()))
         return value
 
     network._run = recorded  # type: ignore[method-assign]

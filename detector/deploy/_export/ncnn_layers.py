@@ -19,6 +19,8 @@ from search_spaces.graph import Graph, Op
 
 MAGIC = "7767517"
 _HALF_FLAG = 0x01306B47
+_HALF_STEP = 2.0**-10
+"""Of a layer's largest weight: what fp16 may move one by."""
 _PARITIES = (0, 2, 1, 3)
 """Ours are (row, column) 00, 10, 01, 11; ncnn's Reorg counts 00, 01, 10, 11."""
 
@@ -74,9 +76,12 @@ class Layers:
         return "\n".join([MAGIC, f"{len(self.lines)} {self.blobs}", *self.lines]) + "\n"
 
     def _stored(self, weight: Values) -> bytes:
-        if not self.half:
+        with np.errstate(over="ignore"):
+            half = weight.astype("<f2")
+        # beyond fp16's range, or so small that little of its precision is left: as it is
+        if not self.half or np.abs(half - weight).max(initial=0) > _HALF_STEP * np.abs(weight).max(initial=0):
             return np.uint32(0).tobytes() + weight.astype("<f4").tobytes()
-        data = weight.astype("<f2").tobytes()
+        data = half.tobytes()
         return np.uint32(_HALF_FLAG).tobytes() + data + b"\0" * (-len(data) % 4)
 
 

@@ -64,6 +64,8 @@ def tiny() -> Checkpoint:
     network = Network(parse_structure(TINY))
     network.eval()
     with torch.no_grad():
+        for level, scale in enumerate(network.detect.scales):  # as training leaves them
+            scale.fill_(0.6 + 0.5 * level)
         raw = network.forward_raw(torch.from_numpy(probe_images(4, (64, 96))[1]))
         bias = raw.cls_logits.mean()
         for name, parameter in network.named_parameters():

@@ -13,6 +13,7 @@ import torch
 from detector.checkpoint import Checkpoint
 from detector.deploy import ExportSettings, export_checkpoint, exportable, load_model
 from detector.deploy._export import suppression, verification
+from detector.deploy._export.ncnn_layers import Layers
 from detector.deploy._export.verification import probe_images
 from detector.detector import Detector
 from detector.suppression import suppress
@@ -188,3 +189,11 @@ def test_existing_output(
     assert (tmp_path / "m.bin").read_text() == "mine"
     assert main([*command, "--overwrite"]) == 0
     assert load_model(tmp_path / "m.xml").card.class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("weight", "halved"), [([0.5, -1.0], True), ([7e4, 1.0], False), ([3e-8, -1e-8], False), ([0.0], True)]
+)
+def test_ncnn_keeps_weights_that_fp16_would_lose(weight: list[float], halved: bool) -> None:
+    stored = Layers(half=True)._stored(np.array(weight, dtype=np.float32))
+    assert len(stored) == 4 + (-(-len(weight) // 2) * 4 if halved else 4 * len(weight))

@@ -159,8 +159,7 @@ class Network(nn.Module):
             if isinstance(module, ConvUnit):
                 module.fuse_norm()
         for path, scale in other.scales.items():
-            conv = other.get_submodule(path).conv
-            for parameter in conv.parameters():
+            for parameter in other.get_submodule(path).parameters():
                 parameter.mul_(scale)
         other.detect.folded = True
         return other.requires_grad_(False)

@@ -51,6 +51,7 @@ def check_ranking_options(options: RankingOptions, *, asked: bool) -> None:
 def ranking_of(options: SearchOptions, training: RankingOptions, *, measure: bool) -> tuple[SearchPlan, RankingRequest]:
     """The first search's plan, and the second stage with those of the others. Looks for the data before anything else."""
     from detector.data.formats import detect
+    from detector.data.label_space.document import is_document
     from detector.training.machine.process_settings import let_threads_sleep
     from tinynas.commands import train
     from tinynas.search.several import build_plans
@@ -58,7 +59,8 @@ def ranking_of(options: SearchOptions, training: RankingOptions, *, measure: boo
 
     let_threads_sleep()
     data = train.find_data(training.data)
-    detect(data)
+    if not is_document(data):
+        detect(data)
     if training.split is not None:
         train.ensure_split(data, training.split)
     first, *others = build_plans(options, say, measure=measure)

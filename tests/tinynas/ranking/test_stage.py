@@ -230,3 +230,18 @@ def test_spaces_in_which_the_budget_cannot_be_met_are_left_out_or_refused(capsys
     for missing in {"csp", "mob", "res"} - names:
         with pytest.raises(UserError, match=r"budget|table"):
             build_plans(SearchOptions(**asked, space=f"res,{missing}", image_size="320"), said.append)
+
+
+def test_a_list_of_data_sets_is_data_too(space: Path, data: Path, tmp_path: Path) -> None:
+    from tinynas.commands._ranking import RankingOptions, ranking_of
+    from tinynas.ranking.preparation import load_data
+    from tinynas.search.options import SearchOptions
+
+    other = make_data(tmp_path / "other", train=10, val=5)
+    listed = tmp_path / "general.yaml"
+    listed.write_text(f"label_space: 1\nsets:\n  one: {{path: {data}}}\n  two: {{path: {other}}}\n")
+    training = RankingOptions(data=listed, hours=None, candidates=None, split=None, settings=())
+    _, request = ranking_of(SearchOptions(max_macs="14M", space=str(space)), training, measure=False)
+    assert request.data == listed
+    assert load_data(listed, lambda line: None).images == (12 + 10, 6 + 5)
+    assert load_data(listed, lambda line: None).mark != load_data(data, lambda line: None).mark

@@ -65,11 +65,20 @@ class KitWriter(OnnxWriter):
         self._shared, self._bias_apart = shared, bias_apart
 
     def conv(
-        self, x: str, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
+        self, x: str, in_channels: int, out_channels: int, *, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> str:  # fmt: skip
         if not self._bias_apart:
-            return super().conv(x, in_channels, out_channels, kernel, stride, depthwise, activation, name)
+            return super().conv(
+                x,
+                in_channels,
+                out_channels,
+                kernel=kernel,
+                stride=stride,
+                depthwise=depthwise,
+                activation=activation,
+                name=name,
+            )
         weights, bias = self._conv_constants(in_channels, out_channels, kernel, depthwise, name)
         node = self._node(
             "Conv", [x, weights], name, kernel_shape=[kernel, kernel], strides=[stride, stride],

@@ -32,7 +32,7 @@ class Writer(Protocol):
         """The model's input, 3 channels."""
 
     def conv(
-        self, x: Any, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
+        self, x: Any, in_channels: int, out_channels: int, *, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> Any:  # fmt: skip
         """Conv with a bias, "same" padding, and an activation."""
@@ -91,8 +91,8 @@ def _write(graph: Graph, op: Op, nodes: Sequence[Any], writer: Writer) -> Any:
     inputs = [nodes[i] for i in op.inputs]
     if op.kind == "conv":
         return writer.conv(
-            inputs[0], int(graph.in_channels(op)), int(op.shape.channels), int(op.kernel), op.stride, op.depthwise,
-            op.activation, op.path,
+            inputs[0], int(graph.in_channels(op)), int(op.shape.channels), kernel=int(op.kernel), stride=op.stride,
+            depthwise=op.depthwise, activation=op.activation, name=op.path,
         )  # fmt: skip
     if op.kind == "add":
         return writer.add(inputs[0], inputs[1], op.activation, op.path)
@@ -125,7 +125,7 @@ def batches(kernels: Sequence[Kernel], size: int = 16) -> list[list[Kernel]]:
 def _around(writer: Writer, node: Any, inputs: int, outputs: int, name: str, stride: int = 1) -> Any:
     """A plain 1x1 conv from `inputs` to `outputs` channels, without an activation: it gives the kernels that are measured
     something to read, or reads them so that they are not left out; its own time does not count."""
-    return writer.conv(node, inputs, outputs, 1, stride, False, None, name)
+    return writer.conv(node, inputs, outputs, kernel=1, stride=stride, depthwise=False, activation=None, name=name)
 
 
 def write_batch(kernels: Sequence[Kernel], writer: Writer) -> Any:
@@ -153,7 +153,8 @@ def _write_stem(kernel: Kernel, writer: Writer) -> Any:
     else:
         node = writer.conv(
             writer.space_to_depth(image, "fold") if fold else image, int(kernel.in_channels), int(kernel.out_channels),
-            int(kernel.kernel), kernel.stride, False, activation_of(kernel), "target0",
+            kernel=int(kernel.kernel), stride=kernel.stride, depthwise=False, activation=activation_of(kernel),
+            name="target0",
         )  # fmt: skip
     return writer.model([_around(writer, node, int(kernel.out_channels), 8, "pre.after0")])
 
@@ -191,7 +192,16 @@ def _write_target(kernel: Kernel, base: Any, writer: Writer, name: str) -> Any:
     inputs, outputs = int(kernel.in_channels), int(kernel.out_channels)
 
     def before(channels: int, label: str, activation: str | None = None) -> Any:
-        return writer.conv(base, BASE_CHANNELS, channels, 1, 1, False, activation, f"pre.{label}.{name}")
+        return writer.conv(
+            base,
+            BASE_CHANNELS,
+            channels,
+            kernel=1,
+            stride=1,
+            depthwise=False,
+            activation=activation,
+            name=f"pre.{label}.{name}",
+        )
 
     def operand(label: str) -> Any:
         """What an add reads from where the add cannot be fused: a conv with an activation, or else pooling."""
@@ -202,9 +212,20 @@ def _write_target(kernel: Kernel, base: Any, writer: Writer, name: str) -> Any:
         depthwise = kernel.kind == "depthwise"
         other = operand("other") if kernel.fused_add else None
         # Its input comes, as in a network, from a conv that read a tensor as large: large ones are not in the caches whole.
-        source = writer.conv(before(inputs, "in"), inputs, inputs, 1, 1, True, None, f"pre.wide.{name}")
+        source = writer.conv(
+            before(inputs, "in"),
+            inputs,
+            inputs,
+            kernel=1,
+            stride=1,
+            depthwise=True,
+            activation=None,
+            name=f"pre.wide.{name}",
+        )
         size, own = int(kernel.kernel), None if kernel.fused_add else activation_of(kernel)
-        node = writer.conv(source, inputs, outputs, size, kernel.stride, depthwise, own, name)
+        node = writer.conv(
+            source, inputs, outputs, kernel=size, stride=kernel.stride, depthwise=depthwise, activation=own, name=name
+        )
         return node if other is None else writer.add(other, node, activation_of(kernel), f"{name}.add")
     if kernel.kind == "add":
         return writer.add(operand("other"), operand("in"), activation_of(kernel), name)

@@ -34,7 +34,7 @@ class OnnxWriter:
         return "images"
 
     def conv(
-        self, x: str, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
+        self, x: str, in_channels: int, out_channels: int, *, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> str:  # fmt: skip
         inputs = [x, *self._conv_constants(in_channels, out_channels, kernel, depthwise, name)]

@@ -27,7 +27,7 @@ class OpenVINOWriter:
         return self._image
 
     def conv(
-        self, x: Any, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
+        self, x: Any, in_channels: int, out_channels: int, *, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> Any:  # fmt: skip
         weights, bias = self._weights.conv(in_channels, out_channels, kernel, depthwise)

@@ -34,7 +34,7 @@ class TorchWriter:
         return len(self._shapes) - 1
 
     def conv(
-        self, x: int, in_channels: int, out_channels: int, kernel: int, stride: int, depthwise: bool,
+        self, x: int, in_channels: int, out_channels: int, *, kernel: int, stride: int, depthwise: bool,
         activation: str | None, name: str,
     ) -> int:  # fmt: skip
         import torch
@@ -106,7 +106,16 @@ def kernel_module(kernel: Kernel) -> Any:
         side = tuple(-(-side // kernel.stride) for side in (kernel.height, kernel.width))
         other = writer.tensor(outputs, *side) if kernel.fused_add else None
         own = None if kernel.fused_add else activation_of(kernel)
-        x = writer.conv(x, inputs, outputs, size, kernel.stride, kernel.kind == "depthwise", own, "conv")
+        x = writer.conv(
+            x,
+            inputs,
+            outputs,
+            kernel=size,
+            stride=kernel.stride,
+            depthwise=kernel.kind == "depthwise",
+            activation=own,
+            name="conv",
+        )
         x = x if other is None else writer.add(other, x, activation_of(kernel), "add")
     elif kernel.kind == "add":
         x = writer.add(x, writer.tensor(inputs, kernel.height, kernel.width), activation_of(kernel), "add")

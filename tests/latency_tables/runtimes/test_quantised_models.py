@@ -127,8 +127,12 @@ def test_quantised_networks_compute_nearly_the_same() -> None:
     image = np.random.default_rng(0).random((1, 3, 16, 16), dtype=np.float32)
 
     def run(writer: OpenVINOWriter) -> np.ndarray:
-        x = writer.conv(writer.image(16, 16), 3, 8, 3, 1, False, "relu", "first")
-        model = writer.model([writer.conv(x, 8, 8, 3, 1, False, None, "second")])
+        x = writer.conv(
+            writer.image(16, 16), 3, 8, kernel=3, stride=1, depthwise=False, activation="relu", name="first"
+        )
+        model = writer.model(
+            [writer.conv(x, 8, 8, kernel=3, stride=1, depthwise=False, activation=None, name="second")]
+        )
         return openvino_device.compile_model(model, threads=1)(image)[0]
 
     exact, quantised = run(OpenVINOWriter()), run(QuantisedOpenVINOWriter())

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from detector import assigners, distillers
+from detector.data.label_space.document import Document
 from detector.training.settings.config import TrainConfig
 from latency_tables.metadata import TableMetadata
 from search_spaces.errors import UserError
@@ -36,6 +37,12 @@ def subjects() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
     yield "space", Space, shipped("search_spaces", "spaces", "csp.yaml")
     yield "structure", StructureModel, shipped("search_spaces", "structures", "S.txt")
     yield "table", TableMetadata, shipped("latency_tables", "devices", "epyc-zen5-openvino-fp32-b1-t1.yaml")
+    listed = {"path": "a", "classes": ["x"], "rename": {"x": "y"}, "drop": ["z"], "absent": ["w"]}
+    yield (
+        "label space",
+        Document,
+        {"label_space": 1, "sets": {"a": listed}, "aliases": {"couch": ["Sofa"]}, "drop": ["logo"]},
+    )
     for package in (assigners, distillers):
         for name in package.names():
             options = import_module(f"{package.__name__}.{name}").Options

@@ -107,3 +107,15 @@ def test_drawing_reaches_both_ends_of_every_range(name):
         assert (genes[DEPTH + index].min(), genes[DEPTH + index].max()) == stage.depth
         assert set(genes[KERNEL + index].tolist()) == set(stage.kernels)
         assert genes[OUT + index].max() == stage.out[1]
+
+
+def test_steps_of_a_mutation_have_a_direction():
+    space = load_space("res")
+    upwards = space.mutation.model_copy(update={"channel_factors": (), "channel_steps": (2,), "depth_steps": (1,)})
+    moves = Encoding(space.model_copy(update={"mutation": upwards}), (64, 64), 3).moves
+    low, high = space.stem.out
+    assert moves._reachable(STEM, low) == [low + 2 * space.channel_step]
+    assert moves._reachable(STEM, high) == []
+    shallow, deep = space.stages[3].depth
+    assert moves._reachable(DEPTH + 3, shallow) == [shallow + 1]
+    assert moves._reachable(DEPTH + 3, deep) == []

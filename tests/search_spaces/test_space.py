@@ -41,9 +41,9 @@ def test_necks_to_choose_from_begin_with_the_rule():
     space = load_space("res")
     necks = space.necks()
     assert necks[0] == space.neck
-    assert len(necks) == len(set(necks)) == 12
+    assert len(necks) == len(set(necks)) == 8
     assert {(neck.depth, neck.hidden_ratio, neck.out_ratio) for neck in necks} == {
-        (depth, hidden, out) for depth in (0.5, 1.0, 1.5) for hidden in (0.75, 1.0) for out in (0.66667, 1.0)
+        (depth, hidden, out) for depth in (1.0, 1.5) for hidden in (0.75, 1.0) for out in (0.66667, 1.0)
     }
     assert space.with_neck(necks[3]).neck == necks[3]
     alone = space.model_copy(update={"neck_choices": NeckChoices()})
@@ -73,8 +73,8 @@ def test_unknown_space_suggests_the_nearest():
         ("tap_growth: 2.0", "tap_growth: -2.0", "a number above 0"),
         ("hidden_ratio: 0.75", "hidden_ratio: 0", "neck.hidden_ratio: 0 found"),
         ("reg_max: 16", "reg_max: 0", "head.reg_max: 0 found"),
-        ("depth: [0.5, 1.0, 1.5]", "depth: [0.5, -1.0]", "neck_choices.depth.2: -1.0 found"),
-        ("depth: [0.5, 1.0, 1.5]", "depths: [1.0]", "neck_choices.depths: unknown key; did you mean depth"),
+        ("depth: [1.0, 1.5]", "depth: [1.5, -1.0]", "neck_choices.depth.2: -1.0 found"),
+        ("depth: [1.0, 1.5]", "depths: [1.0]", "neck_choices.depths: unknown key; did you mean depth"),
         ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 1, 1]", "expected 5 numbers"),
         ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 0, 0, 0]", "not all zero"),
         ("weights: [0, 0, 1, 1, 16]", "weights: [0, 0, 1, 1, -16]", "score.weights.5: -16 found"),

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latency_tables import find_table
+from latency_tables import find_table, predict
+from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.space import load_space
 from search_spaces.text import resolve_structure
@@ -21,6 +22,7 @@ from tinynas.genes.membership import outside
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.published import nearest, published_necks, share_at
+from tinynas.scores import entropy
 from tinynas.search.framed import search_frames
 from tinynas.search.frames import check_sizes_covered
 from tinynas.search.options import SearchOptions
@@ -217,7 +219,7 @@ def test_a_share_of_ones_own_is_a_floor():
     assert all(floor.floor and floor.device == T4 for floor in floors)
     off = build_plan(SearchOptions(budget="3.8ms", device="t4", neck="search", neck_share="off"))
     assert [budget.quantity for budget in off.targets[0].budgets] == ["latency_ms", "layers"]
-    assert len(off.frames) == 12
+    assert len(off.frames) == 8
 
 
 def test_a_second_stage_takes_sizes_one_by_one_and_no_necks():
@@ -233,3 +235,13 @@ def test_layers_of_a_search_over_necks_are_those_of_the_choices():
     for neck, layers in (("rule", 35), ("search", 45)):
         plan = build_plan(SearchOptions(budget="7.9ms", device="t4", space="csp", neck=neck))
         assert next(b.limit for b in plan.targets[0].budgets if b.quantity == "layers") == layers
+
+
+def test_at_the_largest_detectors_latency_csp_uses_its_budget_and_scores_as_much():
+    largest, table = resolve_structure("L"), find_table("t4")
+    latency = predict(emit_detector(largest), table).total_ms
+    plan = build_plan(SearchOptions(budget=f"{latency:.3f}ms", device="t4", space="csp", neck="search"))
+    (member,) = search_frames(plan, Engine(), None, seconds=30).members
+    assert latency * 0.99 <= member.account.latency[T4].total_ms <= latency + 0.001
+    assert member.score >= entropy.score(emit_detector(largest), plan.space.score.weights)
+    assert member.certified["exact"]

@@ -119,3 +119,23 @@ def test_steps_of_a_mutation_have_a_direction():
     shallow, deep = space.stages[3].depth
     assert moves._reachable(DEPTH + 3, shallow) == [shallow + 1]
     assert moves._reachable(DEPTH + 3, deep) == []
+
+
+def test_a_gene_at_its_highest_value_can_change_too():
+    """A mutation that finds no target for a value would leave it for ever."""
+    moves = Encoding(SPACES["mob"], (64, 64), 3).moves
+    for row in moves.free_rows:
+        values = moves._values(row)
+        assert all(moves._reachable(row, value) for value in (values[0], values[-1]))
+    assert [moves._values(STEM)[0], moves._values(STEM)[-1]] == list(SPACES["mob"].stem.out)
+
+
+def test_extremes_reach_both_ends_of_everything():
+    space = SPACES["mob"]
+    genes = Encoding(space, (64, 64), 3).extremes(4000, np.random.default_rng(2))
+    for index, stage in enumerate(space.stages):
+        ratios = genes[HIDDEN + index] / genes[OUT + index]
+        assert ratios.min() < 1.1 * stage.hidden[0] + 0.1
+        assert ratios.max() > 0.9 * stage.hidden[1]
+        assert set(genes[DEPTH + index].tolist()) == set(stage.depth)
+        assert set(genes[KERNEL + index].tolist()) == {min(stage.kernels), max(stage.kernels)}

@@ -78,8 +78,17 @@ def without_password(address: str) -> str:
 
 
 def _lines(listed: Iterable[str]) -> list[str]:
-    lines = [line.rstrip("\r\n") for line in listed]
-    return [line for line in lines if line.strip()]
+    """The names of a list: one a line, or ended by zeros as `find -print0` writes them."""
+    lines = [name.removeprefix("\ufeff").rstrip("\r\n") for line in listed for name in line.split("\0")]
+    return [_without_marks(line) for line in lines if line.strip()]
+
+
+def _without_marks(line: str) -> str:
+    """A line as it stands if that is there, else without the space and quotes round it."""
+    if os.path.lexists(line):
+        return line
+    plain = line.strip()
+    return plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] and plain[0] in "\"'" else plain
 
 
 def _live(source: str) -> Item | None:

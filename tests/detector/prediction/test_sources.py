@@ -46,6 +46,22 @@ def test_patterns_and_lists(here: Path) -> None:
     assert found("in/[a].jpg") == [("picture", "[a].jpg")]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("\ufeffin/a.jpg\r\n", "other/a.jpg\r\n"), ("  in/a.jpg \n", "\tother/a.jpg\n"), ("'in/a.jpg'\n", '"other/a.jpg"\n'),
+        ("in/a.jpg\0other/a.jpg\0",),
+    ],
+)  # fmt: skip
+def test_lists_as_other_tools_write_them(here: Path, lines: tuple[str, ...]) -> None:
+    assert found("-", listed=lines) == [("picture", "in/a.jpg"), ("picture", "other/a.jpg")]
+
+
+def test_a_name_that_is_there_is_taken_as_it_stands(here: Path) -> None:
+    (here / "' b.jpg'").write_bytes((here / "in/a.jpg").read_bytes())
+    assert found("-", listed=("' b.jpg'\n",)) == [("picture", "' b.jpg'")]
+
+
 def test_names_never_lead_out_of_the_output_folder(here: Path) -> None:
     for sources in (
         ("../" + here.name + "/in/a.jpg",),

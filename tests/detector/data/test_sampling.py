@@ -116,6 +116,13 @@ def test_draws_against_theory() -> None:
     assert float(np.sum((extra - epochs * odds) ** 2 / (epochs * odds * (1 - odds)))) > high
 
 
+def test_two_images_have_their_chances() -> None:
+    """The start of the steps is drawn: with a fixed one the same images come in every epoch."""
+    rng = np.random.default_rng(4)
+    drawn = sum(int((draw(np.array([0.2, 1.8]), rng) == 0).sum()) for _ in range(2000))
+    assert stats.binomtest(drawn, 2000, 0.2).pvalue > 0.01
+
+
 def test_the_sets_shares_of_the_draws_against_theory() -> None:
     """Chi-square of the draws by data set, over epochs of the data set itself."""
     data = annotations((300, 40, 8), [[i % 3] for i in range(348)])

@@ -13,6 +13,7 @@ from detector.assigners import _matching
 from detector.criterion import DetectionCriterion
 from detector.losses import LossConfig
 from detector.priors import priors
+from search_spaces.errors import UserError
 from tests.detector.assigners.hard_scenes import KINDS, hard_scene
 from tests.detector.scenes import Scene, SceneTargets, random_scene, random_targets
 
@@ -211,3 +212,9 @@ def test_divisors_are_averaged_over_processes_and_at_least_one(name: str, monkey
     least, *_ = losses_of(name, 3, 6, empty=False)
     # 1 for both processes together: a half for each
     assert least["cls"].item() == pytest.approx(2 * alone["cls"].item() * alone["num_positives"].item(), rel=1e-5)
+
+
+def test_one_prior_is_enough_and_none_is_refused(name: str) -> None:
+    assigners.build(name, {"top_k": 1})
+    with pytest.raises(UserError, match=f"assigner {name}: top_k: 0 found; expected a number of at least 1"):
+        assigners.build(name, {"top_k": 0})

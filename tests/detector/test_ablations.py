@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "ablation_structures.py"
 PAGE = (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8")
 CELLS = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("|")]
-ROWS = {cells[1].strip("`"): cells for cells in CELLS if cells[1].startswith("`tinynas train ")}
+FOUND = {cells[1].strip("`"): cells for cells in CELLS if cells[1].startswith("`tinynas train ")}
+ROWS = {command: cells for command, cells in FOUND.items() if "--teacher" not in command}
+TAUGHT = [shlex.split(command) for command in FOUND if "--teacher" in command]
 DARKNET = "docs/structures/csp-darknet-s.txt"
 COMMANDS = [*ROWS, f"tinynas train {DARKNET} --data coco"]
 
@@ -71,7 +73,9 @@ def test_the_page_has_what_the_script_prints(capsys: pytest.CaptureFixture[str])
     assert run_script() == 0
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(printed) == 21
-    assert [line for line in PAGE.splitlines() if "`tinynas train " in line and line.startswith("|")] == printed
+    assert [
+        line for line in PAGE.splitlines() if line.startswith("|") and any(f"`{row}`" in line for row in ROWS)
+    ] == printed
 
 
 def test_the_page_has_the_counts_of_csp_darknet() -> None:
@@ -133,3 +137,15 @@ def test_each_row_counts_and_trains(
 def test_assigners_of_table_7_are_chosen() -> None:
     chosen = [build_config({}, None, settings).loss.assigner for _, settings in map(parsed, ROWS) if settings]
     assert chosen == ["atss", "sim_ota", "task_aligned", "align_ota"]
+
+
+def test_distillers_of_table_8_are_chosen() -> None:
+    """With a teacher of one's own: what trains with one is tested where distillation is."""
+    chosen = []
+    for words in TAUGHT:
+        assert words[:5] == ["tinynas", "train", "Ns", "--teacher", "best.pt"]
+        assert words[-4:] == ["--epochs", "36", "--data", "coco"]
+        assert words[5:-4][::2] == ["--set"] * (len(words[5:-4]) // 2)
+        config = build_config({}, None, words[5:-4][1::2], direct={"distill": {"teacher": "best.pt"}})
+        chosen.append(config.distill.distiller)
+    assert chosen == ["mimic", "mgd", "cwd"]

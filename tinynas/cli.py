@@ -1,17 +1,23 @@
 """The `tinynas` command: one file per command in tinynas/commands, found by name; a folder there is a group of them.
 
 A mistake of the user's (UserError) is one line on stderr and exit code 2, also when torchrun has started several
-processes; Ctrl-C is exit code 130.
+processes; Ctrl-C is exit code 130. What ends a process politely (SIGTERM: `docker stop`, a cluster's time limit) ends a
+command as Ctrl-C does, with exit code 143.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
+from types import FrameType
 from typing import Any, TextIO
 
 import typer
@@ -44,6 +50,8 @@ WORKFLOW = (
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped, as a shell has it."""
+TERMINATED = 143
+"""Exit code of a command that SIGTERM stopped, as a shell has it."""
 PATIENCE_SECONDS = 5.0
 """After a mistake: how long another process than the first waits to be ended together with the first."""
 
@@ -81,6 +89,39 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
+    with _termination_as_interrupt() as terminated:
+        code = _run(arguments)
+    return TERMINATED if code == INTERRUPTED and terminated else code
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[list[int]]:
+    """SIGTERM raises KeyboardInterrupt in this process, and is noted; what was set before comes back at the end.
+
+    A forked process (a loader's) has inherited this, and is ended by SIGTERM as ever.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted  # only the main thread may set what a signal does
+        return
+    here = os.getpid()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != here:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """The exit code of a command; mistakes are shown."""
     try:
         code = build_app()(args=_today(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except UserError as error:

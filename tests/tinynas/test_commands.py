@@ -1,6 +1,8 @@
 """The commands' refusals: one line on stderr, exit code 2, and nothing left behind."""
 
 import json
+import os
+import signal
 import time
 
 import pytest
@@ -133,3 +135,41 @@ def test_of_several_processes_the_first_one_says_what_is_wrong(here, capsys, mon
     with pytest.raises(SystemExit):
         main(["train", "S", "--data", "nowhere"])
     assert capsys.readouterr().err == ""
+
+
+def test_termination_ends_a_command_as_ctrl_c_does(monkeypatch, capsys):
+    """SIGTERM (`docker stop`, a cluster's limit): the command's own clean-up runs, exit code 143, and the next command
+    finds what the signal did before."""
+    from tinynas import cli
+
+    cleaned = []
+
+    def app(**_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the signal was ignored")
+        except KeyboardInterrupt:
+            cleaned.append("clean-up")
+            raise
+
+    monkeypatch.setattr(cli, "build_app", lambda: app)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["search"]) == 143
+    assert cleaned == ["clean-up"]
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_termination_ends_a_forked_worker_at_once():
+    from tinynas import cli
+
+    with cli._termination_as_interrupt() as noted:
+        child = os.fork()
+        if child == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert noted == []

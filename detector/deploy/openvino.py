@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from functools import cache
@@ -14,6 +15,7 @@ from detector.deploy import Input, Model, Outputs
 from detector.deploy._runtimes import cannot_run, runtime
 from detector.model_card import VERSION_KEY, ModelCard
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder
 
 if TYPE_CHECKING:
     from detector.deploy._export.source import Source
@@ -24,6 +26,8 @@ FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32", "half")
 REASONS: dict[str, str] = {}
 _RT_INFO_ROOT = "tinynas"
+CACHE_VARIABLE = "TINYNAS_OPENVINO_CACHE"
+"""Names a folder where OpenVINO keeps what it compiled, as large as the model, for the next start."""
 
 
 def load(path: Path, device: str | None = None, threads: int | None = None) -> Model:
@@ -57,12 +61,17 @@ def _compiled(path: Path, device: str | None, threads: int | None) -> tuple[Any,
     _import_openvino(path)
     runtime_core = core()
     place = "CPU" if device in (None, "auto") else str(device).upper()
-    if place.partition(".")[0] not in (there := {name.partition(".")[0] for name in runtime_core.available_devices}):
-        raise UserError(f"{path}: --device {device}: OpenVINO finds {', '.join(sorted(there)).lower()} here")
+    if place != "CPU":  # always there, and asking loads the plug-ins of all devices
+        there = {name.partition(".")[0] for name in runtime_core.available_devices}
+        if place.partition(".")[0] not in there:
+            raise UserError(f"{path}: --device {device}: OpenVINO finds {', '.join(sorted(there)).lower()} here")
     # the CPU plug-in's own choice is bf16 where the processor has it
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
+    if cache_folder := os.environ.get(CACHE_VARIABLE):
+        check_folder(Path(cache_folder), f"{CACHE_VARIABLE} names it")
+        config["CACHE_DIR"] = cache_folder
     try:
         model = runtime_core.read_model(path)
         return model, runtime_core.compile_model(model, place, config)

@@ -152,7 +152,7 @@ def test_termination_ends_a_command_as_ctrl_c_does(monkeypatch, capsys):
             cleaned.append("clean-up")
             raise
 
-    monkeypatch.setattr(cli, "build_app", lambda: app)
+    monkeypatch.setattr(cli, "build_app", lambda asked: app)
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["search"]) == 143
     assert cleaned == ["clean-up"]

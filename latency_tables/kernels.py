@@ -47,6 +47,17 @@ class Kernel:
         """From the values of all fields in their order, as kits hold them."""
         return cls(**dict(zip((field.name for field in fields(cls)), values, strict=True)))
 
+    @classmethod
+    def square(
+        cls, kind: str, in_channels: Dim, out_channels: Dim, side: int, *, kernel: Dim = 1, stride: int = 1,
+        activation: str = "none", fused_add: bool = False,
+    ) -> Kernel:  # fmt: skip
+        """One that reads a map of `side` x `side`."""
+        return cls(
+            kind=kind, in_channels=in_channels, out_channels=out_channels, height=side, width=side, kernel=kernel,
+            stride=stride, activation=activation, fused_add=fused_add,
+        )  # fmt: skip
+
     @property
     def area(self) -> int:
         """Elements per channel of the input map."""
@@ -73,6 +84,13 @@ class Group(NamedTuple):
         """The group that a kernel belongs to; `size`: of one member, where the kernel is a population's."""
         side = int(kernel.kernel) if size is None else size
         return cls(kernel.kind, side, kernel.stride, kernel.activation, kernel.fused_add)
+
+    def member(self, in_channels: int, out_channels: int, height: int, width: int) -> Kernel:
+        """A kernel of this group."""
+        return Kernel(
+            kind=self.kind, in_channels=in_channels, out_channels=out_channels, height=height, width=width,
+            kernel=self.kernel, stride=self.stride, activation=self.activation, fused_add=self.fused_add,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

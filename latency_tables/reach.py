@@ -158,19 +158,7 @@ def _cells(
     for inputs, outputs, area in ([axis[place] for axis, place in zip(axes, row)] for row in places):
         height, width = sizes[group.kind == "detect", int(area)]
         wide = int(outputs) if group.kind in TWO_CHANNEL_KINDS else round(inputs * expand)
-        kernels.append(
-            Kernel(
-                kind=group.kind,
-                in_channels=int(inputs),
-                out_channels=wide,
-                height=height,
-                width=width,
-                kernel=group.kernel,
-                stride=group.stride,
-                activation=group.activation,
-                fused_add=group.fused_add,
-            )
-        )
+        kernels.append(group.member(int(inputs), wide, height, width))
     return Cells(group=group, axes=axes, places=places, visits=visits[tuple(places.T)], kernels=tuple(kernels))
 
 

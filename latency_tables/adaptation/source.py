@@ -114,17 +114,7 @@ def _rough_level(table: Table) -> float:
     ratios = []
     for group, rows in table.rows.items():
         for inputs, outputs, area, latency_ms, _ in rows[:: max(1, len(rows) // 50)]:
-            kernel = Kernel(
-                kind=group.kind,
-                in_channels=int(inputs),
-                out_channels=int(outputs),
-                height=int(area),
-                width=1,
-                kernel=group.kernel,
-                stride=group.stride,
-                activation=group.activation,
-                fused_add=group.fused_add,
-            )
+            kernel = group.member(int(inputs), int(outputs), int(area), 1)
             ratios.append(np.log(latency_ms / rough_ms(kernel)))
     return float(np.median(ratios))
 

@@ -8,9 +8,7 @@ from importlib.util import find_spec
 from latency_tables.kernels import Kernel
 from search_spaces.errors import UserError
 
-REFERENCE = Kernel(
-    kind="conv", in_channels=64, out_channels=64, height=40, width=40, kernel=3, stride=1, activation="relu"
-)
+REFERENCE = Kernel.square("conv", 64, 64, 40, kernel=3, activation="relu")
 """The kernel that a gauge runs again and again."""
 
 

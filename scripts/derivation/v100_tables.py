@@ -149,16 +149,8 @@ def _inside_grid(rows: Floats) -> Any:
 
 def _kernel(key: ConvType, row: Floats) -> Kernel:
     kind, size, stride, add = key
-    return Kernel(
-        kind=kind,
-        in_channels=int(row[0]),
-        out_channels=int(row[1]),
-        height=int(row[2]),
-        width=int(row[2]),
-        kernel=size,
-        stride=stride,
-        activation="any",
-        fused_add=add,
+    return Kernel.square(
+        kind, int(row[0]), int(row[1]), int(row[2]), kernel=size, stride=stride, activation="any", fused_add=add
     )
 
 

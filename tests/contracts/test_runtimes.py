@@ -19,60 +19,38 @@ from search_spaces.plugins import load_plugin, plugin_names
 from search_spaces.text import resolve_structure
 
 RUNTIMES = plugin_names("latency_tables.runtimes")
-CONV = Kernel(kind="conv", in_channels=16, out_channels=16, height=10, width=10, kernel=3, stride=1, activation="relu")
+CONV = Kernel.square("conv", 16, 16, 10, kernel=3, activation="relu")
 KERNELS = [
     CONV,
     replace(CONV, activation="silu"),
     replace(CONV, kernel=1, fused_add=True),
-    Kernel(
-        kind="depthwise", in_channels=16, out_channels=16, height=10, width=10, kernel=5, stride=2, activation="silu"
-    ),
-    Kernel(kind="add", in_channels=16, out_channels=16, height=10, width=10, activation="relu"),
-    Kernel(kind="concat", in_channels=32, out_channels=32, height=10, width=10),
-    Kernel(kind="reordered_concat", in_channels=40, out_channels=40, height=10, width=10),
-    Kernel(kind="max_pool", in_channels=16, out_channels=16, height=10, width=10, kernel=5),
-    Kernel(kind="upsample", in_channels=16, out_channels=16, height=10, width=10),
-    Kernel(kind="stem", in_channels=3, out_channels=16, height=64, width=64, kernel=3, stride=2, activation="silu"),
-    Kernel(kind="stem", in_channels=12, out_channels=16, height=32, width=32, kernel=3, stride=1, activation="relu"),
-    Kernel(kind="space_to_depth", in_channels=3, out_channels=12, height=64, width=64),
+    Kernel.square("depthwise", 16, 16, 10, kernel=5, stride=2, activation="silu"),
+    Kernel.square("add", 16, 16, 10, activation="relu"),
+    Kernel.square("concat", 32, 32, 10),
+    Kernel.square("reordered_concat", 40, 40, 10),
+    Kernel.square("max_pool", 16, 16, 10, kernel=5),
+    Kernel.square("upsample", 16, 16, 10),
+    Kernel.square("stem", 3, 16, 64, kernel=3, stride=2, activation="silu"),
+    Kernel.square("stem", 12, 16, 32, kernel=3, activation="relu"),
+    Kernel.square("space_to_depth", 3, 12, 64),
     Kernel(kind="detect", in_channels=32, out_channels=3, height=21 * 16, width=1),
 ]
 BIGGER = [  # of each kind, a small one and one with several times the work
     (
         replace(CONV, height=40, width=40),
-        Kernel(
-            kind="conv", in_channels=48, out_channels=64, height=40, width=40, kernel=3, stride=1, activation="relu"
-        ),
+        Kernel.square("conv", 48, 64, 40, kernel=3, activation="relu"),
     ),
     (
-        Kernel(
-            kind="depthwise",
-            in_channels=32,
-            out_channels=32,
-            height=20,
-            width=20,
-            kernel=3,
-            stride=1,
-            activation="relu",
-        ),
-        Kernel(
-            kind="depthwise",
-            in_channels=64,
-            out_channels=64,
-            height=80,
-            width=80,
-            kernel=3,
-            stride=1,
-            activation="relu",
-        ),
+        Kernel.square("depthwise", 32, 32, 20, kernel=3, activation="relu"),
+        Kernel.square("depthwise", 64, 64, 80, kernel=3, activation="relu"),
     ),
     (
-        Kernel(kind="concat", in_channels=32, out_channels=32, height=40, width=40),
-        Kernel(kind="concat", in_channels=128, out_channels=128, height=80, width=80),
+        Kernel.square("concat", 32, 32, 40),
+        Kernel.square("concat", 128, 128, 80),
     ),
     (
-        Kernel(kind="upsample", in_channels=32, out_channels=32, height=20, width=20),
-        Kernel(kind="upsample", in_channels=64, out_channels=64, height=80, width=80),
+        Kernel.square("upsample", 32, 32, 20),
+        Kernel.square("upsample", 64, 64, 80),
     ),
 ]
 

@@ -14,7 +14,7 @@ from latency_tables.runtimes._torch_models import kernel_module
 from search_spaces.emit import emit_detector
 from search_spaces.structure import Structure
 
-CONV = Kernel(kind="conv", in_channels=64, out_channels=64, height=40, width=40, kernel=3, stride=1, activation="relu")
+CONV = Kernel.square("conv", 64, 64, 40, kernel=3, activation="relu")
 LARGER = dataclasses.replace(CONV, in_channels=512, out_channels=512, height=80, width=80)
 
 

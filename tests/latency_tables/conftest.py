@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_tables.kernels import Kernel
+from latency_tables.kernels import Kernel, KernelSite
 from latency_tables.metadata import TableMetadata, parse_metadata
 from latency_tables.tables import Row, Table, read_table, write_table
+from search_spaces.graph import Dim
 from search_spaces.structure import Stage, Structure
 from search_spaces.text import resolve_structure
 
@@ -43,6 +44,16 @@ def make_table(tmp_path: Path, metadata: TableMetadata) -> Callable[[list[Row]],
     return make
 
 
+def conv(in_channels: int, out_channels: int, side: int, kernel: int = 1) -> Kernel:
+    """A conv of any activation on a map of side x side."""
+    return Kernel.square("conv", in_channels, out_channels, side, kernel=kernel, activation="any")
+
+
+def site_of(kernel: Kernel, part: str = "backbone", count: Dim = 1) -> KernelSite:
+    """A kernel at a place of its own in `part`, run `count` times."""
+    return KernelSite(kernel=kernel, path=f"{part}.x", part=part, count=count, ops=(1,))
+
+
 @pytest.fixture
 def conv_rows() -> list[Row]:
     """1x1 convs on a 3 x 3 x 2 grid, the latency rising in every direction."""
@@ -52,22 +63,7 @@ def conv_rows() -> list[Row]:
         for j, outputs in enumerate((8, 24, 128)):
             for k, side in enumerate((10, 40)):
                 latency = 0.01 * (1 + i) * (1 + j) * (1 + 3 * k) * (1 + 0.1 * rng.random())
-                rows.append(
-                    Row(
-                        Kernel(
-                            kind="conv",
-                            in_channels=inputs,
-                            out_channels=outputs,
-                            height=side,
-                            width=side,
-                            kernel=1,
-                            stride=1,
-                            activation="any",
-                        ),
-                        latency,
-                        0.02,
-                    )
-                )
+                rows.append(Row(conv(inputs, outputs, side), latency, 0.02))
     return rows
 
 

@@ -61,16 +61,8 @@ def v100_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 continue
             out = int(inputs * ratio)
             name = "depthwise" if kind == "depthwise" else "conv"
-            kernel = Kernel(
-                kind=name,
-                in_channels=inputs,
-                out_channels=out,
-                height=side,
-                width=side,
-                kernel=size,
-                stride=stride,
-                activation="any",
-                fused_add=bool(add),
+            kernel = Kernel.square(
+                name, inputs, out, side, kernel=size, stride=stride, activation="any", fused_add=bool(add)
             )
             macs, moved = work(kernel)
             ms = 0.014 + ((macs / 40e9) ** 2 + (moved / 750e6) ** 2) ** 0.5
@@ -103,22 +95,14 @@ def test_only_rows_that_can_be_rebuilt_count(published_csv: Path) -> None:
 def test_v100_curve_gives_back_its_measurements(v100_csv: Path) -> None:
     v100 = read_v100(v100_csv)
     kernels = [
-        Kernel(kind="conv", in_channels=64, out_channels=64, height=42, width=42, kernel=3, stride=1, activation="any"),
-        Kernel(
-            kind="depthwise", in_channels=64, out_channels=64, height=42, width=42, kernel=5, stride=2, activation="any"
-        ),
+        Kernel.square("conv", 64, 64, 42, kernel=3, activation="any"),
+        Kernel.square("depthwise", 64, 64, 42, kernel=5, stride=2, activation="any"),
     ]
     for kernel, found in zip(kernels, v100.latency_ms(kernels)):
         macs, moved = work(kernel)
         assert found == pytest.approx(0.014 + ((macs / 40e9) ** 2 + (moved / 750e6) ** 2) ** 0.5, rel=0.05)
     with pytest.raises(UserError, match="have no"):
-        v100.latency_ms(
-            [
-                Kernel(
-                    kind="conv", in_channels=8, out_channels=8, height=8, width=8, kernel=11, stride=1, activation="any"
-                )
-            ]
-        )
+        v100.latency_ms([Kernel.square("conv", 8, 8, 8, kernel=11, activation="any")])
     with pytest.raises(UserError, match="no rows of int8, batch 1"):
         read_v100(v100_csv, "int8")
 
@@ -150,8 +134,8 @@ def test_the_nested_check_chooses_the_form_that_made_the_figures(v100_csv: Path,
 def test_elided_concats_cost_nothing(v100_csv: Path) -> None:
     v100 = read_v100(v100_csv)
     concat, add = (
-        Kernel(kind="concat", in_channels=256, out_channels=256, height=80, width=80),
-        Kernel(kind="add", in_channels=256, out_channels=256, height=80, width=80, activation="any"),
+        Kernel.square("concat", 256, 256, 80),
+        Kernel.square("add", 256, 256, 80, activation="any"),
     )
     elided = latency_ms(kernel_work([concat, add], v100), PRIOR, Form(copied_concats=False))
     copied = latency_ms(kernel_work([concat, add], v100), PRIOR, Form(copied_concats=True))

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from latency_tables import Pricer, find_table, predict
 from latency_tables.interpolation import plane
-from latency_tables.kernels import Group, Kernel, KernelSite
+from latency_tables.kernels import Group, Kernel
 from latency_tables.predictor import ORIGINS
 from latency_tables.tables import Floats, Grid, Row, Table
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.text import resolve_structure
-from tests.latency_tables.conftest import member, random_population
+from tests.latency_tables.conftest import conv, member, random_population, site_of
 
 MakeTable = Callable[[list[Row]], Table]
 
@@ -99,39 +99,16 @@ def test_odd_channels_and_parts(t4: Table) -> None:
 
 def test_total_includes_the_overhead(make_table: MakeTable, conv_rows: list[Row]) -> None:
     table = make_table(conv_rows)
-    kernel = Kernel(
-        kind="conv", in_channels=32, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
-    )
-    item = Pricer(table).site(KernelSite(kernel=kernel, path="backbone.x", part="backbone", count=2, ops=(1,)))
+    kernel = conv(32, 24, 40)
+    item = Pricer(table).site(site_of(kernel, count=2))
     row = next(row for row in conv_rows if row.kernel == kernel)
     assert item.latency_ms == pytest.approx(2 * row.latency_ms, rel=1e-4)
     assert dict(zip(ORIGINS, item.origins)) == {
-        "measured": 1.0,
-        "interpolated": 0,
-        "fitted": 0,
-        "derived": 0,
-        "adapted": 0,
-        "extrapolated": 0,
-    }
-    between = KernelSite(
-        kernel=Kernel(
-            kind="conv", in_channels=33, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
-        ),
-        path="backbone.x",
-        part="backbone",
-        count=1,
-        ops=(1,),
-    )
+        "measured": 1, "interpolated": 0, "fitted": 0, "derived": 0, "adapted": 0, "extrapolated": 0,
+    }  # fmt: skip
+    between = site_of(conv(33, 24, 40))
     assert Pricer(table).site(between).origins == (0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-    beyond = KernelSite(
-        kernel=Kernel(
-            kind="conv", in_channels=65, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
-        ),
-        path="backbone.x",
-        part="backbone",
-        count=1,
-        ops=(1,),
-    )
+    beyond = site_of(conv(65, 24, 40))
     assert Pricer(table).site(beyond).origins == (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -142,14 +119,7 @@ def test_more_classes_than_were_measured_are_extrapolated(make_table: MakeTable)
     ]
     pricer = Pricer(make_table(rows))
     one, many = (
-        KernelSite(
-            kernel=Kernel(kind="detect", in_channels=68, out_channels=n, height=84, width=1),
-            path="head.detect",
-            part="head",
-            count=1,
-            ops=(1,),
-        )
-        for n in (1, 80)
+        site_of(Kernel(kind="detect", in_channels=68, out_channels=n, height=84, width=1), "head") for n in (1, 80)
     )
     assert dict(zip(ORIGINS, pricer.site(one).origins))["measured"] == 1
     assert dict(zip(ORIGINS, pricer.site(many).origins))["extrapolated"] == 1
@@ -160,24 +130,8 @@ def test_kernels_that_nobody_runs_need_no_data(
     make_table: MakeTable, conv_rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pricer = Pricer(make_table(conv_rows))
-    known = KernelSite(
-        kernel=Kernel(
-            kind="conv", in_channels=8, out_channels=8, height=10, width=10, kernel=1, stride=1, activation="any"
-        ),
-        path="backbone.x",
-        part="backbone",
-        count=1,
-        ops=(1,),
-    )
-    never = KernelSite(
-        kernel=Kernel(
-            kind="conv", in_channels=8, out_channels=8, height=10, width=10, kernel=5, stride=1, activation="any"
-        ),
-        path="backbone.y",
-        part="backbone",
-        count=np.array([0, 0]),
-        ops=(2,),
-    )
+    known = site_of(conv(8, 8, 10))
+    never = site_of(conv(8, 8, 10, kernel=5), count=np.array([0, 0]))
     np.testing.assert_array_equal(pricer.site_ms(never), [0, 0])
     monkeypatch.setattr(pricer, "sites", lambda graph: [known, never])
     graph = emit_detector(resolve_structure("Ns"))
@@ -201,28 +155,12 @@ def test_fitted_and_derived_rows_are_shares_of_their_own(
 ) -> None:
     rows = [Row(row.kernel, row.latency_ms, 0, source) if row.kernel.in_channels == 64 else row for row in conv_rows]
     pricer = Pricer(make_table(rows))
-    site = KernelSite(
-        kernel=Kernel(
-            kind="conv", in_channels=45, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
-        ),
-        path="neck.x",
-        part="neck",
-        count=1,
-        ops=(1,),
-    )
+    site = site_of(conv(45, 24, 40), "neck")
     shares = dict(zip(ORIGINS, pricer.site(site).origins))
     assert shares.pop(source) == pytest.approx(math.log(45 / 32) / math.log(2))
     assert shares.pop("interpolated") == pytest.approx(1 - math.log(45 / 32) / math.log(2))
     assert set(shares.values()) == {0.0}
-    on_point = KernelSite(
-        kernel=Kernel(
-            kind="conv", in_channels=64, out_channels=24, height=40, width=40, kernel=1, stride=1, activation="any"
-        ),
-        path="neck.x",
-        part="neck",
-        count=1,
-        ops=(1,),
-    )
+    on_point = site_of(conv(64, 24, 40), "neck")
     assert dict(zip(ORIGINS, pricer.site(on_point).origins))[source] == 1
 
 

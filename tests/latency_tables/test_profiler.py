@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -82,16 +83,8 @@ def _member(kernel: Kernel, index: int) -> Kernel:
     def pick(value: object) -> int:
         return value if isinstance(value, int) else int(value[index])  # type: ignore[index]
 
-    return Kernel(
-        kind=kernel.kind,
-        in_channels=pick(kernel.in_channels),
-        out_channels=pick(kernel.out_channels),
-        height=kernel.height,
-        width=kernel.width,
-        kernel=pick(kernel.kernel),
-        stride=kernel.stride,
-        activation=kernel.activation,
-        fused_add=kernel.fused_add,
+    return replace(
+        kernel, in_channels=pick(kernel.in_channels), out_channels=pick(kernel.out_channels), kernel=pick(kernel.kernel)
     )
 
 
@@ -201,9 +194,7 @@ def test_a_damaged_second_look_is_refused_with_its_line(tmp_path: Path, damaged:
 
 
 def test_of_several_looks_the_fastest_counts(tmp_path: Path) -> None:
-    kernel = Kernel(
-        kind="conv", in_channels=16, out_channels=16, height=8, width=8, kernel=1, stride=1, activation="relu"
-    )
+    kernel = Kernel.square("conv", 16, 16, 8, activation="relu")
     partial = Partial(tmp_path / "new" / "a.partial.csv")
     assert not partial.path.parent.exists()  # nothing is written before something was measured
     for latency in (0.3, 0.2, 0.4):

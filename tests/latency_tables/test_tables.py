@@ -11,11 +11,11 @@ import pytest
 
 from latency_tables import Pricer, list_tables
 from latency_tables.holes import fill_holes
-from latency_tables.kernels import Group, Kernel, KernelSite
+from latency_tables.kernels import Group, Kernel
 from latency_tables.metadata import TableMetadata, format_metadata, parse_metadata
 from latency_tables.tables import HOLE, Row, Table, format_rows, parse_row, parse_rows, read_table, write_table
 from search_spaces.errors import UserError
-from tests.latency_tables.conftest import METADATA
+from tests.latency_tables.conftest import METADATA, conv, site_of
 
 MakeTable = Callable[[list[Row]], Table]
 GROUP = Group("conv", 1, 1, "any", False)
@@ -57,13 +57,11 @@ def test_a_hole_in_the_grid_is_extrapolated(make_table: MakeTable, conv_rows: li
     assert grid.origin[-1, -1, -1] == HOLE
     assert np.isfinite(grid.log_ms).all()
     pricer = Pricer(make_table(conv_rows[:-1]))
-    assert pricer.site(
-        KernelSite(kernel=hole.kernel, path="backbone.x", part="backbone", count=1, ops=(1,))
-    ).origins == (0, 0, 0, 0, 0, 1)
+    assert pricer.site(site_of(hole.kernel)).origins == (0, 0, 0, 0, 0, 1)
     near = replace(hole.kernel, out_channels=64)
-    assert pricer.site(KernelSite(kernel=near, path="backbone.x", part="backbone", count=1, ops=(1,))).origins[-1] == 1
+    assert pricer.site(site_of(near)).origins[-1] == 1
     known = replace(hole.kernel, in_channels=32)
-    assert pricer.site(KernelSite(kernel=known, path="backbone.x", part="backbone", count=1, ops=(1,))).origins[0] == 1
+    assert pricer.site(site_of(known)).origins[0] == 1
 
 
 def test_holes_continue_their_neighbours() -> None:
@@ -81,20 +79,7 @@ def test_holes_continue_their_neighbours() -> None:
 
 def test_part_filled_channel_blocks_are_a_grid_of_their_own(tmp_path: Path, metadata: TableMetadata) -> None:
     rows = [
-        Row(
-            Kernel(
-                kind="conv",
-                in_channels=16,
-                out_channels=outputs,
-                height=10,
-                width=10,
-                kernel=1,
-                stride=1,
-                activation="any",
-            ),
-            float(ms),
-        )
-        for outputs, ms in ((16, 1), (24, 2), (32, 2), (40, 3), (64, 4), (72, 5))
+        Row(conv(16, outputs, 10), float(ms)) for outputs, ms in ((16, 1), (24, 2), (32, 2), (40, 3), (64, 4), (72, 5))
     ]
     blocked = metadata.model_copy(update={"tail_block": 16})
     table = read_table(write_table(tmp_path, blocked, rows))
@@ -105,24 +90,7 @@ def test_part_filled_channel_blocks_are_a_grid_of_their_own(tmp_path: Path, meta
     pricer = Pricer(table)
 
     def latency(outputs: int) -> float:
-        return pricer.site(
-            KernelSite(
-                kernel=Kernel(
-                    kind="conv",
-                    in_channels=16,
-                    out_channels=outputs,
-                    height=10,
-                    width=10,
-                    kernel=1,
-                    stride=1,
-                    activation="any",
-                ),
-                path="a.b",
-                part="a",
-                count=1,
-                ops=(1,),
-            )
-        ).latency_ms
+        return pricer.site(site_of(conv(16, outputs, 10))).latency_ms
 
     assert latency(48) == pytest.approx(2 * 2 ** (np.log(1.5) / np.log(2)))
     assert latency(40) == pytest.approx(3)

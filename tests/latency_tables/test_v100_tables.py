@@ -41,17 +41,7 @@ def v100_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if out > 2048 or (kind == "depthwise" and (ratio != 1 or add)):
                 continue
             ms = truth_ms(
-                Kernel(
-                    kind=kind,
-                    in_channels=inputs,
-                    out_channels=out,
-                    height=side,
-                    width=side,
-                    kernel=size,
-                    stride=stride,
-                    activation="any",
-                    fused_add=add,
-                )
+                Kernel.square(kind, inputs, out, side, kernel=size, stride=stride, activation="any", fused_add=add)
             )
             name = "regular" if kind == "conv" else kind
             lines.append(f"int8,{name},32,{inputs},{side},{side},{out},{size},{stride},{int(add)},{ms:.6g}\n")
@@ -81,23 +71,14 @@ def test_rows_say_where_they_come_from(built: Path) -> None:
 def test_fitted_rows_are_the_device_s(built: Path) -> None:
     rows = {tuple(line.split(",")[:9]): float(line.split(",")[9]) for line in built.read_text().splitlines()[1:]}
     for inputs, outputs, side, size, stride in ((64, 64, 40, 3, 1), (256, 128, 20, 1, 1), (32, 64, 160, 3, 2)):
-        kernel = Kernel(
-            kind="conv",
-            in_channels=inputs,
-            out_channels=outputs,
-            height=side,
-            width=side,
-            kernel=size,
-            stride=stride,
-            activation="any",
-        )
+        kernel = Kernel.square("conv", inputs, outputs, side, kernel=size, stride=stride, activation="any")
         key = ("conv", *map(str, (inputs, outputs, size, stride, side, side)), "any", "0")
         assert rows[key] == pytest.approx(truth_ms(kernel), rel=0.05)
 
 
 def test_what_was_not_measured_is_bytes_over_bandwidth(v100_csv: Path, built: Path) -> None:
     convs = fit_v100(read_measured(v100_csv)[INT8_B32], INT8_B32)
-    pool = Kernel(kind="max_pool", in_channels=64, out_channels=64, height=20, width=20, kernel=5)
+    pool = Kernel.square("max_pool", 64, 64, 20, kernel=5)
     ms = next(
         float(line.split(",")[9])
         for line in built.read_text().splitlines()

@@ -127,26 +127,8 @@ def test_a_kind_that_the_source_lacks_is_estimated_from_its_size(own: Table) -> 
     few = {group: rows for group, rows in own.rows.items() if group.kind != "depthwise"}
     table = Table(metadata=own.metadata, rows=few, source=own.source, hash=own.hash)
     kernels = [
-        Kernel(
-            kind="depthwise",
-            in_channels=64,
-            out_channels=64,
-            height=16,
-            width=16,
-            kernel=3,
-            stride=1,
-            activation="silu",
-        ),
-        Kernel(
-            kind="depthwise",
-            in_channels=128,
-            out_channels=128,
-            height=16,
-            width=16,
-            kernel=3,
-            stride=1,
-            activation="silu",
-        ),
+        Kernel.square("depthwise", 64, 64, 16, kernel=3, activation="silu"),
+        Kernel.square("depthwise", 128, 128, 16, kernel=3, activation="silu"),
     ]
     found = source_figures(table, kernels)
     assert found.deviation == pytest.approx([ROUGH, ROUGH], abs=0.01)

@@ -63,9 +63,9 @@ def test_models_with_shared_weights_run_and_stay_in_range(apart: bool, tmp_path:
     onnxruntime = pytest.importorskip("onnxruntime")
     shared = SharedWeights()
     kernels = [
-        Kernel(kind="conv", in_channels=64, out_channels=64, height=8, width=8, kernel=3, stride=1, activation="relu"),
-        Kernel(kind="conv", in_channels=256, out_channels=64, height=8, width=8),
-        Kernel(kind="depthwise", in_channels=24, out_channels=24, height=8, width=8, kernel=5),
+        Kernel.square("conv", 64, 64, 8, kernel=3, activation="relu"),
+        Kernel.square("conv", 256, 64, 8),
+        Kernel.square("depthwise", 24, 24, 8, kernel=5),
     ]
     (tmp_path / "model.onnx").write_bytes(write_batch(kernels, KitWriter(shared, bias_apart=apart)).SerializeToString())
     for name, data in shared.files().items():
@@ -140,13 +140,9 @@ def test_no_grid_that_matters_waits_for_the_end_of_its_round() -> None:
 def test_estimates_come_from_a_table_and_from_bytes_where_it_has_none() -> None:
     table = find_table("t4-tensorrt-fp16-b1")
     estimate = estimate_from(table)
-    known = Kernel(
-        kind="conv", in_channels=64, out_channels=64, height=40, width=40, kernel=3, stride=1, activation="any"
-    )
+    known = Kernel.square("conv", 64, 64, 40, kernel=3, activation="any")
     assert 1e-3 < estimate(known) < 1
-    unknown = Kernel(
-        kind="conv", in_channels=64, out_channels=64, height=40, width=40, kernel=7, stride=3, activation="any"
-    )
+    unknown = Kernel.square("conv", 64, 64, 40, kernel=7, stride=3, activation="any")
     assert 1e-3 < estimate(unknown) < 1
     assert estimate_from(None)(known) > 0
 

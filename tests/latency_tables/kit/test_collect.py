@@ -66,14 +66,8 @@ def test_the_table_says_what_the_device_does(results: Path, capsys: pytest.Captu
         for inputs, outputs, area, ms, source in rows[:50]:
             if source == 0 and group.kind == "conv":
                 side = int(area**0.5)
-                kernel = fake_runtime.Kernel(
-                    kind="conv",
-                    in_channels=int(inputs),
-                    out_channels=int(outputs),
-                    height=side,
-                    width=side,
-                    kernel=group.kernel,
-                    stride=group.stride,
+                kernel = fake_runtime.Kernel.square(
+                    "conv", int(inputs), int(outputs), side, kernel=group.kernel, stride=group.stride
                 )
                 assert ms == pytest.approx(fake_runtime.fake_ms(kernel), rel=1e-4)
     metadata = table.metadata

@@ -52,14 +52,10 @@ def test_all_runtimes_compute_the_same(name: str) -> None:
 
 
 def test_a_batch_holds_kernels_of_one_map() -> None:
-    kernels = [
-        Kernel(kind="conv", in_channels=16, out_channels=channels, height=side, width=side)
-        for channels in range(16, 48)
-        for side in (10, 20)
-    ]
+    kernels = [Kernel.square("conv", 16, channels, side) for channels in range(16, 48) for side in (10, 20)]
     kernels += [
-        Kernel(kind="stem", in_channels=3, out_channels=16, height=64, width=64, kernel=3, stride=2),
-        Kernel(kind="reordered_concat", in_channels=40, out_channels=40, height=10, width=10),
+        Kernel.square("stem", 3, 16, 64, kernel=3, stride=2),
+        Kernel.square("reordered_concat", 40, 40, 10),
     ]
     found = batches(kernels)
     assert sorted(len(batch) for batch in found) == [1, 1, 16, 16, 16, 16]
@@ -70,23 +66,11 @@ def test_a_batch_holds_kernels_of_one_map() -> None:
     "kernel",
     [
         Kernel(kind="conv", in_channels=24, out_channels=40, height=9, width=7, kernel=3, stride=2, activation="silu"),
-        Kernel(
-            kind="conv",
-            in_channels=24,
-            out_channels=40,
-            height=8,
-            width=8,
-            kernel=1,
-            stride=1,
-            activation="relu",
-            fused_add=True,
-        ),
-        Kernel(
-            kind="depthwise", in_channels=24, out_channels=24, height=8, width=8, kernel=5, stride=1, activation="relu"
-        ),
-        Kernel(kind="add", in_channels=24, out_channels=24, height=8, width=8, activation="any"),
-        Kernel(kind="reordered_concat", in_channels=24, out_channels=24, height=8, width=8),
-        Kernel(kind="max_pool", in_channels=24, out_channels=24, height=8, width=8, kernel=9),
+        Kernel.square("conv", 24, 40, 8, activation="relu", fused_add=True),
+        Kernel.square("depthwise", 24, 24, 8, kernel=5, activation="relu"),
+        Kernel.square("add", 24, 24, 8, activation="any"),
+        Kernel.square("reordered_concat", 24, 24, 8),
+        Kernel.square("max_pool", 24, 24, 8, kernel=9),
     ],
     ids=lambda kernel: kernel.kind,
 )

@@ -22,8 +22,8 @@ from search_spaces.text import resolve_structure
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")
-CONV = Kernel(kind="conv", in_channels=32, out_channels=32, height=16, width=16, kernel=3, stride=1, activation="relu")
-ADD = Kernel(kind="add", in_channels=32, out_channels=32, height=16, width=16, activation="relu")
+CONV = Kernel.square("conv", 32, 32, 16, kernel=3, activation="relu")
+ADD = Kernel.square("add", 32, 32, 16, activation="relu")
 
 
 def openvino_nodes(kernels: list[Kernel]) -> list[tuple[str, str, str, int | None]]:
@@ -53,19 +53,10 @@ def onnxruntime_nodes(model: bytes, folder: Path) -> dict[str, str]:
 def test_openvino_runs_kernels_on_int8() -> None:
     kernels = [
         CONV,
-        Kernel(
-            kind="depthwise",
-            in_channels=32,
-            out_channels=32,
-            height=16,
-            width=16,
-            kernel=5,
-            stride=1,
-            activation="silu",
-        ),
-        Kernel(kind="concat", in_channels=64, out_channels=64, height=16, width=16),
-        Kernel(kind="upsample", in_channels=32, out_channels=32, height=16, width=16),
-        Kernel(kind="max_pool", in_channels=32, out_channels=32, height=16, width=16, kernel=5),
+        Kernel.square("depthwise", 32, 32, 16, kernel=5, activation="silu"),
+        Kernel.square("concat", 64, 64, 16),
+        Kernel.square("upsample", 32, 32, 16),
+        Kernel.square("max_pool", 32, 32, 16, kernel=5),
     ]
     nodes = openvino_nodes(kernels)
     for target in range(len(kernels)):
@@ -76,17 +67,7 @@ def test_openvino_runs_kernels_on_int8() -> None:
 
 def test_openvino_adds_are_measured_where_their_rows_say() -> None:
     """The conv, not the add's other side, takes the fused add; an add that is a kernel of its own is one."""
-    fused = Kernel(
-        kind="conv",
-        in_channels=32,
-        out_channels=32,
-        height=16,
-        width=16,
-        kernel=1,
-        stride=1,
-        activation="relu",
-        fused_add=True,
-    )
+    fused = Kernel.square("conv", 32, 32, 16, activation="relu", fused_add=True)
     nodes = openvino_nodes([fused, ADD])
     assert [kind for _, kind, _, target in nodes if target == 0] == ["Convolution"]
     alone = [kind for _, kind, _, target in nodes if target == 1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import Annotations
+from detector.data.annotations import Annotations, joined
 from detector.data.formats import detect, get, load_split
 from search_spaces.errors import UserError, nearest
 
@@ -68,7 +68,7 @@ def prepared(spec: SetSpec, root: Path, out: Path, *, together: bool = False) ->
             annotations = annotations.subset(sorted(rng.permutation(len(annotations))[: spec.images].tolist()))
         parts[split] = annotations
     if together and "test" in parts:
-        parts["val"] = joined(parts["val"], parts.pop("test"))
+        parts["val"] = joined([parts["val"], parts.pop("test")])
     for split, annotations in parts.items():
         _write(folder, split, annotations)
     (folder / "complete").touch()
@@ -89,19 +89,6 @@ def only_class(annotations: Annotations, name: str) -> Annotations:
         ignore=annotations.ignore[keep], areas=annotations.areas[keep],
     )  # fmt: skip
     return alone.subset(np.flatnonzero(per_image).tolist())
-
-
-def joined(first: Annotations, second: Annotations) -> Annotations:
-    """The images of both, with the classes of `first`, numbered anew."""
-    columns = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("sizes_hw", "boxes_xyxy", "labels", "ignore", "areas")
-    }
-    return replace(
-        first, **columns, image_paths=first.image_paths + second.image_paths,
-        image_ids=np.arange(1, len(first) + len(second) + 1, dtype=np.int64),
-        offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
-    )  # fmt: skip
 
 
 def _write(folder: Path, split: str, annotations: Annotations) -> None:

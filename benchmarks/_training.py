@@ -19,7 +19,6 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from detector.data.formats import detect, get
 from detector.training.settings.config import TrainConfig, build_config
@@ -28,6 +27,7 @@ from search_spaces.errors import UserError
 from search_spaces.files import write_text
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, parse_structure
+from tinynas.ranking.training import rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,6 @@ def from_json(text: str) -> Job:
     values = json.loads(text)
     job = Job(**{**values, "structure": parse_structure(values["structure"]), "overrides": tuple(values["overrides"])})
     return replace(job, weights=Path(values["weights"]) if values["weights"] else None)
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """What a run wrote after each epoch."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def epochs_done(folder: Path) -> int:

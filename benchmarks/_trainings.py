@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from _training import Job, as_json, epochs_done, rows_of
+from _training import Job, as_json, epochs_done
 from tqdm import tqdm
 
 from detector.data.formats import detect, get
 from detector.training.machine.process_settings import let_threads_sleep
 from search_spaces.errors import UserError
 from search_spaces.files import lock, write_text
+from tinynas.ranking.training import rows_of
 
 EVALUATIONS = 3
 """Of a run, the last epoch's included: enough to choose a checkpoint by."""

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _training import rows_of
 from _trainings import Job, every_epochs, finish, run_jobs, run_program, summary
 
 from detector.data.formats import load_split
@@ -27,6 +26,7 @@ from detector.data.label_space.reading import read_label_space, read_members
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import write_text
 from search_spaces.text import format_structure, resolve_structure
+from tinynas.ranking.training import rows_of
 
 OWN = "own"
 ARMS: Mapping[str, tuple[str, ...]] = {

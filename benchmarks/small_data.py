@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from _sets import parse_set, prepared
-from _trainings import Job, add_options, finish, rows_of, run_jobs, run_program, summary
+from _trainings import Job, add_options, finish, run_jobs, run_program, summary
 
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
@@ -33,6 +33,7 @@ from search_spaces.errors import UserError
 from search_spaces.files import replacing
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
+from tinynas.ranking.training import rows_of
 
 BASELINE = "small"
 EVALUATIONS = 6

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.data.annotations import joined
 from detector.data.formats import load_split
 from detector.data.sample import write_sample_data
 from detector.training.settings.auto_preset import choose
@@ -69,7 +70,7 @@ def test_a_part_of_a_set(folder: Path, tmp_path: Path) -> None:
 
 def test_val_and_test_as_one_split(folder: Path, tmp_path: Path) -> None:
     val, _ = load_split(folder / "shapes", "val")
-    both = _sets.joined(val, val)
+    both = joined([val, val])
     assert (len(both), len(set(both.image_ids.tolist()))) == (2 * len(val), 2 * len(val))
     for index in range(len(val)):
         for place in (index, index + len(val)):

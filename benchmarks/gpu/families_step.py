@@ -9,7 +9,8 @@ from typing import Any
 
 from _call import Call, parse, tinynas
 from _sets_here import SIDES, data_set
-from learning_step import rows
+
+from tinynas.ranking.training import rows_of
 
 SEEDS = (0, 1, 2)
 PUBLISHED = ("T", "S")
@@ -35,7 +36,7 @@ def trained(call: Call, structure: str | Path, name: str, seed: int, seconds: fl
         "train", structure, "--data", data, "--out", folder, "--image-size", 64 if call.quick else SIDES[name], "--device",
         call.device, "--seed", seed, *length,
     )  # fmt: skip
-    history = rows(folder)
+    history = rows_of(folder)
     best = max((row for row in history if "ap" in row), key=lambda row: row["ap"])
     for path in folder.glob("*.pt"):
         path.unlink()

@@ -7,7 +7,6 @@ with its defaults for such data.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -22,17 +21,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from _sets import parse_set, prepared
 
+from tinynas.ranking.training import rows_of
+
 STRUCTURE = "S"
 IMAGES, EPOCHS, BATCH = 96, 3, 8
 TOLERANCE = {"off": 0.02, "bf16": 0.05}
 """Largest relative difference of an epoch's mean loss from the CPU's: rounding, grown over 36 steps of training."""
 LOSSES = ("total", "cls", "dfl", "giou")
-
-
-def rows(folder: Path) -> list[dict[str, float]]:
-    """What a run wrote after each epoch."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def arms(call: Call) -> dict[str, tuple[str, str]]:
@@ -76,7 +71,7 @@ def agreement(call: Call, structure: str, data: Path, side: int) -> dict[str, An
             runs[name].wait()
     codes = {name: run.wait() for name, run in runs.items()}
     found: dict[str, Any] = {
-        name: {loss: [round(row[loss], 5) for row in rows(folder)] for loss in LOSSES}
+        name: {loss: [round(row[loss], 5) for row in rows_of(folder)] for loss in LOSSES}
         for name, folder in folders.items()
     }
     first, *others = found
@@ -95,7 +90,7 @@ def trained(call: Call, structure: str, data: Path, side: int) -> dict[str, Any]
         "train", structure, "--data", data, "--out", folder, "--image-size", side, "--device", call.device, "--seed", 0,
         *length,
     )  # fmt: skip
-    history = rows(folder)
+    history = rows_of(folder)
     evaluated = [row for row in history if "ap" in row]
     best = max(evaluated, key=lambda row: row["ap"])
     for name in ("report.html", "augmented.jpg"):

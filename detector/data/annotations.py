@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.origins import Origins
+from detector.data.origins import Origins, joined_origins
 from search_spaces.errors import UserError, nearest
 
 Floats: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -74,24 +74,32 @@ class Annotations:
         lengths = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         rows = np.repeat(self.offsets[chosen] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Annotations(
-            class_names=self.class_names,
-            category_ids=self.category_ids,
-            image_paths=tuple(self.image_paths[i] for i in chosen),
-            image_ids=self.image_ids[chosen],
-            sizes_hw=self.sizes_hw[chosen],
-            offsets=offsets,
-            boxes_xyxy=self.boxes_xyxy[rows],
-            labels=self.labels[rows],
-            ignore=self.ignore[rows],
-            areas=self.areas[rows],
+        return replace(
+            self, image_paths=tuple(self.image_paths[i] for i in chosen), image_ids=self.image_ids[chosen],
+            sizes_hw=self.sizes_hw[chosen], offsets=offsets, boxes_xyxy=self.boxes_xyxy[rows], labels=self.labels[rows],
+            ignore=self.ignore[rows], areas=self.areas[rows],
             origins=None if self.origins is None else self.origins.only(chosen),
-        )
+        )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
         """Boxes per class, in class order, ignored ones left out."""
         per_class = np.bincount(self.labels[~self.ignore], minlength=self.num_classes)
         return {name: int(count) for name, count in zip(self.class_names, per_class)}
+
+
+def joined(parts: Sequence[Annotations]) -> Annotations:
+    """The images of all parts, one behind the other, numbered anew from 1. The parts' classes are the same."""
+    first, count = parts[0], sum(map(len, parts))
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    return replace(
+        first, image_paths=tuple(path for part in parts for path in part.image_paths), image_ids=_ids(None, count),
+        sizes_hw=np.concatenate([part.sizes_hw for part in parts]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]), ignore=np.concatenate([part.ignore for part in parts]),
+        areas=np.concatenate([part.areas for part in parts]),
+        origins=joined_origins([(part.origins, len(part)) for part in parts], first.class_names),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from detector.data import formats
-from detector.data.annotations import Annotations, DataReport
+from detector.data.annotations import DataReport, joined
 from detector.data.convert import Converted, check_pictures, copied, merged_classes, read_all, renamed_line
 from detector.data.raw_split import packed
 from detector.data.split_names import SPLITS, UNSPLIT
@@ -49,21 +47,3 @@ def merge(sources: Sequence[Path], out: Path, to: str, *, link: bool = False) ->
     renamed = write_data_set(target, contents, out)
     lost.append("image and category ids: given anew, in the order of the data sets")
     return Converted("merged", tuple(reports), (*lost, *renamed_line(renamed)))
-
-
-def joined(parts: Sequence[Annotations]) -> Annotations:
-    """The images of all parts (which have the same classes), numbered anew."""
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    count = sum(map(len, parts))
-    return Annotations(
-        class_names=parts[0].class_names,
-        category_ids=np.arange(1, parts[0].num_classes + 1, dtype=np.int64),
-        image_paths=tuple(path for part in parts for path in part.image_paths),
-        image_ids=np.arange(1, count + 1, dtype=np.int64),
-        sizes_hw=np.concatenate([part.sizes_hw for part in parts]),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        boxes_xyxy=np.concatenate([part.boxes_xyxy for part in parts]),
-        labels=np.concatenate([part.labels for part in parts]),
-        ignore=np.concatenate([part.ignore for part in parts]),
-        areas=np.concatenate([part.areas for part in parts]),
-    )

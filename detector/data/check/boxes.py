@@ -88,22 +88,11 @@ def _empty(name: str, split: RawSplit) -> Iterator[Finding]:
     counts = np.bincount(split.boxes.image, minlength=len(split.image_paths))
     for image in np.flatnonzero(counts == 0).tolist():
         path, file = split.image_paths[image], split.files[image]
-        if not file.is_file():
-            yield Finding(
-                kind="no-label-file",
-                split=name,
-                where=str(path),
-                reason=f"no label file {file}; it trains as background",
-                image=path,
-            )
-        else:
-            yield Finding(
-                kind="no-boxes",
-                split=name,
-                where=str(path),
-                reason=f"no boxes in {file.name}; it trains as background",
-                image=path,
-            )
+        kind, what = (
+            ("no-boxes", f"boxes in {file.name}") if file.is_file() else ("no-label-file", f"label file {file}")
+        )
+        reason = f"no {what}; it trains as background"
+        yield Finding(kind=kind, split=name, where=str(path), reason=reason, image=path)
 
 
 def _finding(kind: str, name: str, split: RawSplit, row: int, reason: str, badness: float) -> Finding:

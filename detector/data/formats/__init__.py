@@ -39,10 +39,8 @@ LAYOUTS = (
 
 
 class Format(Protocol):
-    """What a format's file offers. Those that can be written have `write` and `image_folder` too."""
-
-    def matches(self, root: Path) -> bool:
-        """Whether `root` (a folder or a YAML file) is laid out in this format."""
+    """What a format's file offers. One that can tell without looking for splits, or has a file in place of a folder, has
+    `matches(root)` too; one that can be written, `write` and `image_folder`."""
 
     def splits(self, root: Path) -> list[str]:
         """The splits that exist under `root`: some of train, val and test, or the unsplit whole alone."""
@@ -87,6 +85,12 @@ def writable(name: str) -> WritableFormat:
     return cast(WritableFormat, chosen)
 
 
+def fits(name: str, root: Path) -> bool:
+    """Whether `root` (a folder or a file) is laid out in the format called `name`: by its `matches`, else by its splits."""
+    chosen = get(name)
+    return bool(chosen.matches(root) if hasattr(chosen, "matches") else chosen.splits(root))
+
+
 def detect(data: Path) -> str:
     """The name of the format of a folder or YAML file; raises UserError when none fits."""
     if not data.exists():
@@ -94,7 +98,7 @@ def detect(data: Path) -> str:
     if data.is_dir() and not any(data.iterdir()):
         raise UserError(f"{data}: the folder is empty; expected one of {LAYOUTS}")
     for name in names():
-        if get(name).matches(data):
+        if fits(name, data):
             return name
     inner = _data_below(data)
     hint = f"; {inner} looks like one, name that" if inner else nearest_layout(data)
@@ -104,7 +108,7 @@ def detect(data: Path) -> str:
 def _data_below(data: Path) -> Path | None:
     """The first folder one or two below that is laid out in a known format (archives often hold one)."""
     folders = [path for level in ("*/", "*/*/") for path in sorted(data.glob(level))]
-    return next((path for path in folders[:200] if any(get(name).matches(path) for name in names())), None)
+    return next((path for path in folders[:200] if any(fits(name, path) for name in names())), None)
 
 
 def available_splits(data: Path) -> list[str]:

@@ -14,11 +14,6 @@ from detector.data.scalars import clean_name, number, shown
 from search_spaces.errors import UserError
 
 
-def matches(root: Path) -> bool:
-    """Whether there is a CreateML file in `root` or in a split's folder."""
-    return bool(splits(root))
-
-
 def splits(root: Path) -> list[str]:
     """The splits that have a file."""
     return list(_files(root))

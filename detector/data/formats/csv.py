@@ -24,11 +24,6 @@ _OPTIONAL = {"width": ("width", "image_width"), "height": ("height", "image_heig
 EXPECTED = "a CSV file with the columns filename, class, xmin, ymin, xmax, ymax"
 
 
-def matches(root: Path) -> bool:
-    """Whether there is such a table in `root` or in a split's folder."""
-    return bool(splits(root))
-
-
 def splits(root: Path) -> list[str]:
     """The splits that have a table."""
     return list(_files(root))

@@ -17,11 +17,6 @@ from search_spaces.errors import UserError
 _NO_AREA = ("point", "points", "line", "linestrip")
 
 
-def matches(root: Path) -> bool:
-    """Whether there are LabelMe's JSON files in `root` or below."""
-    return bool(splits(root))
-
-
 def splits(root: Path) -> list[str]:
     """The splits that a folder is called after, else the unsplit whole."""
     return list(_files(root))

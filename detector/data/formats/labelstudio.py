@@ -21,11 +21,6 @@ _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "labels")
 _UPLOAD_MARK = re.compile(r"(^|[\\/])[0-9a-f]{8}-(?=[^\\/]+$)")
 
 
-def matches(root: Path) -> bool:
-    """Whether there is an export of Label Studio's in `root` or in a split's folder."""
-    return bool(splits(root))
-
-
 def splits(root: Path) -> list[str]:
     """The splits that have a file, mostly the unsplit whole."""
     return list(_files(root))

@@ -17,11 +17,6 @@ from search_spaces.errors import UserError
 _CLASS_ATTRIBUTES = ("class", "label", "name", "type", "category", "object")
 
 
-def matches(root: Path) -> bool:
-    """Whether there is a file of VIA's in `root` or in a split's folder."""
-    return bool(splits(root))
-
-
 def splits(root: Path) -> list[str]:
     """The splits that have a file."""
     return list(_files(root))

@@ -12,9 +12,9 @@ import numpy as np
 from torch import distributed
 from tqdm import tqdm
 
-from detector.data.annotations import Annotations
+from detector.data.annotations import Annotations, joined
 from detector.data.image import read_image
-from detector.data.origins import Origins, Source, joined_origins
+from detector.data.origins import Origins, Source
 from detector.detector import Detector
 from detector.distillers import DistillConfig
 from detector.teachers import check_class_names
@@ -54,7 +54,7 @@ def with_unlabelled(
         f"unlabelled: {len(added)} pictures with {sure} boxes from the teacher, and {len(added.ignore) - sure} unsure ones "
         "that are neither labels nor background"
     )
-    return replace(splits, train=joined(splits.train, added)), {FILE_NAME: text}
+    return replace(splits, train=joined([splits.train, added])), {FILE_NAME: text}
 
 
 def _kept(path: Path) -> str:
@@ -105,18 +105,4 @@ def _annotations(text: str, like: Annotations) -> Annotations:
         offsets=np.cumsum([0, *(len(row["boxes"]) for row in rows)]).astype(np.int64), boxes_xyxy=xyxy,
         labels=boxes[:, 4].astype(np.int32), ignore=boxes[:, 5] < least,
         areas=np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1), origins=origins,
-    )  # fmt: skip
-
-
-def joined(first: Annotations, second: Annotations) -> Annotations:
-    """The images of both, with the classes of `first`, numbered anew."""
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("sizes_hw", "boxes_xyxy", "labels", "ignore", "areas")
-    }
-    return replace(
-        first, **columns, image_paths=first.image_paths + second.image_paths,
-        image_ids=np.arange(1, len(first) + len(second) + 1, dtype=np.int64),
-        offsets=np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]),
-        origins=joined_origins([(first.origins, len(first)), (second.origins, len(second))], first.class_names),
     )  # fmt: skip

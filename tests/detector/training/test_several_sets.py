@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from detector.checkpoint import load_checkpoint, save_checkpoint
+from detector.data.annotations import joined
 from detector.data.formats import load_split
 from detector.data.loader import collate
 from detector.overfit.images import load_few
 from detector.overfit.training import overfit_run, settings
-from detector.training.distillation.unlabelled import _annotations, joined
+from detector.training.distillation.unlabelled import _annotations
 from detector.training.loop import fit
 from detector.training.settings.config import build_config
 from detector.training.start import load_splits, new_run, resumed_run
@@ -178,7 +179,7 @@ def test_unlabelled_pictures_of_a_teacher_that_knows_some_classes(general: Path)
         "classes": ["cat"],
         "pictures": [{"path": "p.jpg", "size_hw": [64, 64], "threshold": 0.4, "boxes": [[1, 1, 9, 9, 0, 0.9]]}],
     })  # fmt: skip
-    both = joined(train, _annotations(text, train))
+    both = joined([train, _annotations(text, train)])
     assert both.origins is not None
     assert both.origins.sources[-1].name == "unlabelled"
     labelled = both.origins.labelled(train.class_names)

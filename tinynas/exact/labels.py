@@ -63,7 +63,7 @@ class Sweep:
 def sweep(lattice: Lattice, at: Sequence[Relaxed], above: float, width: int, deadline: float) -> Sweep:
     """Look for networks that score more than `above`. `at`: relaxations at several prices, the tightest first."""
     result = Sweep()
-    options = [_options(lattice, layer, number, at, above) for number, layer in enumerate(lattice.layers)]
+    options = [_options(layer, number, at, above) for number, layer in enumerate(lattice.layers)]
     low, high = _completions(lattice, options)
     prices = np.stack([signed(relaxed.prices) for relaxed in at], axis=1)
     count = len(lattice.stem)
@@ -102,7 +102,7 @@ class _LayerStep:
     high: Values
 
 
-def _options(lattice: Lattice, layer: Layer, number: int, at: Sequence[Relaxed], above: float) -> LayerOptions:
+def _options(layer: Layer, number: int, at: Sequence[Relaxed], above: float) -> LayerOptions:
     through = np.full((len(at), len(layer.pair_start)), -np.inf)
     alive = np.ones(len(layer.source), np.bool_)
     for place, relaxed in enumerate(at):

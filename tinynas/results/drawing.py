@@ -89,7 +89,7 @@ def draw(structure: Structure, graph: Graph, latency: Mapping[str, float]) -> Dr
     largest = max(latency.values(), default=0.0)
     nodes: dict[str, Node] = {}
     x = 0.0
-    for column in _columns(boxes, graph):
+    for column in _columns(boxes):
         widest = LABEL_WIDTH
         for scope in column:
             op = boxes[scope]
@@ -130,7 +130,7 @@ def _boxes(graph: Graph) -> dict[str, Op]:
     return boxes
 
 
-def _columns(boxes: Mapping[str, Op], graph: Graph) -> list[list[str]]:
+def _columns(boxes: Mapping[str, Op]) -> list[list[str]]:
     """Scopes by place from left to right: one by one, the head's levels above each other."""
     alone = [[scope] for scope, op in boxes.items() if op.part != "head"]
     head = [scope for scope, op in boxes.items() if op.part == "head"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
@@ -161,17 +161,12 @@ class Detector:
         return self.evaluate_split(annotations, batch_size=batch_size).metrics
 
     def evaluate_split(
-        self,
-        annotations: Annotations,
-        *,
-        batch_size: int = 16,
-        max_detections: int | None = None,
-        advance: Callable[[int], object] = lambda _: None,
+        self, annotations: Annotations, *, batch_size: int = 16, max_detections: int | None = None
     ) -> Evaluation:
         """All detections in the images of a split that is loaded already, and their metrics.
 
-        max_detections: the best of each image and class that count; None: as in the training's own evaluations. advance:
-        told of images done. Raises UserError for an image that cannot be read, and where NMS inside keeps too few.
+        max_detections: the best of each image and class that count; None: as in the training's own evaluations. Raises
+        UserError for an image that cannot be read, and where NMS inside keeps too few.
         """
         from detector.evaluation import scored
         from detector.evaluation.settings import detections_for
@@ -179,7 +174,7 @@ class Detector:
 
         counted = self.model.counted_detections if max_detections is None else max_detections
         most = detections_for(self.card.max_detections, counted)
-        found = detect_split(self.with_thresholds(max_detections=most).detect, annotations, batch_size, advance)
+        found = detect_split(self.with_thresholds(max_detections=most).detect, annotations, batch_size)
         return scored(found, annotations, counted)
 
     def detect_tensor(self, images: Floats) -> Iterator[Selected]:

@@ -15,7 +15,7 @@ from search_spaces.graph import PARTS, Dim, Graph, Op
 def params(graph: Graph, *, deploy: bool = True, part: str | None = None) -> Dim:
     """Learned parameters. `deploy`: re-parameterised branches merged into one conv with a bias, other norms kept, which
     is how the published counts are made (reference figures of the family)."""
-    return _total(op.count * _op_params(graph, op, deploy) for op in graph if part in (None, op.part))
+    return _total(op.count * op_params(graph, op, deploy=deploy) for op in graph if part in (None, op.part))
 
 
 def conv_macs(graph: Graph, *, part: str | None = None) -> Dim:
@@ -30,7 +30,17 @@ def layers(graph: Graph) -> Dim:
 
 def op_params(graph: Graph, op: Op, *, deploy: bool = True) -> Dim:
     """Learned parameters of one op, not multiplied by its count."""
-    return _op_params(graph, op, deploy)
+    if op.kind == "detect":
+        return len(op.strides)
+    if op.kind != "conv":
+        return 0
+    out = op.shape.channels
+    weights = _product(fan_in(graph, op), out)
+    if op.reparam:
+        return (
+            weights + out if deploy else weights + _product(1 if op.depthwise else graph.in_channels(op), out) + 4 * out
+        )
+    return weights + (2 * out if op.norm else 0) + (out if op.bias else 0)
 
 
 def op_macs(graph: Graph, op: Op) -> Dim:
@@ -103,20 +113,6 @@ def _present(op: Op) -> Dim:
     if isinstance(op.count, np.ndarray):
         return (op.count > 0).astype(np.int64)
     return 1
-
-
-def _op_params(graph: Graph, op: Op, deploy: bool) -> Dim:
-    if op.kind == "detect":
-        return len(op.strides)
-    if op.kind != "conv":
-        return 0
-    out = op.shape.channels
-    weights = _product(fan_in(graph, op), out)
-    if op.reparam:
-        return (
-            weights + out if deploy else weights + _product(1 if op.depthwise else graph.in_channels(op), out) + 4 * out
-        )
-    return weights + (2 * out if op.norm else 0) + (out if op.bias else 0)
 
 
 def fan_in(graph: Graph, op: Op) -> Dim:

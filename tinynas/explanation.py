@@ -41,18 +41,18 @@ class Explanation:
     trust: Trust | None
 
 
-def explain(structure: Structure, table: Table | None = None, weights: tuple[float, ...] = WEIGHTS) -> Explanation:
+def explain(structure: Structure, table: Table | None = None) -> Explanation:
     """Explain one structure. Raises UserError when the table lacks a kernel."""
     graph = emit_detector(structure)
     found = account(graph, {table.id: table} if table is not None else None)
     prediction, trust = (found.latency[table.id], found.trust[table.id]) if table is not None else (None, None)
-    totals = _totals(found, prediction, float(score(graph, weights)))
+    totals = _totals(found, prediction, float(score(graph, WEIGHTS)))
     totals["neck_share"] = (
         neck_share(prediction, table, structure) if table is not None and prediction is not None else None
     )
     totals["latency_trust"] = trust.data() if trust is not None else None
     return Explanation(
-        account=found, totals=totals, ops=tuple(_rows(graph, prediction, weights)), prediction=prediction, trust=trust
+        account=found, totals=totals, ops=tuple(_rows(graph, prediction)), prediction=prediction, trust=trust
     )
 
 
@@ -81,9 +81,9 @@ def _totals(found: Account, prediction: Prediction | None, score: float) -> dict
     }
 
 
-def _rows(graph: Graph, prediction: Prediction | None, weights: tuple[float, ...]) -> list[OpRow]:
+def _rows(graph: Graph, prediction: Prediction | None) -> list[OpRow]:
     entropy: dict[str, float] = {}
-    for path, gain in gains(graph, weights):
+    for path, gain in gains(graph, WEIGHTS):
         entropy[path] = entropy.get(path, 0.0) + float(gain)
     latency = prediction.by_op() if prediction is not None else {}
     rows = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tqdm import tqdm
+
 from detector.data.annotations import Annotations
 from detector.data.image import Image, read_image
 from detector.detections import Detections
@@ -14,17 +16,15 @@ _READERS = 2
 
 
 def detect_split(
-    detect: Callable[[Sequence[Image]], Sequence[Detections]],
-    annotations: Annotations,
-    batch_size: int,
-    advance: Callable[[int], object] = lambda _: None,
+    detect: Callable[[Sequence[Image]], Sequence[Detections]], annotations: Annotations, batch_size: int
 ) -> SplitDetections:
     """What `detect` finds in every image of a split, `batch_size` pictures (H, W, 3) uint8 RGB at a time; the next ones are
-    read meanwhile. advance: told of pictures done. Raises UserError for a picture that cannot be read."""
+    read meanwhile. A terminal shows a bar. Raises UserError for a picture that cannot be read."""
     found = []
-    for pictures in _pictures(annotations, batch_size):
-        found += [(one.boxes_xyxy, one.scores, one.labels) for one in detect(pictures)]
-        advance(len(pictures))
+    with tqdm(total=len(annotations), desc="evaluation", unit="img", disable=None, leave=False) as bar:
+        for pictures in _pictures(annotations, batch_size):
+            found += [(one.boxes_xyxy, one.scores, one.labels) for one in detect(pictures)]
+            bar.update(len(pictures))
     return SplitDetections.pack(found)
 
 

@@ -100,7 +100,7 @@ def _assembled(
     )  # fmt: skip
 
 
-def run_to_end(run: Pretraining, state_file: Path, *, show: bool = True) -> None:
+def run_to_end(run: Pretraining, state_file: Path) -> None:
     """All steps that are left. Writes `state_file` every two minutes and when it is interrupted.
 
     Raises UserError with advice when the loss is not finite ten times in a row.
@@ -109,7 +109,7 @@ def run_to_end(run: Pretraining, state_file: Path, *, show: bool = True) -> None
     bad, saved, started = 0, time.monotonic(), time.perf_counter()
     total = run.schedule.total_steps
     try:
-        with tqdm(total=total, initial=run.step, desc="pretrain", unit="step", disable=None if show else True) as bar:
+        with tqdm(total=total, initial=run.step, desc="pretrain", unit="step", disable=None) as bar:
             for images in _batches(run):
                 loss = take_step(run, images)
                 bad = 0 if np.isfinite(loss) else bad + 1

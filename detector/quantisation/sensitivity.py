@@ -6,11 +6,12 @@ ranges are quantised alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from detector.quantisation.onnx import Inputs, OnnxQuantiser
 
@@ -21,18 +22,15 @@ RAW = ("raw_boxes", "raw_scores")
 """Names inside an export with NMS of what one without has as outputs."""
 
 
-def scan(
-    quantiser: OnnxQuantiser, pictures: Inputs, advance: Callable[[int], object] = lambda _: None
-) -> dict[str, float]:
+def scan(quantiser: OnnxQuantiser, pictures: Inputs) -> dict[str, float]:
     """Layer -> harm, the most harmful first: over the boxes of `pictures` that the fp32 model is surest of, the mean loss
-    of overlap (1 - IoU with its own box) and change of score (0..1), summed. `advance(n)`: n more layers are done."""
+    of overlap (1 - IoU with its own box) and change of score (0..1), summed. A terminal shows a bar."""
     layers = list(quantiser.layers.of)
     expected = _outputs(quantiser.model(layers), pictures)
     harm = {}
-    for layer in layers:
+    for layer in tqdm(layers, "int8", unit="layer", disable=None, leave=False):
         found = _outputs(quantiser.model([other for other in layers if other != layer]), pictures)
         harm[layer] = float(np.mean([_difference(one, other) for one, other in zip(expected, found)]))
-        advance(1)
     return dict(sorted(harm.items(), key=lambda item: -item[1]))
 
 

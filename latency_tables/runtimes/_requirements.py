@@ -12,10 +12,10 @@ REFERENCE = Kernel.square("conv", 64, 64, 40, kernel=3, activation="relu")
 """The kernel that a gauge runs again and again."""
 
 
-def require(runtime: str, module: str | None = None) -> None:
-    """Raises UserError when a runtime's package (by default of the runtime's name) is not installed."""
-    if find_spec(module or runtime) is None:
-        raise UserError(f"runtime {runtime} is not installed; pip install {module or runtime}")
+def require(runtime: str) -> None:
+    """Raises UserError when a runtime's package, which has its name, is not installed."""
+    if find_spec(runtime) is None:
+        raise UserError(f"runtime {runtime} is not installed; pip install {runtime}")
 
 
 def choose_precision(runtime: str, precision: str, known: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ class Row:
     ratio: float | None
     predicted_ms: float | None
     images_per_second: float | None
-    memory_mb: float | None
+    memory_mb: float
     file_mb: float
     ap: float | None = None
     ap50: float | None = None
@@ -41,8 +41,7 @@ class Row:
 
 def compare_files(
     paths: Sequence[Path], setting: Setting, *, against: Path | None = None, seconds: float = 10.0, streams: int = 1,
-    table: Callable[[Contestant], Table | None] = lambda _: None, memory: bool = True,
-    advance: Callable[[float], Any] = lambda _: None,
+    table: Callable[[Contestant], Table | None] = lambda _: None, advance: Callable[[float], Any] = lambda _: None,
 ) -> list[tuple[Row, Contestant]]:  # fmt: skip
     """Time files in turns, the one compared with among them, and measure what else is asked for.
 
@@ -63,7 +62,7 @@ def compare_files(
             whole=None if one.whole is None else by_run[id(one.whole)],
             ratio=None if base is None else model.median_ms / base, predicted_ms=ms,
             images_per_second=_throughput(path, setting, streams), file_mb=file_mb(path),
-            memory_mb=peak_memory_mb(path, setting) if memory else None,
+            memory_mb=peak_memory_mb(path, setting),
         ))  # fmt: skip
     return list(zip(rows, fields))
 

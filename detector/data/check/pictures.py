@@ -199,6 +199,6 @@ def _sides(raw: Mapping[str, RawSplit]) -> tuple[npt.NDArray[np.float64], npt.ND
     return np.concatenate(sides), np.concatenate(names)
 
 
-def _frequent(names: npt.NDArray[np.str_], limit: int = 8) -> list[str]:
+def _frequent(names: npt.NDArray[np.str_]) -> list[str]:
     found, counts = np.unique(names, return_counts=True)
-    return [str(name) for name in found[np.argsort(-counts, kind="stable")][:limit]]
+    return [str(name) for name in found[np.argsort(-counts, kind="stable")][:8]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from detector.quantisation.pictures import inputs, some
 from detector.quantisation.run import Source
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
+from tests.terminal import Terminal
 from tinynas.cli import main
 
 LOOSE = Settings(max_drop=100)
@@ -73,7 +75,9 @@ def test_kept_layers_stay_in_floating_point(quantiser: OnnxQuantiser) -> None:
     assert "QuantizeLinear" not in nothing
 
 
-def test_the_scan_finds_the_layer_that_was_made_harmful(source: Source, data: Path, tmp_path: Path) -> None:
+def test_the_scan_finds_the_layer_that_was_made_harmful(
+    source: Source, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One weight of a channel a hundred times the others: 256 levels leave nothing of the rest."""
     model = onnx.load(source.onnx)
     for tensor in model.graph.initializer:
@@ -88,7 +92,9 @@ def test_the_scan_finds_the_layer_that_was_made_harmful(source: Source, data: Pa
     harm = scan(OnnxQuantiser(broken, pictures), pictures)
     assert list(harm.values()) == sorted(harm.values(), reverse=True)
     assert all(value >= 0 for value in harm.values())
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
     healthy = scan(OnnxQuantiser(source.onnx, pictures), pictures)
+    assert f"/{len(healthy)} [" in screen.getvalue()  # how far it is: the longest part of an export
     assert harm["neck.m3.entry"] > 2 * healthy["neck.m3.entry"]
 
 

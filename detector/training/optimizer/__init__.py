@@ -1,38 +1,42 @@
 """The optimiser with grouped weight decay and layer-wise rates, and modules that do not learn.
 
-Conv weights decay, norms, biases and the head's scales do not.
+Conv weights decay, norms, biases and the head's scales do not. With `muon` they are of two kinds, see `muon`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
+from detector.training.optimizer.muon import Muon
 from detector.training.settings.config import OptimizerConfig
 from search_spaces.errors import UserError
 
-BACKBONE = "backbone"
+BACKBONE, HEAD = "backbone", "head"
 SHORT_RUN_STEPS, LONG_RUN_STEPS = 2_000, 20_000
 
 
-def parameter_groups(module: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, object]]:
+def parameter_groups(
+    module: nn.Module, weight_decay: float, layer_decay: float = 1.0, *, matrices: bool = False
+) -> list[dict[str, Any]]:
     """Groups of the parameters that learn: those of two or more axes with `weight_decay`, the others without.
 
-    With a `layer_decay` below 1 each layer (stem, stages, neck, head) has its own two groups, named `layer`, whose
-    `rate_share` is `layer_decay` to the power of the layer's distance from the head.
+    matrices: for Muon, the convs that mix channels have groups of their own, marked `matrix`; not the head's, which give
+    scores and distances. With a `layer_decay` below 1 each layer (stem, stages, neck, head) has its own groups, named
+    `layer`, whose `rate_share` is `layer_decay` to the power of the layer's distance from the head.
     """
     if layer_decay == 1.0:
-        return _by_decay(module.parameters(), weight_decay)
+        return _by_kind(module, weight_decay, matrices)
     layers = layer_names(module)
     groups = []
     for number, name in enumerate(layers):
         share = layer_decay ** (len(layers) - 1 - number)
-        for group in _by_decay(module.get_submodule(name).parameters(), weight_decay):
-            if group["params"]:
-                groups.append({**group, "layer": name, "rate_share": share})
+        for group in _by_kind(module.get_submodule(name), weight_decay, matrices and name != HEAD):
+            groups.append({**group, "layer": name, "rate_share": share})
     return groups
 
 
@@ -62,19 +66,28 @@ def build_optimizer(
     batch_size: int,
     total_steps: int = LONG_RUN_STEPS,
     others: Iterable[nn.Module] = (),
+    dtype: torch.dtype | None = None,
 ) -> torch.optim.Optimizer:
-    """SGD (Nesterov) or AdamW at the peak rate for `batch_size` images per step over all processes, `total_steps` in all.
+    """SGD (Nesterov), AdamW or Muon at the peak rate for `batch_size` images per step over all processes, `total_steps`
+    in all.
 
-    others: modules beside the detector whose parameters learn too, each in groups of its own.
+    others: modules beside the detector whose parameters learn too, each in groups of its own; dtype: of the forward
+    pass, if not fp32 (in bf16, Muon's products are too).
     """
-    groups = parameter_groups(module, config.weight_decay, config.layer_decay)
+    muon = config.name == "muon"
+    groups = parameter_groups(module, config.weight_decay, config.layer_decay, matrices=muon)
     for other in others:
-        groups += [group for group in _by_decay(other.parameters(), config.weight_decay) if group["params"]]
+        groups += _by_kind(other, config.weight_decay, muon)
     rate = peak_rate(config, batch_size, total_steps)
-    if config.name == "adamw":
-        # One pass over each tensor on a CPU, where the step would take longer than a tenth of a small network's.
-        fused = {"fused": True} if next(module.parameters()).device.type == "cpu" else {"foreach": True}
-        made: torch.optim.Optimizer = torch.optim.AdamW(groups, lr=rate, betas=(config.momentum, 0.999), **fused)
+    betas = (config.momentum, 0.999)
+    # One pass over each tensor on a CPU, where the step would take longer than a tenth of a small network's.
+    quick = {"fused": True} if next(module.parameters()).device.type == "cpu" else {"foreach": True}
+    made: torch.optim.Optimizer
+    if muon:
+        products = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
+        made = Muon(groups, rate, products, betas, **quick)
+    elif config.name == "adamw":
+        made = torch.optim.AdamW(groups, lr=rate, betas=betas, **quick)
     else:
         nesterov = config.momentum > 0
         made = torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=nesterov, foreach=True)
@@ -109,11 +122,18 @@ def norms_of_frozen(network: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _by_decay(parameters: Iterator[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
+def _by_kind(module: nn.Module, weight_decay: float, matrices: bool) -> list[dict[str, Any]]:
+    """The groups of a module that have parameters. matrices: whether there are matrices among them."""
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {(True, True): [], (True, False): [], (False, False): []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim >= 2
+            mixes = matrices and decays and min(parameter.shape[:2]) > 1 and name.split(".")[0] != HEAD
+            kinds[decays, mixes].append(parameter)
     return [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "matrix": matrix}
+        for (decays, matrix), parameters in kinds.items()
+        if parameters
     ]
 
 

@@ -55,9 +55,12 @@ class _Model(BaseModel):
 class OptimizerConfig(_Model):
     """Defaults: the published recipe of the res and csp models."""
 
-    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
+    name: Literal["sgd", "adamw", "muon"] = Field(
+        "sgd",
+        description="sgd has Nesterov momentum; muon steps convs by orthogonalised momentum, and the rest as adamw",
+    )
     learning_rate_per_image: float = Field(0.01 / 64, gt=0, description="the peak rate is this times the whole batch")
-    momentum: Share = Field(0.9, description="SGD's (Nesterov); AdamW's first beta")
+    momentum: Share = Field(0.9, description="SGD's (Nesterov); the first beta of AdamW, also beside muon")
     weight_decay: float = Field(5e-4, ge=0, description="of conv weights alone, never of norms and biases")
     clip_norm: float | None = Field(None, gt=0, description="largest gradient norm; none: gradients are not clipped")
     short_run_factor: float = Field(

@@ -47,7 +47,7 @@ def test_a_written_config_reads_back() -> None:
         ("multi_scale=5", "5 found; expected a list in square brackets"),
         ("image_size=wide", "expected H or HxW in pixels"),
         ("tensorboard=maybe", "'maybe' found; expected true or false, for example false"),
-        ("optimizer.name=adam", "'adam' found; expected 'sgd' or 'adamw'"),
+        ("optimizer.name=adam", "'adam' found; expected 'sgd', 'adamw' or 'muon'"),
         ("augment.flip_pairs={a: 3}", "augment.flip_pairs.a: 3 found; expected text"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 
 from detector.network import Network
-from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen, peak_rate
+from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen, peak_rate, set_rate
 from detector.training.optimizer.ema import Ema, decay_at
+from detector.training.optimizer.muon import _by_gram, _by_rounds, orthogonalized
 from detector.training.optimizer.schedule import build_schedule, no_aug_epochs
 from detector.training.settings.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from search_spaces.errors import UserError
@@ -116,3 +118,103 @@ def test_adamw_is_adamw() -> None:
         layer.weight.grad = torch.full((1, 1), gradient)
         optimizer.step()
         assert float(layer.weight.detach()) == pytest.approx(weight, rel=1e-5)
+
+
+def _exact_direction(matrix: torch.Tensor) -> torch.Tensor:
+    """All singular values 1, by singular value decomposition."""
+    left, _, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    return left @ right
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (24, 9), (16, 16), (8, 12)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonalized_matrices_keep_directions_and_lose_lengths(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    matrices *= torch.tensor([1e-6, 1.0, 1e4])[:, None, None]
+    found = orthogonalized(matrices, dtype).double()
+    for one, of in zip(found, matrices):
+        values = torch.linalg.svdvals(one)
+        assert float(values.min()) > 0.6
+        assert float(values.max()) < 1.25
+        exact = _exact_direction(of)
+        assert float((one * exact).sum() / one.norm() / exact.norm()) > 0.97
+
+
+def test_both_forms_of_the_rounds_agree() -> None:
+    matrices = torch.randn(2, 12, 60, generator=torch.Generator().manual_seed(1))
+    matrices = matrices @ torch.diag(torch.logspace(0, -2, 60))
+    matrices /= matrices.norm(dim=(1, 2), keepdim=True)
+    assert torch.allclose(_by_gram(matrices), _by_rounds(matrices), atol=1e-5)
+
+
+def test_muon_steps_matrices_by_direction_and_the_rest_as_adamw() -> None:
+    """Three steps by hand; the norm and the bias as AdamW moves them."""
+
+    def layers() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4))
+
+    network, beside = layers(), layers()
+    values = {"momentum": 0.8, "weight_decay": 0.1, "learning_rate_per_image": 0.01}
+    muon = build_optimizer(network, OptimizerConfig(name="muon", **values), 10)  # type: ignore[arg-type]
+    adamw = build_optimizer(beside, OptimizerConfig(name="adamw", **values), 10)  # type: ignore[arg-type]
+    weight, momentum = network[0].weight.detach().clone(), torch.zeros(4, 6, 3, 3)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(3):
+        for mine, other in zip(network.parameters(), beside.parameters()):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            other.grad = mine.grad.clone()
+        gradient = network[0].weight.grad
+        momentum = 0.95 * momentum + 0.05 * gradient
+        direction = orthogonalized((0.05 * gradient + 0.95 * momentum).reshape(1, 4, 54)).reshape(4, 6, 3, 3)
+        weight = weight * (1 - 0.1 * 0.1) - 0.1 * 0.2 * 54**0.5 * direction
+        muon.step()
+        adamw.step()
+    assert torch.allclose(network[0].weight, weight, atol=1e-5)
+    for mine, other in list(zip(network.parameters(), beside.parameters()))[1:]:
+        assert torch.equal(mine, other)
+    # as long as a step of AdamW, about
+    assert float((0.1 * 0.2 * 54**0.5 * direction).square().mean().sqrt()) == pytest.approx(0.1 * 0.2, rel=0.15)
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.8])
+def test_muon_takes_convs_that_mix_channels_but_the_heads(tiny: Structure, layer_decay: float) -> None:
+    network = Network(tiny)
+    groups = build_optimizer(network, OptimizerConfig(name="muon", layer_decay=layer_decay), 8).param_groups
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    by_kind = {
+        kind: {names[id(p)] for g in groups if g["matrix"] is kind for p in g["params"]} for kind in (True, False)
+    }
+    for name, parameter in network.named_parameters():
+        mixes = parameter.ndim == 4 and parameter.shape[0] > 1 and parameter.shape[1] > 1
+        assert name in by_kind[mixes and not name.startswith("head.")]
+    assert len(by_kind[True]) > 10
+    assert any(name.startswith("head.") for name in by_kind[False])
+
+
+def test_muon_goes_on_from_its_state(tiny: Structure) -> None:
+    def started() -> tuple[Network, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        network = Network(tiny)
+        return network, build_optimizer(network, OptimizerConfig(name="muon", layer_decay=0.9), 8)
+
+    def step(network: Network, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+
+    whole, its = started()
+    for seed in (1, 2, 3):
+        step(whole, its, seed)
+    first, before = started()
+    step(first, before, 1)
+    weights, state = copy.deepcopy(first.state_dict()), copy.deepcopy(before.state_dict())
+    second, after = started()
+    second.load_state_dict(weights)
+    after.load_state_dict(state)
+    for seed in (2, 3):
+        set_rate(after, after.param_groups[-1]["lr"] / after.param_groups[-1]["rate_share"])
+        step(second, after, seed)
+    for mine, other in zip(whole.parameters(), second.parameters()):
+        assert torch.equal(mine, other)

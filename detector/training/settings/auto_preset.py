@@ -95,10 +95,10 @@ def choice_of(structure: Structure, facts: DataFacts, mirror: MirrorAdvice, *, f
         augment["flip"] = 0.0
     elif mirror.pairs:
         augment["flip_pairs"] = mirror.pairs
-    factor = 1.0 if from_weights else SHORT_RUN_FACTOR
+    optimizer = {} if from_weights else {"name": "muon", "short_run_factor": SHORT_RUN_FACTOR}
     values = {
         **base, "preset": "auto", "epochs": min(max(EPOCHS, math.ceil(STEPS / steps)), MOST_EPOCHS),
-        "optimizer": {**base["optimizer"], "short_run_factor": factor}, "augment": augment,
+        "optimizer": {**base["optimizer"], **optimizer}, "augment": augment,
     }  # fmt: skip
     return Choice(values, facts, mirror)
 

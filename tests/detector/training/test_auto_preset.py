@@ -50,9 +50,10 @@ def test_only_what_the_lines_name_differs_from_small(tiny: Structure) -> None:
     auto = build_config(choice_of(tiny, facts(601), PLAIN).values).model_dump()
     small = build_config(preset_values("small", tiny)).model_dump()
     assert {key for key in small if small[key] != auto[key]} == {"preset", "optimizer"}
-    rates = (auto["optimizer"].pop("short_run_factor"), small["optimizer"].pop("short_run_factor"))
-    assert auto["optimizer"] == small["optimizer"]
-    assert rates == (SHORT_RUN_FACTOR, 1)
+    chosen = {"name": "muon", "short_run_factor": SHORT_RUN_FACTOR}
+    assert auto["optimizer"] == {**small["optimizer"], **chosen}
+    started = build_config(choice_of(tiny, facts(601), PLAIN, from_weights=True).values).model_dump()
+    assert started["optimizer"] == small["optimizer"]
 
 
 def test_mirrors_follow_the_advice(tiny: Structure) -> None:
@@ -75,8 +76,8 @@ def test_lines_are_about_what_is_trained(tiny: Structure) -> None:
     short, long, timed = (
         build_config(chosen.values, None, [setting]) for setting in ("epochs=100", "epochs=1000", "minutes=30")
     )
-    assert "100 epochs (2000 steps), adamw with a peak rate of 0.008" in chosen.lines(short, (64, 64))[1]
-    assert "1000 epochs (20000 steps), adamw with a peak rate of 0.001" in chosen.lines(long, (64, 64))[1]
+    assert "100 epochs (2000 steps), muon with a peak rate of 0.008" in chosen.lines(short, (64, 64))[1]
+    assert "1000 epochs (20000 steps), muon with a peak rate of 0.001" in chosen.lines(long, (64, 64))[1]
     assert "as many epochs as fit into 30m" in chosen.lines(timed, (64, 64))[1]
 
 

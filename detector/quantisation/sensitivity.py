@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from detector.deploy._decoding import decoded
 from detector.quantisation.onnx import Inputs, OnnxQuantiser
 
 Floats = npt.NDArray[np.float32]
 CANDIDATES = 100
 """Best boxes of a picture that are looked at."""
-RAW = ("raw_boxes", "raw_scores")
-"""Names inside an export with NMS of what one without has as outputs."""
+UNDECODED = ("raw_logits", "raw_sides", "nms_priors")
+"""Names inside an export with NMS of what boxes and scores of all priors are decoded from."""
 
 
 def scan(quantiser: OnnxQuantiser, pictures: Inputs) -> dict[str, float]:
@@ -40,15 +41,15 @@ def _outputs(model: Any, pictures: Inputs) -> list[tuple[Floats, Floats]]:
     import onnxruntime
 
     produced = {output for node in model.graph.node for output in node.output}
-    names = list(RAW) if RAW[0] in produced else ["boxes", "scores"]
+    inside = UNDECODED[0] in produced
+    names = list(UNDECODED) if inside else ["boxes", "scores"]
     del model.graph.output[:]
-    model.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 3) for name in names
-    )
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return [_first(session.run(names, {"images": picture})) for picture in pictures]
+    found = (session.run(names, {"images": picture}) for picture in pictures)
+    return [_first(decoded(*values) if inside else values) for values in found]
 
 
 def _first(outputs: Sequence[Any]) -> tuple[Floats, Floats]:

@@ -16,12 +16,15 @@ from typing import Any
 
 from detector.checkpoint import Checkpoint
 from detector.data.image import read_image
+from detector.deploy import Floats
 from detector.deploy._agreement import Differences
 from detector.deploy._export import preprocessing, suppression, tracing, verification
 from detector.deploy._export.settings import ExportSettings, asked_card, output_files, writable
 from detector.deploy._export.source import Source
 from detector.deploy._export.stand_in import stand_in
 from detector.deploy._export.verification import Verifier
+from detector.model_card import ModelCard
+from detector.priors import priors
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 
@@ -74,7 +77,7 @@ def export_checkpoint(
         if card.output == "nms":
             found = _suppressed(replace(raw, card=replace(final, input="tensor")), plugin, verifier, target)
         if card.input == "picture":
-            plugin.write(replace(raw, card=final, onnx=lambda: _whole(trace(), final)), target)
+            plugin.write(replace(raw, card=final, onnx=lambda: _whole(raw, final)), target)
         seen = verifier.check_golden(target)
         for file in files:
             (scratch / file.name).replace(file)
@@ -86,17 +89,26 @@ def export_checkpoint(
 
 
 def _suppressed(tensors: Source, plugin: ModuleType, verifier: Verifier, target: Path) -> Differences:
-    """NMS alone behind known boxes, so that there is much to compare in any case, then behind the network."""
-    known = stand_in(tensors.onnx(), tensors.card)
-    alone = replace(tensors, card=known.card, onnx=lambda: _whole(known.model, known.card))
+    """Decoding and NMS alone behind known logits, so that there is much to compare in any case, then behind the network."""
+    points = _priors(tensors)
+    known = stand_in(suppression.undecoded(tensors.onnx()), tensors.card, points)
+    alone = replace(
+        tensors, card=known.card, onnx=lambda: suppression.with_suppression(known.model, known.card, points)
+    )
     plugin.write(alone, target)
     differences = verifier.check_stand_in(target, known)
-    plugin.write(replace(tensors, onnx=lambda: _whole(tensors.onnx(), tensors.card)), target)
+    plugin.write(replace(tensors, onnx=lambda: _whole(tensors, tensors.card)), target)
     verifier.check_detections(target)
     return differences
 
 
-def _whole(raw: Any, card: Any) -> Any:
+def _priors(source: Source) -> Floats:
+    return priors(source.card.image_size, source.network.detect.strides).numpy()
+
+
+def _whole(raw: Source, card: ModelCard) -> Any:
     """The raw ONNX model with all that the card has inside."""
-    model = suppression.with_suppression(raw, card) if card.output == "nms" else raw
+    model = raw.onnx()
+    if card.output == "nms":
+        model = suppression.with_suppression(suppression.undecoded(model), card, _priors(raw))
     return preprocessing.with_preprocessing(model, card) if card.input == "picture" else model

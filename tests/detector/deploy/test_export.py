@@ -135,7 +135,7 @@ def test_a_wrong_export_leaves_no_file(tiny: Checkpoint, tmp_path: Path, monkeyp
 def test_wrong_nms_is_noticed(tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = suppression.with_suppression
     monkeypatch.setattr(
-        suppression, "with_suppression", lambda raw, card: honest(raw, replace(card, iou_threshold=0.3))
+        suppression, "with_suppression", lambda cut, card, *rest: honest(cut, replace(card, iou_threshold=0.3), *rest)
     )
     with pytest.raises(UserError, match="other detections"):
         export_checkpoint(tiny, tmp_path / "m.onnx", "onnx", ExportSettings(output="nms"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-_LONGEST = 2000
+_LONGEST, _MOST_NAMES = 2000, 40
 
 
 class UserError(Exception):
@@ -21,13 +21,12 @@ class UserError(Exception):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """The closing half of an "unknown name" message: the nearest choices first, else all of them."""
+    """The closing half of an "unknown name" message: the nearest choices first, then all of them; of hundreds, some."""
     known = sorted(choices)
     lowered = {choice.lower(): choice for choice in known}
     named = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
-    if named:
-        return f"did you mean {' or '.join(named)}? (known: {', '.join(known)})"
-    return f"known: {', '.join(known)}"
+    everything = f"known: {listed(known, _MOST_NAMES)}"
+    return f"did you mean {' or '.join(named)}? ({everything})" if named else everything
 
 
 def listed(names: Sequence[str], most: int, of: str = "") -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detector.training.timing.durations import written
 from search_spaces.text import format_structure
 from tinynas.evolution.engine import Engine, available_cores
 from tinynas.ranking.candidates import Candidate, draw_candidates, shares
@@ -179,7 +180,7 @@ def _tell(
     unused = ""
     if seconds < 0.5 * 3600 * request.hours:
         unused = "; longer trainings would gain little, more --candidates may"
-    request.say(f"  at most {seconds / 60:.3g} minutes of {60 * request.hours:.3g}, at {between} a step{unused}")
+    request.say(f"  at most {written(seconds)} of {written(3600 * request.hours)}, at {between} a step{unused}")
     epochs = total_steps(rungs, 1)
     request.say(
         f"  the last ones train for {epochs} epochs in all; Ctrl-C stops, the same command with --resume goes on"

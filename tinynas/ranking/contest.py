@@ -70,13 +70,14 @@ class Contest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
     """What the second stage found. `outcomes`: of every rung that a candidate trained in, by name; `order`: all names, best
-    first; `choice` and `first`: the one that training chose, and the score's; `gain`: AP of the choice over the score's after
-    the last rung, None where there is no such pair; `tau`: Kendall's of score and AP after the first rung; `weights`: the
-    choice's checkpoint."""
+    first; `learnt`: whether any of them learnt something; `choice` and `first`: the one that training chose (the score's
+    where nothing was learnt), and the score's; `gain`: AP of the choice over the score's after the last rung, None where
+    there is no such pair; `tau`: Kendall's of score and AP after the first rung; `weights`: the choice's checkpoint."""
 
     contest: Contest
     outcomes: Mapping[str, tuple[Outcome, ...]]
     order: tuple[str, ...]
+    learnt: bool
     choice: str
     first: str
     gain: float | None
@@ -188,9 +189,11 @@ def _concluded(contest: Contest, outcomes: Mapping[str, tuple[Outcome, ...]]) ->
     notes = [f"{name}: {found[-1].error}" for name, found in outcomes.items() if found[-1].error]
     learnt = any(ap is not None and ap >= LEARNT for ap in finals.values())
     if not learnt:
+        failed = all(ap is None for ap in finals.values())
+        what = "no training of the last rung came to its end" if failed else "no candidate learnt anything (AP 0)"
         notes.append(
-            "no candidate learnt anything (AP 0 for all of them): the score's first choice is kept; give more --hours, or "
-            f"see whether one can learn at all: tinynas overfit structure.txt --data {contest.data}"
+            f"{what}: the score's first choice is kept; give more --hours, or see whether one can learn at all: tinynas "
+            f"overfit structure.txt --data {contest.data}"
         )
     choice = order[0] if learnt else first
     both = finals.get(choice), finals.get(first)
@@ -201,7 +204,7 @@ def _concluded(contest: Contest, outcomes: Mapping[str, tuple[Outcome, ...]]) ->
     ]
     weights = contest.folder.run_folder(choice, len(outcomes[choice]) - 1) / "best.pt"
     return Ranking(
-        contest=contest, outcomes=outcomes, order=tuple(order), choice=choice, first=first,
+        contest=contest, outcomes=outcomes, order=tuple(order), learnt=learnt, choice=choice, first=first,
         gain=None if both[0] is None or both[1] is None else both[0] - both[1],
         tau=kendall([score for score, _ in pairs], [ap for _, ap in pairs]),
         weights=weights if weights.is_file() else None, notes=tuple(notes),

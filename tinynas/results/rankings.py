@@ -39,6 +39,7 @@ def ranking_data(ranking: Ranking) -> dict[str, Any]:
             | {"rank_by_score": ranks[candidate.name], "rank_by_ap": ranking.order.index(candidate.name) + 1}
             for candidate in contest.candidates
         ],
+        "learnt": ranking.learnt,
         "choice": ranking.choice,
         "first_by_score": ranking.first,
         "gain_points": None if ranking.gain is None else 100 * ranking.gain,

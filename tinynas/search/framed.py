@@ -25,7 +25,7 @@ from tinynas.search.folder import SearchFolder
 from tinynas.search.found import found_network, note_provenance
 from tinynas.search.front import front_table
 from tinynas.search.plan import FoundNetwork, Frame, FrontTable, SearchPlan, SearchResult
-from tinynas.search.run import check_reachable, join_budgets, run_search
+from tinynas.search.run import OutOfReach, check_reachable, join_budgets, run_search
 
 Item = TypeVar("Item")
 NO_SCORE = 0.0
@@ -136,7 +136,7 @@ def _evolve(
     try:
         check_reachable(inside)
         result = run_search(inside, engine, run, resume=resume, part=part)
-    except UserError:
+    except OutOfReach:
         return None
     for member, known in zip(result.members, best, strict=True):
         if known.offer(member.score, member.genes, frame):

@@ -20,12 +20,16 @@ from tinynas.search.front import front_table
 from tinynas.search.plan import SearchPlan, SearchResult
 
 
+class OutOfReach(UserError):
+    """No network of a space is within the budgets, or none was found."""
+
+
 def run_search(
     plan: SearchPlan, engine: Engine | None = None, run: SearchFolder | None = None, *,
     resume: bool = False, part: int = 0,
 ) -> SearchResult:  # fmt: skip
     """Evolve until all evaluations are spent; `run` keeps the state of this `part` of a session for a resume. Ctrl-C
-    ends it early with the best so far. Raises UserError when a target's budgets were never met."""
+    ends it early with the best so far. Raises UserError when a target's budgets were never met (OutOfReach)."""
     engine = engine or Engine()
     path = run.state_path(part) if run is not None else None
     state = SearchState.load(path) if path is not None and resume and path.exists() else None
@@ -61,7 +65,7 @@ def _result(plan: SearchPlan, state: SearchState, interrupted: bool, seconds: fl
         pool = state.pool(number)
         if not pool.feasible:
             near = {key: float(values[0]) for key, values in pool.costs.items()}
-            raise UserError(
+            raise OutOfReach(
                 f"nothing in space {plan.space.name} met {join_budgets(target.budgets)} in {state.evaluated:,} "
                 f"candidates; the nearest had {costs_text(near)}; loosen a budget, or raise --evaluations"
             )
@@ -77,7 +81,7 @@ def _result(plan: SearchPlan, state: SearchState, interrupted: bool, seconds: fl
 
 
 def check_reachable(plan: SearchPlan) -> None:
-    """Raises UserError when no candidate of the space is within one of the budgets."""
+    """Raises OutOfReach when no candidate of the space is within one of the budgets."""
     objective = plan.objective()
     encoding = objective.encoding
     smallest = objective.evaluate(encoding.corner(largest=False)).costs
@@ -93,7 +97,7 @@ def check_reachable(plan: SearchPlan) -> None:
             on = f" on {budget.device}" if budget.device else ""
             height, width = plan.image_size
             what = "the backbone alone" if plan.backbone_only else f"{plan.num_classes} classes"
-            raise UserError(
+            raise OutOfReach(
                 f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
                 f"reachable range is {quantity.brief(low)} to {quantity.brief(high)}; raise the budget, "
                 "lower --image-size, or take another --space"

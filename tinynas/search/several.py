@@ -51,7 +51,12 @@ def _reachable(options: SearchOptions, measure: bool) -> SearchPlan:
 def _sizes(text: str | None) -> list[str | None]:
     """Each size by itself: `256..320` is three."""
     words = _words(text, "--image-size")
-    return [f"{height}x{width}" for height, width in parse_image_sizes(",".join(map(str, words)))] if words else []
+    if not words:
+        return []
+    try:
+        return [f"{height}x{width}" for height, width in parse_image_sizes(",".join(map(str, words)))]
+    except UserError as error:
+        raise UserError(f"--image-size {text}: {error}") from None
 
 
 def _words(text: str | None, option: str) -> list[str | None]:

@@ -121,11 +121,11 @@ def _refuse_unused(
             if _key(other) not in aliases:
                 raise UserError(
                     f"{where}: aliases.{name}: no data set has a class {other!r} (or each one that has it renames it); "
-                    f"{_short(other, everything)}"
+                    f"{nearest(other, everything)}"
                 )
     for name in document.drop:
         if _key(name) not in drops:
-            raise UserError(f"{where}: drop: no data set has a class {name!r}; {_short(name, everything)}")
+            raise UserError(f"{where}: drop: no data set has a class {name!r}; {nearest(name, everything)}")
 
 
 def _absent(
@@ -139,19 +139,11 @@ def _absent(
     found = set()
     for name in member.absent:
         if _key(name) not in spelled:
-            raise UserError(f"{where}: sets.{set_name}.absent: there is no class {name!r}; {_short(name, names)}")
+            raise UserError(f"{where}: sets.{set_name}.absent: there is no class {name!r}; {nearest(name, names)}")
         if spelled[_key(name)] in labelled:
             raise UserError(f"{where}: sets.{set_name}.absent: the set labels {name!r} itself; leave it out here")
         found.add(spelled[_key(name)])
     return frozenset(found)
-
-
-def _short(name: str, names: Sequence[str]) -> str:
-    """The nearest names; of hundreds, not all of them."""
-    text = nearest(name, names)
-    return (
-        text if len(text) < 400 else text.split(" (known: ")[0] if "did you mean" in text else f"{len(names)} are known"
-    )
 
 
 def _key(name: str) -> str:

@@ -115,17 +115,26 @@ def test_a_candidate_that_diverges_is_out_and_named(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("found", "last_rung"),
-    [(outcome(0.0), 2), (outcome(0.0009), 2), (outcome(None, "not finite"), 1)],
+    ("found", "last_rung", "said"),
+    [
+        (outcome(0.0), 2, "no candidate learnt anything (AP 0): the score's first choice is kept"),
+        (outcome(0.0009), 2, "no candidate learnt anything (AP 0): the score's first choice is kept"),
+        (
+            outcome(None, "not finite"),
+            1,
+            "no training of the last rung came to its end: the score's first choice is kept",
+        ),
+    ],
     ids=["nothing found", "some hits by chance", "all diverge"],
 )
 def test_when_nothing_is_learnt_the_scores_choice_stays(
-    found: Outcome, last_rung: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Outcome, last_rung: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ranking, _, _ = run(tmp_path, monkeypatch, lambda name, rung: found)
     assert ranking.choice == ranking.first == "a"
     assert len(ranking.outcomes["a"]) == last_rung
-    assert "no candidate learnt anything" in ranking.notes[-1]
+    assert ranking.notes[-1].startswith(said)
+    assert not ranking.learnt
     assert ranking.tau is None
 
 

@@ -23,6 +23,7 @@ from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.published import nearest, published_necks, share_at
 from tinynas.scores import entropy
+from tinynas.search.folder import held
 from tinynas.search.framed import search_frames
 from tinynas.search.frames import check_sizes_covered
 from tinynas.search.options import SearchOptions
@@ -105,6 +106,15 @@ def test_a_limit_that_is_no_sum_has_every_frame_evolved():
     )
     assert member.score <= unlimited * (1 + 1e-12)
     assert member.certified["bound"] >= unlimited * (1 - 1e-9)
+
+
+def test_a_damaged_state_is_no_frame_without_a_network(tmp_path):
+    plan, _ = tiny_plan("entropy_sized", quantile=0.6, more=(Budget("peak_memory_bytes", 3e6),))
+    with held(tmp_path) as run:
+        run.begin({})
+        run.state_path(1).write_bytes(b"half a file")
+        with pytest.raises(UserError, match=r"state-1.npz: not a readable search state"):
+            search_frames(plan, Engine(), run, seconds=1, resume=True)
 
 
 def test_from_the_command_line(tmp_path, capsys):
@@ -227,6 +237,8 @@ def test_a_second_stage_takes_sizes_one_by_one_and_no_necks():
     plans = build_plans(asked, str)
     assert [plan.image_size[0] for plan in plans] == [576, 608, 640]
     assert all(plan.frames == () for plan in plans)
+    with pytest.raises(UserError, match=r"^--image-size 320,417: .*417 is not a multiple of 32"):
+        build_plans(replace(asked, image_size="320,417"), str)
     with pytest.raises(UserError, match=r"--neck search: .* leave it out"):
         build_plans(replace(asked, neck="search"), str)
 

@@ -65,8 +65,10 @@ def _kind(name: str, ranking: Data) -> str:
 
 def _won(ranking: Data) -> str:
     choice, first, gain = ranking["choice"], ranking["first_by_score"], ranking["gain_points"]
+    if not ranking["learnt"]:
+        return f"Training could not choose, as no candidate learnt: the score's first choice, {first}, is kept."
     if choice == first:
-        return f"Training chose {choice}, as the score did: nothing is won, and the choice has seen your data."
+        return f"Training chose {choice}, as the score did: no AP is won, but your data agree with the score."
     if gain is None:
         return f"Training chose {choice}; the score's first choice, {first}, failed to train."
     return (

@@ -1,0 +1,39 @@
+"""What the command line and the page say of a second stage's end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tinynas.commands.search import _ranked
+from tinynas.results.report.ranking import _won
+
+ENDED = {"candidates": [], "learnt": True, "choice": "b", "first_by_score": "a", "gain_points": 2.46}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "text"),
+    [
+        (
+            {}, "training chose b, not a, the score's first choice: +2.5 AP points",
+            "Training chose b: after the same trainings, 2.5 AP points above a, which the score puts first",
+        ),
+        (
+            {"gain_points": None}, "training chose b, not a, the score's first choice",
+            "Training chose b; the score's first choice, a, failed to train.",
+        ),
+        (
+            {"choice": "a", "gain_points": 0.0}, "training chose a, the score's first choice as well",
+            "Training chose a, as the score did: no AP is won, but your data agree with the score.",
+        ),
+        (
+            {"choice": "a", "learnt": False}, "training could not choose: a, the score's first choice, is kept",
+            "Training could not choose, as no candidate learnt: the score's first choice, a, is kept.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_training_chose(changes: dict[str, Any], line: str, text: str) -> None:
+    ranking = {**ENDED, **changes}
+    assert _ranked(ranking) == [line]
+    assert _won(ranking).startswith(text)

@@ -89,16 +89,9 @@ def fit(cells: Cells, measured: dict[tuple[object, ...], Row], before: Fit | Non
     if not len(known):
         gain = np.zeros((0, len(rough)))
         return Fit(
-            cells=cells,
-            log_ms=rough,
-            deviation=np.sqrt(np.diag(prior)),
-            measured=known,
-            surprise=surprise,
-            strange=strange,
-            _prior=prior,
-            _gain=gain,
-            _scale=scale,
-        )
+            cells=cells, log_ms=rough, deviation=np.sqrt(np.diag(prior)), measured=known, surprise=surprise,
+            strange=strange, _prior=prior, _gain=gain, _scale=scale,
+        )  # fmt: skip
     target = np.log([row.latency_ms for row in rows if row is not None]) - rough[known]
     inverse = np.linalg.inv(prior[np.ix_(known, known)] + NOISE**2 * np.eye(len(known)))
     gain = inverse @ prior[known]
@@ -114,16 +107,9 @@ def fit(cells: Cells, measured: dict[tuple[object, ...], Row], before: Fit | Non
     deviation = scale * np.sqrt(np.maximum(variance, 0.0) + NOISE**2)
     deviation[known] = 0.0
     return Fit(
-        cells=cells,
-        log_ms=mean,
-        deviation=deviation,
-        measured=known,
-        surprise=surprise,
-        strange=strange,
-        _prior=prior,
-        _gain=gain,
-        _scale=scale,
-    )
+        cells=cells, log_ms=mean, deviation=deviation, measured=known, surprise=surprise, strange=strange, _prior=prior,
+        _gain=gain, _scale=scale,
+    )  # fmt: skip
 
 
 def complete(fits: Iterable[Fit], measured: dict[tuple[object, ...], Row]) -> list[Row]:

@@ -103,6 +103,8 @@ def _example(model: type[BaseModel], location: tuple[str | int, ...], kind: str)
     field = _field_at(model, location)
     if field is None or kind == "literal_error" or not isinstance(field.default, (int, float, str, list, tuple)):
         return ""
+    if field.default in ("", [], ()):
+        return ""
     return f", for example {_plain(field.default)}"
 
 

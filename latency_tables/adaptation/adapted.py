@@ -80,12 +80,6 @@ def begin(source: Table, grids: Sequence[Cells], graphs: Iterable[Graph], rules:
     about = doubt(runs, figures.log_ms, every, PRIOR)
     fit = fit_ratio(every, np.empty(0, dtype=np.intp), np.empty(0), PRIOR)
     return AdaptedFigures(
-        kernels=kernels,
-        log_ms=figures.log_ms.copy(),
-        error=expected_error(about, fit),
-        _source_log_ms=figures.log_ms,
-        _points=every,
-        _runs=runs,
-        _doubt=about,
-        _fit=fit,
-    )
+        kernels=kernels, log_ms=figures.log_ms.copy(), error=expected_error(about, fit), _source_log_ms=figures.log_ms,
+        _points=every, _runs=runs, _doubt=about, _fit=fit,
+    )  # fmt: skip

@@ -149,15 +149,8 @@ def fit_ratio(every: Points, known: npt.NDArray[np.intp], ratios: Floats, prior:
         factor: Floats = np.linalg.cholesky(matrix).astype(np.float64)
         half = np.linalg.solve(factor, ratios)
         likelihood = -0.5 * (float(half @ half) + len(known) * np.log(2 * np.pi)) - float(np.log(np.diag(factor)).sum())
-        fits.append(
-            RatioFit(
-                points=every,
-                known=known,
-                prior=prior,
-                scale=scale,
-                likelihood=likelihood,
-                _weights=np.linalg.solve(factor.T, half),
-                _factor=factor,
-            )
-        )
+        fits.append(RatioFit(
+            points=every, known=known, prior=prior, scale=scale, likelihood=likelihood,
+            _weights=np.linalg.solve(factor.T, half), _factor=factor,
+        ))  # fmt: skip
     return max(fits, key=lambda item: item.likelihood)

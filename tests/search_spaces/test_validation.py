@@ -17,6 +17,8 @@ class Whole(BaseModel):
     name: str
     parts: list[Part] = []
     spare: Part | None = None
+    note: str = ""
+    level: int = 3
 
     @field_validator("name")
     @classmethod
@@ -50,6 +52,20 @@ def test_one_line(values, line):
     assert str(first_problem(caught.value, Whole)).startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"level": "x"}, "level: 'x' found; expected a whole number, for example 3"),
+        ({"note": 5}, "note: 5 found; expected text, in quotes where it looks like a number or a date"),
+        ({"parts": 3}, "parts: 3 found; expected a list in square brackets"),
+    ],
+)
+def test_a_default_that_is_empty_is_no_example(values, line):
+    with pytest.raises(ValidationError) as caught:
+        Whole.model_validate({"name": "a", **values})
+    assert str(first_problem(caught.value, Whole)) == line
+
+
 def test_how_many_more_and_words_of_the_caller_s():
     with pytest.raises(ValidationError) as caught:
         Whole.model_validate({"parts": 3, "more": 1})
@@ -60,4 +76,4 @@ def test_how_many_more_and_words_of_the_caller_s():
 
 def test_keys_of_a_place_without_a_model():
     assert keys_at(Whole, ("name",)) == []
-    assert keys_at(Whole, ()) == ["name", "parts", "spare"]
+    assert keys_at(Whole, ()) == ["name", "parts", "spare", "note", "level"]

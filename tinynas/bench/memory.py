@@ -12,6 +12,8 @@ from pathlib import Path
 from search_spaces.errors import UserError
 from tinynas.bench.contestants import Setting, contestant
 
+KIB = 1024
+
 
 def peak_memory_mb(path: Path, setting: Setting) -> float:
     """The peak of a process's memory in MB that loads the file and runs it, its runtime included.
@@ -40,9 +42,9 @@ def _peak_mb() -> float:
     if status.is_file():
         line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
         if line is not None:
-            return float(line.split()[1]) / 1e3
-    # kilobytes on most systems, bytes on macOS
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+            return float(line.split()[1]) * KIB / 1e6
+    # KiB on most systems, bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else KIB) / 1e6
 
 
 if __name__ == "__main__":

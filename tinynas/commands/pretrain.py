@@ -105,7 +105,7 @@ def _done(job: Callable[[], Any]) -> str:
         print("\nstopped; the same command with --resume goes on")
         raise
     took = f"in {done.step} steps ({done.seconds / 60:.1f} min)"
-    return f"the loss fell from {done.first:.3f} to {done.recent:.3f} {took}"
+    return f"the loss went from {done.first:.3f} to {done.recent:.3f} {took}"
 
 
 def _numbers(option: str, text: str | None, default: float) -> tuple[float, ...]:

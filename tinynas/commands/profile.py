@@ -105,13 +105,9 @@ def run(
 
         limit = None if minutes is None else 60 * minutes
         settings = ProfileSettings(
-            precision=precision,
-            threads=threads,
-            target_error=target_error,
-            time_limit_s=limit,
-            workers=workers,
+            precision=precision, threads=threads, target_error=target_error, time_limit_s=limit, workers=workers,
             backend=backend,
-        )
+        )  # fmt: skip
         _profile(name, runtime or "openvino", out, reach, settings, short_name or [], resume=resume)
 
 

@@ -206,7 +206,7 @@ class Detector:
         if card.output == "raw":
             return suppress(boxes, scores, least, card.iou_threshold, card.max_detections)
         labels = np.asarray(outputs[2][row], dtype=np.int64)
-        count = min(int(outputs[3][row]), card.max_detections)
+        count = min(int(outputs[3][row].item()), card.max_detections)
         boxes, scores, labels = boxes[:count], scores[:count], labels[:count]
         rows = scores > (least[labels] if isinstance(least, np.ndarray) else least)
         return boxes[rows], scores[rows], labels[rows]

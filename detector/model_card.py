@@ -21,8 +21,8 @@ class ModelCard:
     network sees. batch: images per call, None where it is free.
 
     output: `raw` gives every box and score (thresholds are defaults, free to change), `nms` gives detections (they are
-    built in). preprocessing: how a picture becomes the input. structure: the text of the structure file. tool_version: of
-    the tinynas that wrote the file.
+    built in), by the operator of ONNX or by TensorRT's plug-in (`nms`). preprocessing: how a picture becomes the input.
+    structure: the text of the structure file. tool_version: of the tinynas that wrote the file.
 
     input: `tensor` is (N, 3, H, W) float32 made as `preprocessing` says; `picture` is (N, H, W, 3) uint8 with that made
     inside and boxes in the picture's pixels. Pictures have the size `picture_size` (height, width), None: any, and the order
@@ -48,6 +48,7 @@ class ModelCard:
     class_thresholds: tuple[float, ...] | None = None
     precision: str = "fp32"
     golden: Golden | None = None
+    nms: Literal["onnx", "tensorrt"] = "onnx"
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,7 +59,11 @@ class ModelCard:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the model's outputs, in order."""
-        return ("boxes", "scores") if self.output == "raw" else ("boxes", "scores", "labels", "num_detections")
+        if self.output == "raw":
+            return ("boxes", "scores")
+        if self.nms == "tensorrt":  # named as the plug-in's documentation has them
+            return ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
+        return ("boxes", "scores", "labels", "num_detections")
 
     def to_strings(self) -> dict[str, str]:
         """One JSON text per field: the metadata of a model file."""

@@ -17,7 +17,9 @@ SUFFIXES = (".onnx",)
 RUNTIME = "onnxruntime"
 FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32",)
+NMS = ("onnx", "tensorrt")
 REASONS = {"half": "ONNX Runtime's CPU kernels do not compute with fp16 weights well; --format openvino stores them so"}
+PLUGIN = "EfficientNMS_TRT"
 _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -28,7 +30,8 @@ _PROVIDERS = {
 def load(path: Path, device: str | None = None, threads: int | None = None) -> Model:
     """device: cpu, cuda or tensorrt.
 
-    Raises UserError when ONNX Runtime cannot read the file, it is no export of this project, or the device is not there.
+    Raises UserError when ONNX Runtime cannot read or run the file, it is no export of this project, or the device is not
+    there.
     """
     onnxruntime = runtime("onnxruntime", path)
     options = onnxruntime.SessionOptions()
@@ -42,6 +45,11 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's own exception types share no base
+        if PLUGIN in str(error):
+            raise UserError(
+                f"{path}: its NMS is TensorRT's plug-in {PLUGIN}, which ONNX Runtime has not; build an engine from it "
+                f"(trtexec --onnx={path.name}), or export without --nms tensorrt"
+            ) from None
         raise cannot_run(path, "an ONNX model that onnxruntime can run", error, line=0) from None
     card = ModelCard.from_strings(session.get_modelmeta().custom_metadata_map, str(path))
 

@@ -24,6 +24,7 @@ SUFFIXES = (".engine",)
 RUNTIME = "tensorrt"
 FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32", "half")
+NMS = ("onnx", "tensorrt")
 REASONS: dict[str, str] = {}
 MOST_IMAGES = 16
 """Of an engine whose batch is free."""
@@ -50,7 +51,10 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
         raise cannot_run(path, "an engine that tinynas wrote", error, line=0) from None
     card = ModelCard.from_strings(texts, str(path))
     torch = _torch_with_cuda(path)
-    engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(data[_LENGTH.size + length :])
+    logger = trt.Logger(trt.Logger.ERROR)
+    if card.nms == "tensorrt":
+        trt.init_libnvinfer_plugins(logger, "")
+    engine = trt.Runtime(logger).deserialize_cuda_engine(data[_LENGTH.size + length :])
     if engine is None:
         raise UserError(
             f"{path}: built for another GPU or another TensorRT than {trt.__version__}; export it again here"
@@ -67,6 +71,8 @@ def write(source: Source, path: Path) -> None:
     trt = runtime("tensorrt", path)
     _torch_with_cuda(path)
     logger = trt.Logger(trt.Logger.ERROR)
+    if source.card.nms == "tensorrt":
+        trt.init_libnvinfer_plugins(logger, "")
     builder = trt.Builder(logger)
     # explicit batch is the only kind from TensorRT 10 on, and its flag is going away
     explicit = getattr(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)

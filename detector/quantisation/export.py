@@ -39,6 +39,10 @@ def export_quantised(
         raise UserError(f"--precision int8 is for --format {' and '.join(FORMATS)}; {format_name} was asked for")
     if export.half:
         raise UserError("--half stores fp32's weights in fp16, --precision int8 stores them in int8; say one of them")
+    if export.nms == "tensorrt":
+        raise UserError(
+            "--precision int8 is judged by the file's own AP, and --nms tensorrt runs nowhere here; say one of them"
+        )
     if export.input == "picture":
         raise UserError("--precision int8 is calibrated on tensors, --preprocess takes pictures; say one of them")
     if format_name == "openvino":

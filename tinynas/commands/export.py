@@ -34,6 +34,9 @@ def run(
         Path | None, typer.Option("--out", "-o", help="File to write; by default beside the checkpoint.")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="All boxes and scores; without it, NMS is inside.")] = False,
+    nms: Annotated[
+        str, typer.Option(help="NMS inside: onnx, the operator, or tensorrt, TensorRT's plug-in EfficientNMS_TRT.")
+    ] = "onnx",
     preprocess: Preprocess = None,
     channels: Annotated[
         str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
@@ -68,6 +71,8 @@ def run(
     images = _batch(batch)
     pictures = _picture_size(preprocess)
     _check_channels(channels, preprocess)
+    if nms not in ("onnx", "tensorrt"):
+        raise UserError(f"--nms {nms}: expected onnx or tensorrt")
     thresholds = None if class_thresholds is None else _thresholds(class_thresholds)
     from detector.checkpoint import load_checkpoint
     from detector.deploy import ExportSettings, export_checkpoint, get_format
@@ -79,17 +84,23 @@ def run(
         iou_threshold=iou_threshold, max_detections=max_detections, half=half,
         input="tensor" if preprocess is None else "picture", picture_size=pictures,
         channels=channels, class_thresholds=thresholds, golden=golden,  # type: ignore[arg-type]
+        nms=nms,  # type: ignore[arg-type]
     )  # fmt: skip
     if precision != "fp32" or data is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)
         return
-    _tell(export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite))
+    _tell(
+        export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite),
+        nms == "tensorrt" and name == "onnx",
+    )
 
 
-def _tell(report: Any) -> None:
+def _tell(report: Any, not_run: bool) -> None:
     print(f"largest differences from torch: {report.network}")
     if report.detections is not None:
         print(f"largest differences of NMS inside from torch's: {report.detections}")
+    elif not_run:
+        print("NMS is TensorRT's plug-in, which was not run: what comes before it was checked")
     print(f"from the golden picture's bytes to boxes: {report.golden}")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
 

@@ -18,7 +18,7 @@ from detector.checkpoint import Checkpoint
 from detector.data.image import read_image
 from detector.deploy import Floats
 from detector.deploy._agreement import Differences
-from detector.deploy._export import preprocessing, suppression, tracing, verification
+from detector.deploy._export import plugin_suppression, preprocessing, suppression, tracing, verification
 from detector.deploy._export.settings import ExportSettings, asked_card, output_files, writable
 from detector.deploy._export.source import Source
 from detector.deploy._export.stand_in import stand_in
@@ -49,8 +49,8 @@ def export_checkpoint(
     """Write `checkpoint` as a model file and return how far it is from torch.
 
     The files appear under their names only after the exported model has given torch's boxes and scores on two inputs and
-    in its golden picture. Raises UserError for an unknown format, an option that it has not, an existing file (unless
-    `overwrite`) or a failed verification.
+    in its golden picture (of NMS that only TensorRT could run, what comes before it). Raises UserError for an unknown
+    format, an option that it has not, an existing file (unless `overwrite`) or a failed verification.
     """
     start = time.perf_counter()
     files = output_files(path, format_name)
@@ -74,11 +74,9 @@ def export_checkpoint(
         plugin.write(raw, target)
         differences = verifier.check_raw(target)
         found = None
-        if card.output == "nms":
+        if card.output == "nms" and card.nms == "onnx":
             found = _suppressed(replace(raw, card=replace(final, input="tensor")), plugin, verifier, target)
-        if card.input == "picture":
-            plugin.write(replace(raw, card=final, onnx=lambda: _whole(raw, final)), target)
-        seen = verifier.check_golden(target)
+        seen = _finished(replace(raw, card=final), plugin, verifier, target)
         for file in files:
             (scratch / file.name).replace(file)
     finally:
@@ -102,6 +100,24 @@ def _suppressed(tensors: Source, plugin: ModuleType, verifier: Verifier, target:
     return differences
 
 
+def _finished(asked: Source, plugin: ModuleType, verifier: Verifier, target: Path) -> Differences:
+    """Write the file as asked for and find its golden picture's boxes; where nothing but TensorRT could run it, those of
+    the same file before NMS."""
+
+    def write(form: ModelCard) -> None:
+        plugin.write(replace(asked, card=form, onnx=lambda: _whole(asked, form)), target)
+
+    card = asked.card
+    runs = card.nms == "onnx" or plugin.RUNTIME == "tensorrt"
+    tried = card if runs else replace(card, output="raw")
+    if card.input == "picture" or card.nms == "tensorrt":
+        write(tried)
+    seen = verifier.check_golden(target)
+    if not runs:
+        write(card)
+    return seen
+
+
 def _priors(source: Source) -> Floats:
     return priors(source.card.image_size, source.network.detect.strides).numpy()
 
@@ -109,6 +125,10 @@ def _priors(source: Source) -> Floats:
 def _whole(raw: Source, card: ModelCard) -> Any:
     """The raw ONNX model with all that the card has inside."""
     model = raw.onnx()
-    if card.output == "nms":
+    by_plugin = card.output == "nms" and card.nms == "tensorrt"
+    if card.output == "nms" and not by_plugin:
         model = suppression.with_suppression(suppression.undecoded(model), card, _priors(raw))
-    return preprocessing.with_preprocessing(model, card) if card.input == "picture" else model
+    if card.input == "picture":
+        # before the plug-in, so that it is the last node: stretching changes no overlap
+        model = preprocessing.with_preprocessing(model, replace(card, output="raw") if by_plugin else card)
+    return plugin_suppression.with_plugin(model, card) if by_plugin else model

@@ -21,7 +21,8 @@ class ExportSettings:
 
     Thresholds: None for those of the checkpoint's own evaluations; class_thresholds: by name, what is worth showing.
     half: weights stored in fp16. input: `picture` takes 8-bit pictures of `picture_size` (height, width; None: any), in the
-    order `channels`, and resizes inside. golden: a picture to check the file with, None: a drawn one.
+    order `channels`, and resizes inside. golden: a picture to check the file with, None: a drawn one. nms: where it is
+    inside, the operator of ONNX or TensorRT's plug-in.
     """
 
     output: Literal["raw", "nms"] = "nms"
@@ -36,6 +37,7 @@ class ExportSettings:
     channels: Literal["rgb", "bgr"] = "rgb"
     class_thresholds: Mapping[str, float] | None = None
     golden: Path | None = None
+    nms: Literal["onnx", "tensorrt"] = "onnx"
 
 
 def output_files(path: Path, format_name: str) -> list[Path]:
@@ -70,6 +72,10 @@ def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: st
             raise UserError(f"{option} is not for --format {format_name}; {plugin.REASONS[value]}")
     if settings.batch not in (None, 1) and not plugin.BATCHES:
         raise UserError(f"--batch {settings.batch} is not for --format {format_name}, which runs one image at a time")
+    if settings.nms not in getattr(plugin, "NMS", ("onnx",)):
+        raise UserError(f"--nms {settings.nms} is not for --format {format_name}; expected --format onnx or tensorrt")
+    if settings.nms == "tensorrt" and settings.output == "raw":
+        raise UserError("--raw leaves NMS out, --nms tensorrt says which is inside; say one of them")
     card = card_of(checkpoint)
     score, iou = settings.score_threshold, settings.iou_threshold
     return replace(
@@ -80,7 +86,7 @@ def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: st
         max_detections=settings.max_detections or card.max_detections,
         input=settings.input, picture_size=settings.picture_size, channels=settings.channels,
         precision="half" if settings.half else "fp32",
-        class_thresholds=_by_label(settings.class_thresholds, card),
+        class_thresholds=_by_label(settings.class_thresholds, card), nms=settings.nms,
     )  # fmt: skip
 
 

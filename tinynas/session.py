@@ -78,7 +78,8 @@ def run_session(
                     f"{session.folder}: holds an unfinished search; go on with it (--resume), begin again (--overwrite), or "
                     "choose another --out"
                 )
-            names = output_names(session.plan.targets, ranked=session.ranking is not None)
+            targets = [target.name for target in session.plan.targets]
+            names = output_names(targets, ranked=session.ranking is not None)
             claim_outputs(session.folder, names, session.overwrite)
             run.begin(session.settings())
         try:

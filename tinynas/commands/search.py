@@ -114,8 +114,8 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
         print(f"note: {note}")
     from tinynas.results.outputs import output_names
 
-    names = [name for name in output_names(result.plan.targets, ranked="ranking" in data) if (out / name).exists()]
-    print(f"wrote {', '.join(names)} in {out}")
+    names = output_names([target.name for target in result.plan.targets], ranked="ranking" in data)
+    print(f"wrote {', '.join(name for name in names if (out / name).exists())} in {out}")
     if len(data["targets"]) > 1:
         print("one command trains the family, the largest first; each network learns from the next larger one:")
     for command in data["commands"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from search_spaces.emit import emit_detector
 from search_spaces.files import write_text
 from search_spaces.graph import Graph
 from search_spaces.text import format_structure
-from tinynas.budgets import Target, main_budget
+from tinynas.budgets import main_budget
 from tinynas.quantities import QUANTITIES
 from tinynas.ranking.contest import Ranking
 from tinynas.results.data import latency_by_scope, prediction_trust, search_data
@@ -29,18 +30,18 @@ from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 FIXED = ["search.json", "front.csv", "search.png", "report.html"]
 
 
-def output_names(targets: Sequence[Target], *, ranked: bool = False) -> list[str]:
-    """Names of all files that a search with these targets writes; `ranked`: with its second stage."""
+def output_names(targets: Sequence[str], *, ranked: bool = False) -> list[str]:
+    """Names of all files that a search with targets of these names writes; `ranked`: with its second stage."""
     if len(targets) == 1:
         return ["structure.txt", *FIXED, "network.png", *(RANKING_OUTPUTS if ranked else [])]
-    each = [target.name for target in targets]
-    structures, networks = [f"structure-{name}.txt" for name in each], [f"network-{name}.png" for name in each]
+    structures, networks = [f"structure-{name}.txt" for name in targets], [f"network-{name}.png" for name in targets]
     return [*structures, *FIXED, "front.png", "family.yaml", *networks]
 
 
 def write_result(result: SearchResult, folder: Path, ranking: Ranking | None = None) -> dict[str, Any]:
-    """Write everything, that of the second stage where there was one too; the content of search.json."""
-    data = search_data(result, folder)
+    """Write everything, that of the second stage where there was one too; the content of search.json. What an earlier search
+    left there that this one does not write is deleted."""
+    data, earlier = search_data(result, folder), _earlier(folder)
     if ranking is not None:
         data["ranking"] = ranking_data(ranking)
         write_ranking(ranking, folder)
@@ -57,7 +58,27 @@ def write_result(result: SearchResult, folder: Path, ranking: Ranking | None = N
         suffix = f"-{member.target.name}" if len(result.members) > 1 else ""
         _draw_member(result.plan, member, folder / f"network{suffix}.png")
     write_report(data, folder)
+    names = output_names([target.name for target in result.plan.targets], ranked=ranking is not None)
+    for old in earlier.difference(names):
+        _remove(folder / old)
     return data
+
+
+def _earlier(folder: Path) -> set[str]:
+    """Names of what the search left that `folder` is of, by its search.json."""
+    try:
+        data = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+        names = output_names([str(target["name"]) for target in data["targets"]], ranked=bool(data.get("ranking")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return set()
+    return {name for name in names if Path(name).name == name}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _picture(result: SearchResult) -> SearchPicture:

@@ -240,6 +240,39 @@ def test_earlier_results_are_not_overwritten(tmp_path, capsys):
     assert (tmp_path / "structure.txt").read_text() != "mine"
 
 
+def test_what_is_replaced_leaves_nothing_behind(tmp_path):
+    assert search(tmp_path, "--budget", "3ms,4ms", "--device", "t4", "--space", "res") == 0
+    (tmp_path / "structure-mine.txt").write_text("mine")
+    one = ["--budget", "4ms", "--device", "t4", "--space", "res", "--overwrite"]
+    names = [
+        "front.csv",
+        "network.png",
+        "report.html",
+        "search.json",
+        "search.png",
+        "structure-mine.txt",
+        "structure.txt",
+    ]
+    assert search(tmp_path, *one) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    data = read(tmp_path) | {"ranking": {"choice": "res-2"}}  # as a second stage would have left it
+    (tmp_path / "search.json").write_text(json.dumps(data))
+    (tmp_path / "candidates").mkdir()
+    for name in ("candidates/res-1.txt", "ranked.pt", "structure-by-score.txt"):
+        (tmp_path / name).touch()
+    assert search(tmp_path, *one) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"targets": [{"name": "a"}, {"name": "../../a"}]}'])
+def test_a_folder_of_something_else_loses_nothing(tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "structure-..").mkdir()
+    (tmp_path / "out" / "search.json").write_text(text)
+    assert search(tmp_path / "out", "--max-macs", "8G", "--overwrite") == 0
+    assert (tmp_path / "structure-..").is_dir()
+
+
 def test_neither_search_nor_explain_imports_torch(tmp_path):
     code = (
         "import sys; from tinynas.cli import main; "

@@ -41,6 +41,7 @@ EVALUATIONS = 6
 RECIPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "small": ("the preset small", ()),
     "auto": ("the preset auto", ()),
+    "adamw": ("AdamW in place of Muon", ("optimizer.name=adamw",)),
     "rate_small": ("auto at the peak rate of small", ("optimizer.short_run_factor=1",)),
     "rate_half": ("auto at half its peak rate", ("optimizer.short_run_factor=4",)),
     "rate_double": ("auto at twice its peak rate", ("optimizer.short_run_factor=16",)),

@@ -219,10 +219,9 @@ def _stepper(
     """batch_size: over all processes."""
     schedule = build_schedule(config.schedule, config.epochs, steps_per_epoch)
     total = schedule.total_steps
-    dtype = autocast_type(config.amp, next(network.parameters()).device)
     return Stepper(
         network=network, terms=terms, gradients=gradients,
-        optimizer=build_optimizer(network, config.optimizer, batch_size, total, terms.values(), dtype), schedule=schedule,
+        optimizer=build_optimizer(network, config.optimizer, batch_size, total, terms.values()), schedule=schedule,
         peak_rate=peak_rate(config.optimizer, batch_size, total), ema=Ema(network, config.ema, total),
         clip_norm=config.optimizer.clip_norm, bad_steps=bad_steps,
     )  # fmt: skip

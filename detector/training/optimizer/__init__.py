@@ -66,13 +66,11 @@ def build_optimizer(
     batch_size: int,
     total_steps: int = LONG_RUN_STEPS,
     others: Iterable[nn.Module] = (),
-    dtype: torch.dtype | None = None,
 ) -> torch.optim.Optimizer:
     """SGD (Nesterov), AdamW or Muon at the peak rate for `batch_size` images per step over all processes, `total_steps`
     in all.
 
-    others: modules beside the detector whose parameters learn too, each in groups of its own; dtype: of the forward
-    pass, if not fp32 (in bf16, Muon's products are too).
+    others: modules beside the detector whose parameters learn too, each in groups of its own.
     """
     muon = config.name == "muon"
     groups = parameter_groups(module, config.weight_decay, config.layer_decay, matrices=muon)
@@ -84,8 +82,7 @@ def build_optimizer(
     quick = {"fused": True} if next(module.parameters()).device.type == "cpu" else {"foreach": True}
     made: torch.optim.Optimizer
     if muon:
-        products = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
-        made = Muon(groups, rate, products, betas, **quick)
+        made = Muon(groups, rate, betas, **quick)
     elif config.name == "adamw":
         made = torch.optim.AdamW(groups, lr=rate, betas=betas, **quick)
     else:

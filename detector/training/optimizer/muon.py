@@ -26,17 +26,8 @@ _EPSILON = 1e-7
 class Muon(torch.optim.Optimizer):
     """Groups with `matrix` true are stepped by Muon, the others by AdamW; weight decay is decoupled in both."""
 
-    def __init__(
-        self,
-        groups: Iterable[dict[str, Any]],
-        rate: float,
-        dtype: torch.dtype,
-        betas: tuple[float, float],
-        **adamw: Any,
-    ) -> None:
-        """groups: as of any optimiser, each with `matrix`; dtype: of Muon's products, bf16 or fp32; betas and further
-        keywords: of AdamW."""
-        self._dtype = dtype
+    def __init__(self, groups: Iterable[dict[str, Any]], rate: float, betas: tuple[float, float], **adamw: Any) -> None:
+        """groups: as of any optimiser, each with `matrix`; betas and further keywords: of AdamW."""
         split: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for group in groups:
             split[bool(group["matrix"])].append(group)
@@ -71,23 +62,21 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
         steps = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        for shape, members in _by_shape(steps):
-            directions = orthogonalized(torch.stack([steps[member].reshape(shape) for member in members]), self._dtype)
-            size = group["lr"] * STEP_SIZE * math.sqrt(max(shape))
+        rows = [_rows(weight) for weight in weights]
+        for members in _of_one_shape(rows):
+            directions = orthogonalized(torch.stack([_rows(steps[member], weights[member]) for member in members]))
+            size = group["lr"] * STEP_SIZE * math.sqrt(max(directions.shape[1:]))
             for member, direction in zip(members, directions):
-                weights[member].add_(direction.reshape(weights[member].shape), alpha=-size)
+                rows[member].add_(direction, alpha=-size)
 
 
-def orthogonalized(matrices_NRC: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Matrices with the same singular vectors, and singular values near 1 (0.7 to 1.2) where they were not tiny.
-
-    dtype: of the products, bf16 or fp32; the answer is in it.
-    """
-    if matrices_NRC.shape[1] > matrices_NRC.shape[2]:
-        return orthogonalized(matrices_NRC.mT, dtype).mT
+def orthogonalized(matrices_NRC: Tensor) -> Tensor:
+    """Matrices with the same singular vectors, and singular values near 1 (0.7 to 1.2) where they were not tiny."""
+    rows, columns = matrices_NRC.shape[1:]
+    if rows > columns:
+        return orthogonalized(matrices_NRC.mT).mT
     scaled = matrices_NRC / (matrices_NRC.norm(dim=(1, 2), keepdim=True) + _EPSILON)
-    wide = matrices_NRC.shape[2] >= 2 * matrices_NRC.shape[1]
-    return _by_gram(scaled.to(dtype)) if wide and dtype == torch.float32 else _by_rounds(scaled.to(dtype))
+    return _by_gram(scaled) if columns >= 2 * rows else _by_rounds(scaled)
 
 
 def _by_rounds(matrices_NRC: Tensor) -> Tensor:
@@ -101,8 +90,8 @@ def _by_rounds(matrices_NRC: Tensor) -> Tensor:
 
 
 def _by_gram(matrices_NRC: Tensor) -> Tensor:
-    """The same rounds over the Gram matrices alone: under half the products for a 3x3 conv. It takes fp32: bf16 rounds
-    the Gram matrix's small eigenvalues away."""
+    """The same rounds over the Gram matrices alone: under half the products for a 3x3 conv. They take fp32: bf16 would
+    round the Gram matrix's small eigenvalues away."""
     a, b, c = COEFFICIENTS
     gram = matrices_NRC @ matrices_NRC.mT
     unit = a * torch.eye(gram.shape[1], device=gram.device)
@@ -115,9 +104,20 @@ def _by_gram(matrices_NRC: Tensor) -> Tensor:
     return product @ matrices_NRC
 
 
-def _by_shape(tensors: Sequence[Tensor]) -> Iterator[tuple[tuple[int, int], list[int]]]:
-    """Numbers of the tensors that are matrices of one shape, (rows, columns); they are worked on at once."""
-    found: dict[tuple[int, int], list[int]] = {}
-    for number, tensor in enumerate(tensors):
-        found.setdefault((len(tensor), tensor[0].numel()), []).append(number)
-    yield from found.items()
+def _rows(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """A conv's tensor as a matrix of `out` rows; a view of it, if it lies in memory as `like` does.
+
+    The columns are in the order in which `like` has them in memory (all the same to a step).
+    """
+    like = tensor if like is None else like
+    if like.ndim == 4 and not like.is_contiguous():
+        tensor = tensor.permute(0, 2, 3, 1)  # channels last
+    return tensor.reshape(len(tensor), -1)
+
+
+def _of_one_shape(matrices: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Numbers of the matrices of one shape; they are worked on at once."""
+    found: dict[torch.Size, list[int]] = {}
+    for number, matrix in enumerate(matrices):
+        found.setdefault(matrix.shape, []).append(number)
+    yield from found.values()

@@ -133,10 +133,10 @@ def _parsed(data: Mapping[str, Any], path: Path) -> Checkpoint:
     }  # fmt: skip
     for key, kind in kinds.items():
         if not isinstance(data.get(key), kind) and not (key == "ema" and data.get(key) is None):
-            raise UserError(f"{path}: its {key!r} is missing or no {kind.__name__}; was it written by hand?")
+            raise UserError(f"{path}: its {key!r} is missing or not a {kind.__name__}; was it written by hand?")
     aliases = data.get("class_aliases", {})  # not in files of earlier versions
     if not isinstance(aliases, dict) or not all(isinstance(others, list) for others in aliases.values()):
-        raise UserError(f"{path}: its 'class_aliases' are no lists of names by class; was it written by hand?")
+        raise UserError(f"{path}: its 'class_aliases' are not lists of names by class; was it written by hand?")
     same: dict[str, Any] = {
         key: data.get(key) for key in kinds if key not in ("structure", "class_names", "category_ids")
     }

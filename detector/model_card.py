@@ -110,4 +110,4 @@ def check_preprocessing(preprocessing: Mapping[str, str | float], source: str) -
     """Raise UserError when a model asks for an input that this release does not make."""
     for key, value in SUPPORTED_INPUT.items():
         if preprocessing.get(key, value) != value:
-            raise UserError(f"{source}: needs input {key} {preprocessing[key]!r}; this release makes {value!r} only")
+            raise UserError(f"{source}: needs input {key} {preprocessing[key]!r}; this release makes only {value!r}")

@@ -89,7 +89,7 @@ def read_public(text: str, source: str, space: str | None = None) -> Structure:
             f"{stem.values.get('class')!r}"
         )
     if space is not None and space not in FAMILY:
-        raise UserError(f"space {space!r}: the public formats hold {', '.join(FAMILY)} blocks only")
+        raise UserError(f"space {space!r}: the public formats hold only {', '.join(FAMILY)} blocks")
     found = _space_of(stages)
     return _assemble(stem, stages, space or found, mob_rule=space == "mob" and found != "mob")
 

@@ -124,8 +124,8 @@ def _adapting(device: str, found: Collected, across_runtimes: bool) -> Completio
 def _another_version(results: Path, found: Collected, error: Exception) -> UserError:
     made_by = found.header.get("tinynas", "another version")
     return UserError(
-        f"{results}: the kit was made by tinynas {made_by}, which says its networks otherwise ({type(error).__name__}); make "
-        "the kit anew"
+        f"{results}: the kit was made by tinynas {made_by}, which describes its networks differently "
+        f"({type(error).__name__}); make the kit anew"
     )
 
 

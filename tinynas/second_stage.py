@@ -150,7 +150,7 @@ def _planned(
     rungs = plan_rungs(request.hours, costs, request.candidates)
     candidates = draw_candidates(results, rungs[0].candidates)
     if len(candidates) < rungs[0].candidates:
-        request.say(f"note: the spaces hold {len(candidates)} networks of this latency that differ, not more")
+        request.say(f"note: the spaces hold only {len(candidates)} networks of this latency that differ")
         rungs = plan_rungs(request.hours, costs, len(candidates))
     seconds = total_seconds(rungs, costs)
     _tell(request, rungs, candidates, paces, seconds, steps)
@@ -169,7 +169,7 @@ def _tell(
     names = ", ".join(candidate.name for candidate in candidates)
     request.say(f"rank by training: {len(candidates)} candidates within the budget ({names})")
     for number, rung in enumerate(rungs, start=1):
-        first = " (the score's first choice stays to be compared with)" if number > 1 else ""
+        first = " (the score's first choice stays in, for comparison)" if number > 1 else ""
         up_to = "up to " if number > 1 else ""
         request.say(
             f"  rung {number}: {up_to}{rung.trainings} trainings of {rung.epochs} epochs ({rung.epochs * steps} steps)"

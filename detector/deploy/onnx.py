@@ -47,7 +47,7 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
     except Exception as error:  # onnxruntime's own exception types share no base
         if PLUGIN in str(error):
             raise UserError(
-                f"{path}: its NMS is TensorRT's plug-in {PLUGIN}, which ONNX Runtime has not; build an engine from it "
+                f"{path}: its NMS is TensorRT's plug-in {PLUGIN}, which ONNX Runtime does not have; build an engine from it "
                 f"(trtexec --onnx={path.name}), or export without --nms tensorrt"
             ) from None
         raise cannot_run(path, "an ONNX model that onnxruntime can run", error, line=0) from None

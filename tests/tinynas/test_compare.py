@@ -66,7 +66,7 @@ def test_the_table_keeps_its_lines_in_a_pipe(capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["S"], "compare takes two structures or more, found S only"),
+        (["S"], "compare takes two structures or more, found only S"),
         ([], "missing argument"),
         (["S", "Tt"], "no structure 'Tt': neither a file nor a shipped name"),
         (["S", "T", "--device", "t44"], "unknown device 't44'"),

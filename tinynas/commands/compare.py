@@ -27,7 +27,7 @@ def run(
     from tinynas.comparison import compare
 
     if len(structures) < 2:
-        raise UserError(f"compare takes two structures or more, found {structures[0]} only; for one: tinynas explain")
+        raise UserError(f"compare takes two structures or more, found only {structures[0]}; for one: tinynas explain")
     loaded = [resolve_structure(name) for name in structures]
     if image_size is not None:
         loaded = [structure.with_image_size(*parse_image_size(image_size)) for structure in loaded]

@@ -66,7 +66,7 @@ def draw_candidates(results: Sequence[SearchResult], number: int) -> list[Candid
     ]
     if len(found) < 2:
         raise UserError(
-            "--rank-by-training: there are not two networks within the budget that differ; loosen the budget, or name more "
+            "--rank-by-training: fewer than two different networks are within the budget; loosen the budget, or name more "
             "spaces (--space mob,res,csp)"
         )
     return found

@@ -56,7 +56,7 @@ def load_data(source: Path, say: Say) -> StageData:
             )
     boxes = int((~splits.val.ignore).sum())
     if boxes < FEW_BOXES:
-        say(f"note: the validation split has {boxes} boxes only; APs of a few points more or less are then chance")
+        say(f"note: the validation split has only {boxes} boxes: a few points of AP more or less are chance")
     digest = hashlib.sha256()
     for split in (splits.train, splits.val):
         _feed(digest, split)
@@ -83,7 +83,7 @@ def base_configs(
     for text in settings:
         key = text.partition("=")[0].strip().removeprefix("train.")
         if key in OWN_SETTINGS:
-            raise UserError(f"--set {text}: the second stage itself decides {key}; leave it out")
+            raise UserError(f"--set {text}: --rank-by-training decides {key} itself; leave it out")
     facts, mirror = facts_of(data.splits.train), advise(data.splits.train)
     configs = []
     for structure in structures:

@@ -40,7 +40,7 @@ def frames_of(options: SearchOptions, space: Space, sizes: Sequence[ImageSize]) 
         raise UserError("--neck search: the backbone alone has no neck; leave --backbone-only out")
     necks = space.necks() if searched else (space.neck,)
     if searched and len(necks) == 1:
-        raise UserError(f"--neck search: space {space.name} has one neck only; say neck_choices in its file")
+        raise UserError(f"--neck search: space {space.name} has only one neck; add neck_choices to its file")
     frames = tuple(Frame(size, neck) for size in sizes for neck in necks)
     return frames if len(frames) > 1 else ()
 

@@ -23,7 +23,7 @@ def build_plans(options: SearchOptions, say: Callable[[str], None], *, measure: 
     """
     if options.neck == "search":
         raise UserError(
-            "--neck search: a search over necks has one network, the candidates of a second stage are many; leave it out"
+            "--neck search finds one network, and --rank-by-training needs several candidates; leave it out"
         )
     sizes = _sizes(options.image_size) or [None]
     named = _words(options.space, "--space")

@@ -219,7 +219,7 @@ def other_space(content: dict[str, Any]) -> None:
         (another_session, "results of several devices are mixed (processor "),
         (strange_detector, "is not of this kit; results of two kits are mixed"),
         (out_of_reach, "1 of its "),
-        (other_space, "which says its networks otherwise"),
+        (other_space, "which describes its networks differently"),
         (
             lambda content: content["kit"].pop("precision"),
             "results of another version of tinynas ('precision' is missing)",
@@ -228,7 +228,7 @@ def other_space(content: dict[str, Any]) -> None:
             lambda content: content.pop("sessions"),
             "results of another version of tinynas, or damaged (KeyError: 'sessions')",
         ),
-        (lambda content: content["kit"].pop("spaces"), "which says its networks otherwise"),
+        (lambda content: content["kit"].pop("spaces"), "which describes its networks differently"),
     ],
 )
 def test_bad_results_are_refused_in_one_line_and_nothing_is_written(

@@ -69,5 +69,5 @@ def test_shares() -> None:
 
 def test_a_space_of_one_network_is_refused(results: list[SearchResult], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinynas.ranking.candidates.APART", 50.0)
-    with pytest.raises(UserError, match="not two networks within the budget that differ"):
+    with pytest.raises(UserError, match="fewer than two different networks are within the budget"):
         draw_candidates(results[:1], 4)

@@ -171,7 +171,7 @@ REFUSED = {
     "no data": (["--rank-by-training", "--data", "none"], "no such folder or file"),
     "exact": (["--rank-by-training", "--data", "DATA", "--solver", "exact"], "leave --solver exact out"),
     "backbone": (["--rank-by-training", "--data", "DATA", "--backbone-only"], "leave --backbone-only out"),
-    "setting": (["--rank-by-training", "--data", "DATA", "--set", "epochs=3"], "itself decides epochs"),
+    "setting": (["--rank-by-training", "--data", "DATA", "--set", "epochs=3"], "--rank-by-training decides epochs itself"),
     "no setting": (["--rank-by-training", "--data", "DATA", "--set", "epoch=3"], "unknown training setting epoch"),
     "spaces": (["--rank-by-training", "--data", "DATA", "--space", "mob,mob"], "different values with commas"),
     "sizes": (["--rank-by-training", "--data", "DATA", "--image-size", "64,"], "different values with commas"),

@@ -196,7 +196,7 @@ def test_a_neck_needs_a_latency(tmp_path, capsys):
 
 
 def test_a_space_with_one_neck_has_none_to_choose():
-    with pytest.raises(UserError, match="space doorbell has one neck only; say neck_choices"):
+    with pytest.raises(UserError, match="space doorbell has only one neck; add neck_choices"):
         build_plan(SearchOptions(max_macs="150M", space="docs/examples/doorbell.yaml", neck="search"))
 
 
@@ -239,7 +239,7 @@ def test_a_second_stage_takes_sizes_one_by_one_and_no_necks():
     assert all(plan.frames == () for plan in plans)
     with pytest.raises(UserError, match=r"^--image-size 320,417: .*417 is not a multiple of 32"):
         build_plans(replace(asked, image_size="320,417"), str)
-    with pytest.raises(UserError, match=r"--neck search: .* leave it out"):
+    with pytest.raises(UserError, match=r"--neck search .* leave it out"):
         build_plans(replace(asked, neck="search"), str)
 
 

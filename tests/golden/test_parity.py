@@ -143,6 +143,9 @@ def test_outputs_through_the_command(reference: Path, tmp_path: Path, capsys: py
     assert main(command) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
+    assert main([*command, "--overwrite", "--class-names", "a,b"]) == 2
+    assert f"--class-names: 2 names, but {source} has {len(COCO_NAMES)} classes" in capsys.readouterr().err
+    assert load_checkpoint(target).class_names == COCO_NAMES
     for bad, message in (("Nm", "another model"), ("Nx", "did you mean")):
         assert main(["import-weights", str(source), "--model", bad, "-o", str(tmp_path / "x.pt")]) == 2
         assert message in capsys.readouterr().err

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from joblib.externals.loky import get_reusable_executor
@@ -258,6 +259,17 @@ def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match=f"backend {backend} is not installed; pip install"):
         shards.prepare_backend(backend, 2)
     shards.prepare_backend(backend, 1)
+
+
+def test_dask_without_a_scheduler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_client() -> None:
+        raise ValueError
+
+    monkeypatch.setattr(shards, "find_spec", lambda name: name)
+    monkeypatch.setattr(shards, "import_module", lambda name: SimpleNamespace(get_client=no_client))
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="backend dask needs a scheduler; set DASK_SCHEDULER_ADDRESS"):
+        shards.prepare_backend("dask", 2)
 
 
 def test_a_device_that_disappears_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,6 +280,15 @@ def test_few_of_the_empty_tiles_are_kept(tmp_path: Path) -> None:
     assert 25 < tiles[0.3] - 10 < 65
 
 
+def test_tiles_that_cut_every_box_are_refused(tmp_path: Path) -> None:
+    noise(tmp_path / "in/images/train/a.png", 0, (200, 200))
+    text(tmp_path / "in/labels/train/a.txt", "0 .5 .5 .1 .1\n")
+    text(tmp_path / "in/data.yaml", "train: images/train\nnames: [cat]\n")
+    with pytest.raises(UserError, match="no tile of the 'train' split holds a box; choose --size or --empty larger"):
+        slice_data(tmp_path / "in", tmp_path / "out", "yolo", Slicing(size=100, overlap=0, empty=0))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["a\nb.png", "caf\udce9.png"])
 def test_names_that_no_list_can_hold_are_named(tmp_path: Path, name: str) -> None:
     heap(tmp_path, ["p0.png", "p1.png"], [0, 0])

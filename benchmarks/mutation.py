@@ -51,7 +51,8 @@ T = "tests/detector"
 ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "losses": (
         ("detector/losses/*.py", "detector/criterion.py", "detector/boxes.py", "detector/priors.py"),
-        (f"{T}/test_boxes_and_priors.py", "tests/contracts/test_losses.py", f"{T}/test_criterion.py"),
+        (f"{T}/test_boxes_and_priors.py", "tests/contracts/test_losses.py", f"{T}/test_label_mask.py",
+         f"{T}/test_criterion.py"),
     ),
     "assigners": (
         ("detector/assigners/*.py",),

@@ -40,18 +40,8 @@ def arms(call: Call) -> dict[str, tuple[str, str]]:
 
 def short_run(structure: str, data: Path, side: int, folder: Path, device: str, amp: str, *, quick: bool) -> list[str]:
     """The words of a short run's command."""
-    words = [
-        "train",
-        structure,
-        "--data",
-        data,
-        "--out",
-        folder,
-        "--epochs",
-        EPOCHS,
-        "--batch-size",
-        2 if quick else BATCH,
-    ]
+    words = ["train", structure, "--data", data, "--out", folder, "--epochs", EPOCHS]
+    words += ["--batch-size", 2 if quick else BATCH]
     words += ["--image-size", side, "--device", device, "--seed", 0, "--preset", "small", "--set", f"amp={amp}"]
     words += ["--set", f"eval.every_epochs={EPOCHS}", "--set", "checkpoint_minutes=null"]
     return [str(word) for word in words]

@@ -149,6 +149,11 @@ def kernels_ms(
     return interleaved(probes, gauge, rounds=rounds, patience_s=patience_s, cold=other)
 
 
+def networks_ms(probes: Sequence[Probe], gauge: BaseGauge, *, rounds: int, runs: int) -> list[float]:
+    """Latency in ms of each whole network, whose probes have one figure a run."""
+    return [figures[0][0] for figures in interleaved(probes, gauge, rounds=rounds, runs=runs)]
+
+
 def process_clock(threads: int) -> Callable[[], float]:
     """On one thread the process's own time counts, so that other processes on the core are not in it."""
     return time.process_time if threads == 1 else time.perf_counter

@@ -74,7 +74,7 @@ def network_ms(
     gauge = Gauge(threads, precision)
     models = (write_network(graph, _writer(precision)) for graph in graphs)
     probes = [on_device.network_probe(model, threads, precision) for model in models]
-    return [figures[0][0] for figures in timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
+    return timing.networks_ms(probes, gauge, rounds=rounds, runs=runs)
 
 
 def _writer(precision: str) -> OpenVINOWriter:

@@ -106,7 +106,7 @@ def network_ms(
     gauge = Gauge(threads, precision)
     with _threads(threads):
         probes = [_Timed([_Runner(write_network(graph, TorchWriter()), precision)], threads) for graph in graphs]
-        return [figures[0][0] for figures in timing.interleaved(probes, gauge, rounds=rounds, runs=runs)]
+        return timing.networks_ms(probes, gauge, rounds=rounds, runs=runs)
 
 
 @contextmanager

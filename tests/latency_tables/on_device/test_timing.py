@@ -82,6 +82,12 @@ def test_a_network_is_timed_by_the_clock_given() -> None:
     assert interleaved([probe], Machine(lambda look: False), rounds=1) == [[(1000.0, 0.0)]]
 
 
+def test_networks_have_a_latency_each() -> None:
+    ticks = [iter(range(0, 10**6, pace)) for pace in (1, 3)]
+    probes = [NetworkProbe(lambda: None, lambda clock=clock: next(clock)) for clock in ticks]
+    assert timing.networks_ms(probes, Machine(lambda look: False), rounds=2, runs=3) == [1000.0, 3000.0]
+
+
 def test_a_run_beside_another_process_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     gauge = BaseGauge(lambda: None, one_core=True)
     for own, expected in ((1.0, True), (0.9, False)):

@@ -66,7 +66,7 @@ def examine(paths: Sequence[Path], *, decode: bool = False, workers: int = 1) ->
     facts = memory.recall()
     new = [i for i, fact in enumerate(facts) if fact is None]
     todo = [paths[i] for i in new]
-    with tqdm(total=len(todo), desc="images", unit="img", disable=len(todo) < 500) as bar:
+    with tqdm(total=len(todo), desc="images", unit="img", disable=True if len(todo) < 500 else None) as bar:
         at = iter(new)
         for found in _decoded(todo, workers) if decode else _looked_at(todo):
             for fact in found:

@@ -56,7 +56,7 @@ def _write(target: WritableFormat, splits: Mapping[str, Content], root: Path) ->
     names: dict[Path, FreeNames] = {}
     renamed = 0
     total = sum(len(content.annotations) for content in splits.values())
-    with tqdm(total=total, desc="pictures", unit="img", disable=total < 500) as bar:
+    with tqdm(total=total, desc="pictures", unit="img", disable=True if total < 500 else None) as bar:
         for split, content in splits.items():
             folder = target.image_folder(root, split)
             folder.mkdir(parents=True, exist_ok=True)

@@ -101,6 +101,18 @@ def test_modules_are_readable_in_one_sitting():
     assert long == {}
 
 
+def test_functions_are_readable_at_a_glance():
+    """The longest are commands, most of which are options."""
+    found = [
+        (f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert len(found) > 1000
+    assert {name: n for name, n in found if n > 60} == {}
+
+
 def imports(path: Path) -> set[str]:
     """What a module imports of tinynas, by name from here on: at its head, in functions and for types alone."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]

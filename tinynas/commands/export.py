@@ -23,6 +23,15 @@ ClassThresholds: TypeAlias = Annotated[
 GoldenPicture: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="PICTURE", help="Stored in the file and used to check it; else a drawn one.")
 ]
+Nms: TypeAlias = Annotated[
+    str, typer.Option(help="NMS inside: onnx, the operator, or tensorrt, TensorRT's plug-in EfficientNMS_TRT.")
+]
+Channels: TypeAlias = Annotated[
+    str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
+]
+MaxDrop: TypeAlias = Annotated[
+    float, typer.Option(min=0, max=100, help="With int8: points of COCO AP that may be lost.")
+]
 
 
 def run(
@@ -34,13 +43,9 @@ def run(
         Path | None, typer.Option("--out", "-o", help="File to write; by default beside the checkpoint.")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="All boxes and scores; without it, NMS is inside.")] = False,
-    nms: Annotated[
-        str, typer.Option(help="NMS inside: onnx, the operator, or tensorrt, TensorRT's plug-in EfficientNMS_TRT.")
-    ] = "onnx",
+    nms: Nms = "onnx",
     preprocess: Preprocess = None,
-    channels: Annotated[
-        str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
-    ] = "rgb",
+    channels: Channels = "rgb",
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the checkpoint's.")] = None,
     batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
     score_threshold: Annotated[
@@ -59,9 +64,7 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="With int8: the data set; some of train calibrate, val says what is lost.")
     ] = None,
-    max_drop: Annotated[
-        float, typer.Option(min=0, max=100, help="With int8: points of COCO AP that may be lost.")
-    ] = 0.5,
+    max_drop: MaxDrop = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Write a model file for deployment, verified against the checkpoint."""
@@ -70,9 +73,7 @@ def run(
     size = parse_image_size(image_size) if image_size else None
     images = _batch(batch)
     pictures = _picture_size(preprocess)
-    _check_channels(channels, preprocess)
-    if nms not in ("onnx", "tensorrt"):
-        raise UserError(f"--nms {nms}: expected onnx or tensorrt")
+    _check_choices(channels, preprocess, nms)
     thresholds = None if class_thresholds is None else _thresholds(class_thresholds)
     from detector.checkpoint import load_checkpoint
     from detector.deploy import ExportSettings, export_checkpoint, get_format
@@ -89,23 +90,23 @@ def run(
     if precision != "fp32" or data is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)
         return
-    _tell(
-        export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite),
-        nms == "tensorrt" and name == "onnx",
-    )
+    report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
+    _tell(report, nms_was_run=not (nms == "tensorrt" and name == "onnx"))
 
 
-def _tell(report: Any, not_run: bool) -> None:
+def _tell(report: Any, *, nms_was_run: bool) -> None:
     print(f"largest differences from torch: {report.network}")
     if report.detections is not None:
         print(f"largest differences of NMS inside from torch's: {report.detections}")
-    elif not_run:
+    elif not nms_was_run:
         print("NMS is TensorRT's plug-in, which was not run: what comes before it was checked")
     print(f"from the golden picture's bytes to boxes: {report.golden}")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
 
 
-def _check_channels(channels: str, preprocess: str | None) -> None:
+def _check_choices(channels: str, preprocess: str | None, nms: str) -> None:
+    if nms not in ("onnx", "tensorrt"):
+        raise UserError(f"--nms {nms}: expected onnx or tensorrt")
     if channels not in ("rgb", "bgr"):
         raise UserError(f"--channels {channels}: expected rgb or bgr")
     if channels == "bgr" and preprocess is None:

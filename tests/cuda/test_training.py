@@ -62,7 +62,7 @@ def copied(run: Run) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in run.stepper.network.state_dict().items()}
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.slow), "adamw"])
+@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.slow), "adamw", "muon"])
 def test_steps_are_the_cpus(
     optimizer: str, small: Structure, pictures: Path, tmp_path: Path, device: torch.device
 ) -> None:

@@ -82,7 +82,7 @@ def test_stages_that_share_a_layer_freeze_together() -> None:
     assert all(p.requires_grad for p in network.get_submodule("backbone.stage5").parameters())
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
 def test_layer_wise_rates(name: str, tiny: Structure) -> None:
     network = Network(tiny)
     freeze(network, ["stem"])

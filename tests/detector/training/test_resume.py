@@ -78,10 +78,11 @@ def _assert_same_run(a: Path, b: Path) -> None:
     "changes",
     [
         {"checkpoint_minutes": 0},
+        {"checkpoint_minutes": 0, "optimizer": {"name": "muon", "learning_rate_per_image": 1e-4}},
         {"checkpoint_minutes": 0, "accumulate": 2, "multi_scale": [32, 96], "eval": {"every_epochs": 2}},
         {"checkpoint_minutes": None, "optimizer": {"name": "sgd", "learning_rate_per_image": 1e-4}, "workers": 1},
     ],
-    ids=["within-epochs", "accumulated", "at-epochs"],
+    ids=["within-epochs", "muon", "accumulated", "at-epochs"],
 )
 def test_resumed_equals_uninterrupted(
     tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], steps: int

@@ -18,7 +18,8 @@ SUPPORTED_INPUT: Mapping[str, str | float] = {"channels": "rgb", "low": 0.0, "hi
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """class_names, category_ids: by label; the ids are those of the data trained on. image_size: height, width that the
-    network sees. batch: images per call, None where it is free.
+    network sees; free_size: that is what `predict` gives it, and other multiples of 32 are as good. batch: images per call,
+    None where it is free.
 
     output: `raw` gives every box and score (thresholds are defaults, free to change), `nms` gives detections (they are
     built in), by the operator of ONNX or by TensorRT's plug-in (`nms`). preprocessing: how a picture becomes the input.
@@ -49,6 +50,7 @@ class ModelCard:
     precision: str = "fp32"
     golden: Golden | None = None
     nms: Literal["onnx", "tensorrt"] = "onnx"
+    free_size: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -4,7 +4,7 @@ A format is a file of this folder. It has `SUFFIXES` (of the files that a model 
 RUNTIME (the package that runs it) and `load(path, device, threads) -> Model`. One that can be exported to has
 `write(source, path)` too (`_export.source`), FROM_ONNX (whether that is made from an ONNX model), BATCHES (whether several
 images go in at once), what it knows of OUTPUTS, INPUTS and PRECISIONS (`model_card`), and REASONS for what it does not;
-one that has NMS inside, the forms of it that can be written (NMS).
+one that has NMS inside, the forms of it that can be written (NMS); one whose height and width may be free, FREE_SIZE.
 Importing a format imports no runtime, torch's own neither.
 """
 

@@ -18,6 +18,7 @@ RUNTIME = "onnxruntime"
 FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32",)
 NMS = ("onnx", "tensorrt")
+FREE_SIZE = True
 REASONS = {"half": "ONNX Runtime's CPU kernels do not compute with fp16 weights well; --format openvino stores them so"}
 PLUGIN = "EfficientNMS_TRT"
 _PROVIDERS = {

@@ -25,6 +25,7 @@ RUNTIME = "openvino"
 FROM_ONNX, BATCHES = True, True
 OUTPUTS, INPUTS, PRECISIONS = ("raw", "nms"), ("tensor", "picture"), ("fp32", "half")
 NMS = ("onnx",)
+FREE_SIZE = True
 REASONS: dict[str, str] = {}
 _RT_INFO_ROOT = "tinynas"
 CACHE_VARIABLE = "TINYNAS_OPENVINO_CACHE"

@@ -43,6 +43,8 @@ def export_quantised(
         raise UserError(
             "--precision int8 is judged by the file's own AP, and --nms tensorrt runs nowhere here; say one of them"
         )
+    if export.free_size:
+        raise UserError("--precision int8 is calibrated at one size, --dynamic-size leaves it free; say one of them")
     if export.input == "picture":
         raise UserError("--precision int8 is calibrated on tensors, --preprocess takes pictures; say one of them")
     if format_name == "openvino":

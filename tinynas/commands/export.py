@@ -47,6 +47,9 @@ def run(
     preprocess: Preprocess = None,
     channels: Channels = "rgb",
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the checkpoint's.")] = None,
+    dynamic_size: Annotated[
+        bool, typer.Option("--dynamic-size", help="Leave height and width free, in multiples of 32.")
+    ] = False,
     batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Candidates score above this; by default as in evaluations.")
@@ -85,7 +88,7 @@ def run(
         iou_threshold=iou_threshold, max_detections=max_detections, half=half,
         input="tensor" if preprocess is None else "picture", picture_size=pictures,
         channels=channels, class_thresholds=thresholds, golden=golden,  # type: ignore[arg-type]
-        nms=nms,  # type: ignore[arg-type]
+        nms=nms, free_size=dynamic_size,  # type: ignore[arg-type]
     )  # fmt: skip
     if precision != "fp32" or data is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)

@@ -22,7 +22,7 @@ class ExportSettings:
     Thresholds: None for those of the checkpoint's own evaluations; class_thresholds: by name, what is worth showing.
     half: weights stored in fp16. input: `picture` takes 8-bit pictures of `picture_size` (height, width; None: any), in the
     order `channels`, and resizes inside. golden: a picture to check the file with, None: a drawn one. nms: where it is
-    inside, the operator of ONNX or TensorRT's plug-in.
+    inside, the operator of ONNX or TensorRT's plug-in. free_size: tensors of any height and width in multiples of 32.
     """
 
     output: Literal["raw", "nms"] = "nms"
@@ -38,6 +38,7 @@ class ExportSettings:
     class_thresholds: Mapping[str, float] | None = None
     golden: Path | None = None
     nms: Literal["onnx", "tensorrt"] = "onnx"
+    free_size: bool = False
 
 
 def output_files(path: Path, format_name: str) -> list[Path]:
@@ -76,6 +77,10 @@ def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: st
         raise UserError(f"--nms {settings.nms} is not for --format {format_name}; expected --format onnx or tensorrt")
     if settings.nms == "tensorrt" and settings.output == "raw":
         raise UserError("--raw leaves NMS out, --nms tensorrt says which is inside; say one of them")
+    if settings.free_size and not getattr(plugin, "FREE_SIZE", False):
+        raise UserError(f"--dynamic-size is not for --format {format_name}; expected --format onnx or openvino")
+    if settings.free_size and settings.input == "picture":
+        raise UserError("--preprocess resizes to one size, --dynamic-size leaves it free; say one of them")
     card = card_of(checkpoint)
     score, iou = settings.score_threshold, settings.iou_threshold
     return replace(
@@ -86,7 +91,7 @@ def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: st
         max_detections=settings.max_detections or card.max_detections,
         input=settings.input, picture_size=settings.picture_size, channels=settings.channels,
         precision="half" if settings.half else "fp32",
-        class_thresholds=_by_label(settings.class_thresholds, card), nms=settings.nms,
+        class_thresholds=_by_label(settings.class_thresholds, card), nms=settings.nms, free_size=settings.free_size,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from detector.deploy import Floats
 from detector.deploy._decoding import decoded
+from detector.deploy._export.free_size import add_priors
 from detector.model_card import ModelCard
 
 _CANDIDATES = 2000
@@ -54,7 +55,7 @@ def stand_in(undecoded: Any, card: ModelCard, priors_A3: Floats) -> StandIn:
     """A stand-in for a model: no two candidates of an image score alike, so NMS has one right answer."""
     import onnx
 
-    classes, bins = (output.type.tensor_type.shape.dim[-1].dim_value for output in undecoded.graph.output)
+    classes, bins = (output.type.tensor_type.shape.dim[-1].dim_value for output in undecoded.graph.output[:2])
     logits, sides = _tables(priors_A3, classes, bins)
     text = _GRAPH.format(
         ir_version=undecoded.ir_version, opset=undecoded.opset_import[0].version, n=card.batch or "batch", C=classes,
@@ -64,6 +65,9 @@ def stand_in(undecoded: Any, card: ModelCard, priors_A3: Floats) -> StandIn:
     model.graph.input[0].CopyFrom(undecoded.graph.input[0])
     for name, table in (("logit_table", logits), ("side_table", sides)):
         model.graph.initializer.append(onnx.numpy_helper.from_array(table, name))
+    if card.free_size:
+        add_priors(model.graph, sorted({int(stride) for stride in priors_A3[:, 2]}))
+        model.graph.output.append(undecoded.graph.output[2])
     busy = replace(card, score_threshold=_THRESHOLD)
     return StandIn(model, busy, *decoded(logits, sides, priors_A3))
 

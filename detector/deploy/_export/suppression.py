@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from detector.model_card import ModelCard
 
-# The first prior is kept in any case: runtimes differ in what they make of tensors without elements. GatherND for the
+# The likeliest prior is kept in any case: runtimes differ in what they make of tensors without elements. GatherND for the
 # logits: OpenVINO moves the sigmoid before a Gather, to all scores.
 _DECODING = """
     best = ReduceMax <keepdims = 0> (raw_logits, images_and_classes)
-    likely = Greater (best, logit)
-    kept_or_first = Or (likely, first)
-    places = NonZero (kept_or_first)
+    best_of_all = ReduceMax <keepdims = 1> (best, axis0)
+    least = Min (best_of_all, logit)
+    likely = GreaterOrEqual (best, least)
+    places = NonZero (likely)
     kept = Squeeze (places, axis0)
     kept_column = Transpose <perm = [1, 0]> (places)
     images = Shape <start = 0, end = 1> (raw_logits)
@@ -44,9 +45,9 @@ _DECODING = """
 # max_detections empty rows behind them: so TopK has a constant length whatever was found, and outputs a fixed shape.
 _GRAPH = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
-suppression (float[{n}, A, {c}] raw_logits, float[{n}, A, 4, {bins}] raw_sides)
+suppression (float[{n}, A, {c}] raw_logits, float[{n}, A, 4, {bins}] raw_sides{priors})
     => (float[{n}, {k}, 4] boxes, float[{n}, {k}] scores, int64[{n}, {k}] labels, int64[{n}] num_detections)
-<int64[1] limit = {{{k}}}, float[1] iou = {{{iou}}}, float[1] score = {{{score}}}, float logit = {{{logit}}},
+<int64[1] limit = {{{k}}}, float[1] iou = {{{iou}}}, float[1] score = {{{score}}}, float[1] logit = {{{logit}}},
  float[1, 1] nobody = {{-1.0}}, float[1] bar = {{-0.5}}, float[1] nothing = {{0.0}}, int64[1] no_label = {{-1}},
  int64[4] below = {{0, 0, {k}, 0}}, int64 zero = {{0}}, int64 one = {{1}}, int64[1] axis0 = {{0}}, int64[1] axis1 = {{1}},
  int64[1] axis2 = {{2}}, int64[1] axis3 = {{3}}, int64[2] images_and_classes = {{0, 2}}, int64[2] two_and_one = {{2, 1}}>
@@ -81,6 +82,7 @@ suppression (float[{n}, A, {c}] raw_logits, float[{n}, A, 4, {bins}] raw_sides)
     num_detections = ReduceSum <keepdims = 0> (counted, axis1)
 }}
 """
+_OWN_PRIORS = "priors = Identity (raw_priors)"
 _SLACK = 1e-3
 """In scores: what rounds to a candidate must not be left out before its score is computed."""
 _FAR = 1e30
@@ -89,27 +91,28 @@ _FAR = 1e30
 def with_suppression(undecoded: Any, card: ModelCard, priors_A3: npt.NDArray[np.float32]) -> Any:
     """A model as `undecoded` gives it, with decoding and the card's NMS behind it; the model stays as it is.
 
-    priors_A3: x, y and stride in input pixels, as `detector.priors.priors`.
+    priors_A3: x, y and stride in input pixels, as `detector.priors.priors`; of a free size, the model's own are taken.
     Outputs, K = max_detections, best first and filled up: `boxes` (N, K, 4) xyxy in input pixels (0), `scores` (N, K)
     (0), `labels` (N, K) int64 (-1) and `num_detections` (N,) int64, the rows that count. Multi-label, per class, then
     the best K of all classes: as `detector.postprocess`.
     """
     import onnx
 
-    classes, bins = (output.type.tensor_type.shape.dim[-1].dim_value for output in undecoded.graph.output)
+    names = [output.name for output in undecoded.graph.output]
+    classes, bins = (output.type.tensor_type.shape.dim[-1].dim_value for output in undecoded.graph.output[:2])
     text = _GRAPH.format(
         ir_version=undecoded.ir_version, opset=undecoded.opset_import[0].version, n=card.batch or "batch", c=classes,
         bins=bins, k=card.max_detections, iou=_literal(card.iou_threshold), score=_literal(card.score_threshold),
-        logit=_literal(_least_logit(card.score_threshold)), decoding=_DECODING.strip(),
+        logit=_literal(_least_logit(card.score_threshold)), priors=", float[A, 3] raw_priors" if card.free_size else "",
+        decoding=(_OWN_PRIORS if card.free_size else "") + _DECODING,
     )  # fmt: skip
     behind = onnx.parser.parse_model(text)
-    first = np.arange(len(priors_A3)) == 0
-    for name, table in (("priors", priors_A3), ("bins", np.arange(bins, dtype=np.float32)), ("first", first)):
-        behind.graph.initializer.append(onnx.numpy_helper.from_array(table, name))
+    tables = {"bins": np.arange(bins, dtype=np.float32)} | ({} if card.free_size else {"priors": priors_A3})
+    behind.graph.initializer.extend(onnx.numpy_helper.from_array(table, name) for name, table in tables.items())
     only_outputs = dict.fromkeys(("rename_nodes", "rename_edges", "rename_inputs", "rename_initializers"), False)
     before = onnx.compose.add_prefix(undecoded, "raw_", **only_outputs)
     behind = onnx.compose.add_prefix(behind, "nms_", rename_inputs=False, rename_outputs=False)
-    pairs = [(name, name) for name in ("raw_logits", "raw_sides")]
+    pairs = [(f"raw_{name}", f"raw_{name}") for name in names]
     merged = onnx.compose.merge_models(before, behind, io_map=pairs)
     merged.graph.name = undecoded.graph.name
     merged.producer_name = undecoded.producer_name
@@ -118,8 +121,8 @@ def with_suppression(undecoded: Any, card: ModelCard, priors_A3: npt.NDArray[np.
 
 
 def undecoded(raw: Any) -> Any:
-    """A raw ONNX model cut where decoding begins: outputs `logits` (N, A, C) before the sigmoid and `sides`
-    (N, A, 4, reg_max + 1) before the softmax; `raw` stays as it is."""
+    """A raw ONNX model cut where decoding begins: outputs `logits` (N, A, C) before the sigmoid, `sides`
+    (N, A, 4, reg_max + 1) before the softmax and, of a model of free size, `priors` (A, 3); `raw` stays as it is."""
     import onnx
 
     model = onnx.ModelProto()
@@ -135,6 +138,7 @@ def undecoded(raw: Any) -> Any:
         producer = next(node for node in graph.node if cut in node.output)
         producer.output[list(producer.output).index(cut)] = name
         graph.output.append(onnx.ValueInfoProto(name=name, type=kind))
+    graph.output.extend(value for value in graph.value_info if value.name == "priors")
     _drop_what_is_not_needed(graph)
     return model
 

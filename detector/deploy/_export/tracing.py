@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from detector.deploy._export.free_size import with_free_size
 from detector.model_card import ModelCard
 from detector.network import Network
 
@@ -17,7 +18,7 @@ OPSET = 18
 
 
 def trace(network: Network, card: ModelCard) -> Any:
-    """The ONNX model of a network in deploy form, at the card's image size and batch.
+    """The ONNX model of a network in deploy form, at the card's image size (or any, if that is free) and batch.
 
     Input `images` (N, 3, H, W) float32, RGB 0..255; outputs `boxes` (N, A, 4) xyxy in input pixels and `scores`
     (N, A, C) after the sigmoid, A ordered by stride, then row by row.
@@ -33,6 +34,8 @@ def trace(network: Network, card: ModelCard) -> Any:
         )  # fmt: skip
         assert program is not None
         model = onnxslim.slim(program.model_proto)
+    if card.free_size:
+        model = with_free_size(model, network.detect.strides)
     model.producer_name = "tinynas"
     model.producer_version = ""
     return model

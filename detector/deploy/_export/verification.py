@@ -23,6 +23,7 @@ from detector.suppression import suppress
 from search_spaces.errors import UserError
 
 _DISTINCT_SHARE = 0.99
+GRID = 32
 BATCHES = (1, 3)
 """Tried where the batch is free."""
 
@@ -37,7 +38,8 @@ class Verifier:
         self.card = card
         self._tolerance = tolerance_of(replace(card, input="tensor"))
         counts = BATCHES if card.batch is None else (card.batch,)
-        self._inputs = [images for count in counts for images in probe_images(count, card.image_size)]
+        sizes = (card.image_size, other_size(card.image_size)) if card.free_size else (card.image_size,)
+        self._inputs = [images for size in sizes for count in counts for images in probe_images(count, size)]
         self._network = network.eval()
         self._onnx = onnx
         self._raw: list[tuple[Floats, Floats]] = []
@@ -60,9 +62,10 @@ class Verifier:
 
     def check_stand_in(self, path: Path, known: StandIn) -> Differences:
         """Compare NMS behind a model of known outputs with `detector.suppression`. Raises UserError as below."""
-        counts = [len(images) for images in self._inputs]
+        inputs = [images for images in self._inputs if images.shape[2:] == self.card.image_size]
+        counts = [len(images) for images in inputs]
         raw = [(known.boxes[np.arange(count) % 2], known.scores[np.arange(count) % 2]) for count in counts]
-        return self._compare(path, known.card, raw)
+        return self._compare(path, known.card, inputs, raw)
 
     def check_detections(self, path: Path) -> Differences:
         """Compare an export with NMS inside with `detector.suppression` on the raw export's outputs; after `check_raw`.
@@ -70,7 +73,7 @@ class Verifier:
         Images whose candidates score alike (a network hardly trained) are left out: NMS has no one right answer there.
         Raises UserError when the detections are not the same.
         """
-        return self._compare(path, self.card, self._raw)
+        return self._compare(path, self.card, self._inputs, self._raw)
 
     def golden(self, picture: Image | None) -> Golden:
         """The picture, or a drawn one, and what torch finds in it."""
@@ -97,11 +100,13 @@ class Verifier:
             raise _failure(path, f"finds other boxes than torch in the golden picture: {found}", tolerance)
         return found
 
-    def _compare(self, path: Path, card: ModelCard, raw: Sequence[tuple[Floats, Floats]]) -> Differences:
+    def _compare(
+        self, path: Path, card: ModelCard, inputs: Sequence[Floats], raw: Sequence[tuple[Floats, Floats]]
+    ) -> Differences:
         detector = Detector(load_model(path))
         limits = card.score_threshold, card.iou_threshold, card.max_detections
         pairs: list[tuple[Selected, Selected]] = []
-        for images, (boxes, scores) in zip(self._inputs, raw):
+        for images, (boxes, scores) in zip(inputs, raw):
             expected = [suppress(b, s, *limits) for b, s in zip(boxes, scores)]
             together = zip(expected, detector.detect_tensor(images), scores)
             pairs += [(one, other) for one, other, s in together if not _saturated(s[s > card.score_threshold])]
@@ -115,6 +120,12 @@ def _failure(path: Path, reason: str, allowed: Tolerance) -> UserError:
     return UserError(
         f"{path.name}: the export {reason}; allowed: {allowed}. Nothing was written; please report this model"
     )
+
+
+def other_size(image_size: tuple[int, int]) -> tuple[int, int]:
+    """Another size that a model of free size is tried at."""
+    height, width = image_size
+    return height + GRID, width - GRID if width > GRID else width + 2 * GRID
 
 
 def probe_images(batch: int, image_size: tuple[int, int]) -> tuple[Floats, Floats]:

@@ -47,7 +47,7 @@ def _trace_once() -> Iterator[None]:
     kept, trace = {}, tracing.trace
 
     def remembered(network: Network, card: ModelCard) -> onnx.ModelProto:
-        key = card.image_size, card.batch
+        key = card.image_size, card.batch, card.free_size
         if key not in kept:
             kept[key] = trace(network, card)
         return kept[key]

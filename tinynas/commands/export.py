@@ -26,6 +26,9 @@ GoldenPicture: TypeAlias = Annotated[
 Nms: TypeAlias = Annotated[
     str, typer.Option(help="NMS inside: onnx, the operator, or tensorrt, TensorRT's plug-in EfficientNMS_TRT.")
 ]
+DynamicSize: TypeAlias = Annotated[
+    bool, typer.Option("--dynamic-size", help="Leave height and width free, in multiples of 32.")
+]
 Channels: TypeAlias = Annotated[
     str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
 ]
@@ -47,9 +50,7 @@ def run(
     preprocess: Preprocess = None,
     channels: Channels = "rgb",
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels; by default the checkpoint's.")] = None,
-    dynamic_size: Annotated[
-        bool, typer.Option("--dynamic-size", help="Leave height and width free, in multiples of 32.")
-    ] = False,
+    dynamic_size: DynamicSize = False,
     batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Candidates score above this; by default as in evaluations.")

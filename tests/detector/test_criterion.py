@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from detector import assigners
 from detector.criterion import DetectionCriterion
@@ -168,6 +169,19 @@ def test_ignored_priors_send_no_gradient() -> None:
     assert losses["total"] == 0
 
 
+def test_a_crowd_covers_the_priors_on_its_border() -> None:
+    cls_logits, reg_logits, points, targets = random_inputs(2, 1, 1, 3)
+    crowd = SceneTargets(
+        torch.tensor([[[16.0, 24.0, 48.0, 56.0]]]), targets.labels, targets.valid | True, targets.ignore | True
+    )
+    DetectionCriterion()(cls_logits, reg_logits, points, crowd)["cls"].backward()
+    x, y, _ = points.unbind(-1)
+    inside = (x >= 16) & (x <= 48) & (y >= 24) & (y <= 56)
+    assert cls_logits.grad is not None
+    assert torch.equal(cls_logits.grad[0].abs().sum(-1) == 0, inside)
+    assert {(16, 24), (48, 56), (16, 56), (48, 24)} <= {tuple(point) for point in points[inside][:, :2].tolist()}
+
+
 def test_autocast_gives_fp32_and_the_same_values() -> None:
     cls_logits, reg_logits, points, targets = random_inputs(3, 2, 5, 3)
     half = (cls_logits.detach().bfloat16().requires_grad_(), reg_logits.detach().bfloat16().requires_grad_())
@@ -197,6 +211,10 @@ def test_divisors_are_averaged_over_processes(monkeypatch: pytest.MonkeyPatch) -
     together = criterion(*inputs)
     for name in ("cls", "dfl", "giou"):
         assert together[name].item() == pytest.approx(alone[name].item() / 2)
+    nothing = (*inputs[:3], dataclasses.replace(inputs[3], valid=inputs[3].valid & False))
+    empty = criterion(*nothing)["cls"].item()  # two processes without a positive: 1 in all, a half for each
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
+    assert empty == pytest.approx(2 * criterion(*nothing)["cls"].item())
 
 
 def test_weights_scale_their_parts_and_the_module_copies() -> None:
@@ -208,6 +226,15 @@ def test_weights_scale_their_parts_and_the_module_copies() -> None:
     assert scaled["cls"].item() == pytest.approx(3 * plain["cls"].item())
     assert scaled["dfl"].item() == pytest.approx(2 * plain["dfl"].item())
     assert scaled["giou"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("beta", 1.0), ("cls_weight", 0.0), ("dfl_weight", 0.0), ("giou_weight", 0.0)]
+)
+def test_settings_have_their_limits(name: str, least: float) -> None:
+    assert getattr(LossConfig(**{name: least}), name) == least  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="greater than or equal"):
+        LossConfig(**{name: least - 0.01})  # type: ignore[arg-type]
 
 
 def test_an_unknown_assigner_is_refused_when_the_criterion_is_built() -> None:

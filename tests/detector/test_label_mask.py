@@ -146,6 +146,11 @@ def test_every_assigner_learns_from_several_sets(assigner: str) -> None:
     assert math.isfinite(float(losses["total"]))
 
 
+def test_what_is_labelled_is_no_weight() -> None:
+    """It follows from the data: a checkpoint does not bring it, nor need it."""
+    assert DetectionCriterion(labelled=LABELLED).state_dict() == {}
+
+
 def test_targets_of_one_set_need_no_regions() -> None:
     cls, reg = raw()
     given = one_box(0, everywhere(0))

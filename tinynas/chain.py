@@ -42,11 +42,25 @@ def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool
         raise UserError(
             f"{out}: already exists and is not empty; pass --resume to go on, --overwrite, or another --out"
         )
-    for member in wanted["members"]:  # else what an earlier chain finished would count as done
-        if (out / member["name"] / "config.yaml").is_file():
-            shutil.rmtree(out / member["name"])
+    # else what an earlier chain finished would count as done, or lie beside this one's runs
+    for name in {*_members(wanted), *_earlier(path)}:
+        if (out / name / "config.yaml").is_file():
+            shutil.rmtree(out / name)
     out.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
+
+
+def _members(chain: Any) -> list[str]:
+    return [str(member["name"]) for member in chain["members"]]
+
+
+def _earlier(path: Path) -> list[str]:
+    """The members of the chain that was written down before; none where it cannot be read."""
+    try:
+        names = _members(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return []
+    return [name for name in names if Path(name).name == name]
 
 
 def train_chain(

@@ -17,6 +17,7 @@ from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
 from tests.detector.tiny_structures import tiny_res
+from tinynas.chain import claim
 from tinynas.cli import main
 from tinynas.family.links import links_of
 from tinynas.family.members import Member, read_family
@@ -151,6 +152,21 @@ def test_refusals(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert call(family, data, tmp_path / "r") == 2
     assert "runs as one process" in capsys.readouterr().err
+
+
+def test_overwrite_takes_what_the_earlier_chain_left(tmp_path: Path) -> None:
+    def chain(*names: str) -> dict[str, Any]:
+        return {"members": [{"name": name} for name in names], "data": "d"}
+
+    claim(tmp_path, chain("2ms", "2ms-by-itself"), resume=False, overwrite=False)
+    for name in ("2ms", "2ms-by-itself", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    claim(tmp_path, chain("2ms"), resume=False, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chain.yaml", "mine"]
+    (tmp_path / "chain.yaml").write_text("members: [{name: ../x}, {}]")
+    claim(tmp_path, chain("2ms"), resume=False, overwrite=True)
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_overwrite_trains_anew(family: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,10 @@ class Schedule:
         """Share (0, 1] of the peak rate at `step` (from 0): ((step + 1) / warmup)^2, cosine, `min_ratio`."""
         if step < self.warmup_steps:
             return ((step + 1) / self.warmup_steps) ** 2
-        span = self.total_steps - self.floor_steps - self.warmup_steps
-        if step >= self.total_steps - self.floor_steps or span <= 0:
+        floor = self.total_steps - self.floor_steps
+        if step >= floor:
             return self.min_ratio
-        cosine = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / span))
+        cosine = 0.5 * (1 + math.cos(math.pi * (step - self.warmup_steps) / (floor - self.warmup_steps)))
         return self.min_ratio + (1 - self.min_ratio) * cosine
 
 

@@ -12,7 +12,7 @@ from detector.network import Network
 from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen, peak_rate, set_rate
 from detector.training.optimizer.ema import Ema, decay_at
 from detector.training.optimizer.muon import _by_gram, _by_rounds, orthogonalized
-from detector.training.optimizer.schedule import build_schedule, no_aug_epochs
+from detector.training.optimizer.schedule import Schedule, build_schedule, no_aug_epochs
 from detector.training.settings.config import EmaConfig, OptimizerConfig, ScheduleConfig
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -39,12 +39,37 @@ def test_schedule_fits_any_run(epochs: int, steps_per_epoch: int) -> None:
     assert schedule.warmup_steps <= 0.2 * epochs * steps_per_epoch
 
 
+def test_lengths_of_a_schedule() -> None:
+    config = ScheduleConfig(warmup_epochs=2.5, warmup_min_steps=20)
+    long, short = build_schedule(config, 300, 10), build_schedule(config, 12, 10)
+    assert (long.warmup_steps, long.floor_steps, long.total_steps) == (25, 160, 3000)
+    # a fifth of the run at most, for the warm-up and for the last epochs
+    assert (short.warmup_steps, short.floor_steps, short.total_steps) == (24, 20, 120)
+    assert build_schedule(config, 300, 4).warmup_steps == 20
+    assert [no_aug_epochs(config, epochs) for epochs in (4, 5, 79, 80, 300)] == [0, 1, 15, 16, 16]
+
+
+@pytest.mark.parametrize("warmup", [6, 8])
+def test_a_warm_up_may_reach_the_floor(warmup: int) -> None:
+    schedule = Schedule(total_steps=10, warmup_steps=warmup, floor_steps=4, min_ratio=0.1)
+    assert [schedule.factor(step) for step in range(10)] == [
+        *(((step + 1) / warmup) ** 2 for step in range(warmup)), *[0.1] * (10 - warmup),
+    ]  # fmt: skip
+
+
+def test_the_cosine_is_half_way_in_the_middle() -> None:
+    schedule = Schedule(total_steps=30, warmup_steps=10, floor_steps=10, min_ratio=0.2)
+    assert [schedule.factor(step) for step in (10, 15, 20, 29)] == pytest.approx([1, 0.6, 0.2, 0.2])
+
+
 def test_ema_decay() -> None:
     published = EmaConfig(memory_share=None)
     assert decay_at(2000, published, 10**6) == pytest.approx(0.9998 * (1 - math.exp(-1)))
     # 400 steps: the average reaches back about 40 of them
     assert decay_at(10**5, EmaConfig(), 400) == pytest.approx(1 - 1 / 40)
     assert decay_at(1, EmaConfig(), 1) == 0.0
+    assert decay_at(10**5, EmaConfig(decay=0.0), 400) == 0.0
+    assert decay_at(10**5, EmaConfig(decay=0.5), 400) == 0.5
 
 
 def test_ema_follows_weights_and_copies_counters() -> None:
@@ -56,6 +81,21 @@ def test_ema_follows_weights_and_copies_counters() -> None:
     ema.update()
     assert ema.weights["weight"].tolist() == [2.0, 2.0]
     assert int(ema.weights["num_batches_tracked"]) == 7
+
+
+def test_an_average_goes_on_from_saved_weights() -> None:
+    config = EmaConfig(decay=0.5, ramp_steps=10, memory_share=None)
+    network = nn.BatchNorm1d(2)
+    one, other = Ema(network, config, 100), Ema(network, config, 100)
+    with torch.no_grad():
+        network.weight.fill_(3.0)
+    one.update()
+    other.restore({name: value.clone() for name, value in one.weights.items()}, one.updates)
+    for average in (one, other):
+        average.update()
+        assert average.updates == 2
+    assert all(torch.equal(one.weights[name], value) for name, value in other.weights.items())
+    assert one.weights["weight"][0] < 3.0
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -81,7 +121,9 @@ def test_frozen_modules_do_not_learn(tiny: Structure) -> None:
         freeze(network, ["bakbone"])
 
 
-@pytest.mark.parametrize(("steps", "times"), [(1, 8), (600, 8), (2000, 8), (6325, 8**0.5), (20_000, 1), (10**6, 1)])
+@pytest.mark.parametrize(
+    ("steps", "times"), [(0, 8), (1, 8), (600, 8), (2000, 8), (6325, 8**0.5), (20_000, 1), (10**6, 1)]
+)
 def test_short_runs_have_a_higher_rate(steps: int, times: float) -> None:
     config = OptimizerConfig(name="adamw", learning_rate_per_image=1e-3, short_run_factor=8)
     assert peak_rate(config, 4, steps) == pytest.approx(4e-3 * times, rel=1e-3)

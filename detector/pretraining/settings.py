@@ -9,9 +9,13 @@ from typing import Any
 from detector.training.settings.config import EmaConfig, OptimizerConfig
 
 
-def pretrain_optimizer(peak_rate: float = 2e-3) -> OptimizerConfig:
-    """AdamW with this peak rate for a batch of 32."""
-    return OptimizerConfig(name="adamw", learning_rate_per_image=peak_rate / 32, weight_decay=1e-2, clip_norm=10.0)
+PEAK_RATE = 0.03
+"""For a batch of 32, with Muon."""
+
+
+def pretrain_optimizer(peak_rate: float = PEAK_RATE) -> OptimizerConfig:
+    """Muon with this peak rate for a batch of 32."""
+    return OptimizerConfig(name="muon", learning_rate_per_image=peak_rate / 32, weight_decay=1e-2, clip_norm=10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

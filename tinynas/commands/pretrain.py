@@ -42,7 +42,7 @@ def run(
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch", min=2, help="Crops per step.")] = 32,
     learning_rate: Annotated[
         float, typer.Option(min=1e-6, help="Peak rate of a batch of 32; follows the batch.")
-    ] = 2e-3,
+    ] = 0.03,
     distiller: Annotated[str, typer.Option(help="What compares the maps: cwd, mimic or mgd.")] = "mimic",
     neck: Annotated[bool, typer.Option(help="The neck learns the teacher's maps too, not the backbone alone.")] = True,
     outputs: Annotated[

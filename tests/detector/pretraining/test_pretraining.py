@@ -121,7 +121,7 @@ def test_unsound_and_double_pictures_are_left_out(sample: Path, tmp_path: Path) 
 
 
 def test_it_learns_the_teachers_maps(student: Path, sample: Path, tmp_path: Path) -> None:
-    assert call(student, sample, tmp_path / "start.pt", "--learning-rate", 0.05, steps=40) == 0
+    assert call(student, sample, tmp_path / "start.pt", "--learning-rate", 0.2, steps=40) == 0
     metrics = load_checkpoint(tmp_path / "start.pt").metrics
     assert metrics["steps"] == 40
     assert metrics["last_loss"] < 0.85 * metrics["first_loss"]

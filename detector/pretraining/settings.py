@@ -8,7 +8,6 @@ from typing import Any
 
 from detector.training.settings.config import EmaConfig, OptimizerConfig
 
-
 PEAK_RATE = 0.03
 """For a batch of 32, with Muon."""
 

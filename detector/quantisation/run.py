@@ -1,10 +1,10 @@
-"""fp32 file -> int8 file whose AP is known: all layers first, then without the head's convs, then without those that harm
-most, too, until AP is close enough."""
+"""fp32 file -> int8 file whose AP is known: all layers first, then without the head's class convs, then without all of its
+convs, then without those that harm most, too, until AP is close enough."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,25 +98,30 @@ class _Job:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             trial = Path(folder) / target.name
             record = self._attempt(quantiser, (), trial)
-            for share in (0.0, *KEPT_SHARES):
+            for kept in self._choices():
                 if record.drop <= self.settings.max_drop:
                     break
-                record = self._attempt(quantiser, (*self._heads(), *self._most_harmful(share)), trial)
+                record = self._attempt(quantiser, kept, trial)
             if record.drop > self.settings.max_drop:
                 raise self._refusal(record)
             for file in sorted(Path(folder).iterdir()):
                 file.replace(target.parent / file.name)
         return record
 
+    def _choices(self) -> Iterator[tuple[str, ...]]:
+        """More and more layers to be kept. The head's class convs first: where their logits are rounded, weak detections
+        score alike, and AP, which ranks them all, falls by more than what happens to the surest ones tells."""
+        yield tuple(name for name in self._heads() if name.endswith(".cls"))
+        yield self._heads()
+        for share in KEPT_SHARES:
+            yield (*self._heads(), *self._most_harmful(share))
+
     def _heads(self) -> tuple[str, ...]:
-        """The last convs. Where their logits are rounded, weak detections score alike: AP, which ranks them all, falls by
-        more than what happens to the surest ones tells."""
+        """The last convs."""
         return tuple(name for name in self.as_onnx.layers.of if name.startswith("head."))
 
     def _most_harmful(self, share: float) -> tuple[str, ...]:
         """So many of the other layers; their harm is measured once, when it is first asked for."""
-        if not share:
-            return ()
         if not self.harm:
             self.say(f"measuring the harm of each of {len(self.as_onnx.layers.of)} layers")
             self.harm = scan(self.as_onnx, self.images[:SCANNED])

@@ -1,7 +1,7 @@
 """A traced ONNX model whose height and width are free: multiples of the largest stride, whatever it was traced at.
 
-A traced size stands in three places only: where maps are flattened, in the table of priors, and in a stem that folds
-pixels into channels. torch can trace with a free size itself, but takes two minutes of symbolic algebra for it.
+A traced size stands in two places only: where maps are flattened, and in the table of priors. torch can trace with a
+free size itself, but takes minutes of symbolic algebra for it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ def with_free_size(model: Any, strides: Sequence[int]) -> Any:
     opened.CopyFrom(model)
     graph = opened.graph
     count = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    _open_stem(graph)
     _open_reshapes(graph)
     _compute_tables(graph, count, strides)
     for value, place, name in ((graph.input[0], 2, "height"), (graph.input[0], 3, "width"),
@@ -78,24 +77,6 @@ def add_priors(graph: Any, strides: Sequence[int]) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(own.initializer)
-
-
-def _open_stem(graph: Any) -> None:
-    """What stands between the images and the first conv, if anything, folds 2 x 2 pixels: columns of a block slowest."""
-    import onnx
-
-    first = next(place for place, node in enumerate(graph.node) if node.op_type == "Conv")
-    folded = graph.node[first].input[0]
-    before, behind = list(graph.node[:first]), list(graph.node[first:])
-    if not before:
-        return
-    assert {node.op_type for node in before} <= {"Reshape", "Transpose"}
-    order = np.arange(12).reshape(2, 2, 3).transpose(1, 0, 2).reshape(-1)  # ONNX has rows slowest
-    graph.initializer.append(onnx.numpy_helper.from_array(order, "stem_order"))
-    fold = onnx.helper.make_node("SpaceToDepth", ["images"], ["stem_blocks"], name="stem_fold", blocksize=2)
-    sort = onnx.helper.make_node("Gather", ["stem_blocks", "stem_order"], [folded], name="stem_sort", axis=1)
-    del graph.node[:]
-    graph.node.extend([fold, sort, *behind])
 
 
 def _open_reshapes(graph: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from detector.deploy._export.free_size import with_free_size
+from detector.deploy._export.stem import fold_stem
 from detector.model_card import ModelCard
 from detector.network import Network
 
@@ -34,6 +35,7 @@ def trace(network: Network, card: ModelCard) -> Any:
         )  # fmt: skip
         assert program is not None
         model = onnxslim.slim(program.model_proto)
+    fold_stem(model.graph)
     if card.free_size:
         model = with_free_size(model, network.detect.strides)
     model.producer_name = "tinynas"

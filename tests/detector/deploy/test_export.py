@@ -99,6 +99,16 @@ def test_onnx_is_plain_and_recent(models: dict[str, Path]) -> None:
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
 
 
+def test_a_focus_stem_is_one_operator(tiny: Checkpoint, models: dict[str, Path]) -> None:
+    graph = onnx.load(models["onnx-raw"]).graph
+    fold, conv = graph.node[:2]
+    assert (fold.op_type, list(fold.input), conv.op_type, conv.input[0]) == (
+        "SpaceToDepth", ["images"], "Conv", fold.output[0],
+    )  # fmt: skip
+    read = {name for node in graph.node for name in node.input}
+    assert {table.name for table in graph.initializer} <= read
+
+
 def test_dynamic_batch_and_another_image_size(tiny: Checkpoint, tmp_path: Path) -> None:
     for name, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
         path = tmp_path / f"m{suffix}"

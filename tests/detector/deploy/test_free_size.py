@@ -73,7 +73,7 @@ def test_nothing_of_the_traced_size_is_left(files: dict[str, Path]) -> None:
 
 
 def test_a_stem_of_convs_needs_no_change(tmp_path: Path) -> None:
-    """The focus stem of the tiny detector is folded anew; a plain one takes any size as it is."""
+    """The tiny detector's folds pixels, which has no size either."""
     torch.manual_seed(0)
     stem = TINY.replace("{kind: focus, out: 8, kernel: 3}", "{kind: conv, out: 8, kernel: 3}")
     network = Network(parse_structure(stem))

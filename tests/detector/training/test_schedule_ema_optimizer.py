@@ -130,6 +130,14 @@ def test_short_runs_have_a_higher_rate(steps: int, times: float) -> None:
     assert peak_rate(OptimizerConfig(), 64, steps) == OptimizerConfig().learning_rate_per_image * 64
 
 
+def test_the_rate_falls_from_2_000_steps_to_20_000() -> None:
+    config = OptimizerConfig(name="adamw", learning_rate_per_image=1e-3, short_run_factor=8)
+    at = {steps: peak_rate(config, 4, steps) for steps in (1_999, 2_000, 2_001, 19_999, 20_000, 20_001)}
+    assert at[1_999] == at[2_000] == pytest.approx(32e-3, rel=1e-12)
+    assert at[20_001] == at[20_000] == pytest.approx(4e-3, rel=1e-12)
+    assert at[2_000] > at[2_001] > at[19_999] > at[20_000]
+
+
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
 def test_sgd_is_nesterovs(momentum: float) -> None:
     """v = m v + g, then w = w - rate (g + m v), by hand."""

@@ -26,6 +26,9 @@ TeacherName: TypeAlias = Annotated[
     ),
 ]
 
+_RATE = "--set optimizer.short_run_factor=8"
+"""For the training that goes on from here: nothing of its task is learnt yet that a high rate would undo."""
+
 
 def run(
     structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
@@ -83,7 +86,7 @@ def run(
         structure=chosen, teacher=teacher, onnx=onnx, folders=tuple(images), out=out, device=device, resume=resume
     )
     done = _done(lambda: pretrain(request, settings, lambda text: print(text, flush=True)))
-    print(f"{done}; wrote {out}; next: tinynas train {structure} --weights {out} --data DIR")
+    print(f"{done}; wrote {out}; next: tinynas train {structure} --weights {out} --data DIR {_RATE}")
 
 
 def _refuse(amp: str, out: Path, overwrite: bool) -> None:

@@ -17,6 +17,7 @@ from detector.training.settings.auto_preset import (
     MOST_EPOCHS,
     SHORT_RUN_FACTOR,
     STEPS,
+    WEIGHTS_FACTOR,
     DataFacts,
     choice_of,
     choose,
@@ -53,7 +54,7 @@ def test_only_what_the_lines_name_differs_from_small(tiny: Structure) -> None:
     chosen = {"name": "muon", "short_run_factor": SHORT_RUN_FACTOR}
     assert auto["optimizer"] == {**small["optimizer"], **chosen}
     started = build_config(choice_of(tiny, facts(601), PLAIN, from_weights=True).values).model_dump()
-    assert started["optimizer"] == small["optimizer"]
+    assert started["optimizer"] == {**auto["optimizer"], "short_run_factor": WEIGHTS_FACTOR}
 
 
 def test_mirrors_follow_the_advice(tiny: Structure) -> None:
@@ -84,8 +85,8 @@ def test_lines_are_about_what_is_trained(tiny: Structure) -> None:
 def test_a_checkpoint_to_start_from_is_not_undone(tiny: Structure) -> None:
     chosen = choice_of(tiny, facts(160), PLAIN, from_weights=True)
     config = build_config(chosen.values)
-    assert config.optimizer == build_config(preset_values("small", tiny)).optimizer
-    assert "a peak rate of 0.001, whatever the length" in chosen.lines(config, (64, 64))[1]
+    assert config.optimizer.short_run_factor == WEIGHTS_FACTOR < SHORT_RUN_FACTOR
+    assert "a peak rate of 0.002, higher in short runs" in chosen.lines(config, (64, 64))[1]
 
 
 def write(folder: Path, boxes: list[list[tuple[Box, str]]], size: int = 64) -> Path:

@@ -18,6 +18,7 @@ from search_spaces import costs
 from search_spaces.space import load_space, shipped_spaces
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure, shipped_names
+from tests.detector.norms import draw_norms
 from tinynas.genes.population import Encoding
 
 FIGURES = json.loads((Path(__file__).parents[1] / "golden" / "family.json").read_text())
@@ -97,7 +98,7 @@ def test_every_searched_network_runs_as_its_graph_says(space, seed):
     structure = random_structure(space, seed)
     torch.manual_seed(seed)
     network = Network(structure).double().eval()
-    _randomise_norms(network)
+    draw_norms(network, 0.2, 0.1)
     assert parameters(network) == costs.params(network.graph, deploy=False)
     assert parameters(network.merge_branches()) == costs.params(network.graph)
     images = torch.rand(2, 3, *structure.image_size, dtype=torch.float64)
@@ -156,12 +157,3 @@ def test_class_prior_starts_at_one_percent():
     with torch.inference_mode():
         _, scores = network(torch.zeros(1, 3, 64, 96))
     assert scores.mean().item() == pytest.approx(0.01, rel=0.3)
-
-
-def _randomise_norms(network: Network) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.8, 1.2)
-            nn.init.uniform_(module.bias, -0.1, 0.1)
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.8, 1.2)

@@ -12,6 +12,7 @@ from torch import nn
 from detector.network import Network
 from detector.transfer import TransferReport, transfer_weights
 from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
+from tests.detector.norms import draw_norms
 
 SPACES = ("mob", "res", "csp", "darknet")
 STRIDES = (2, 2, 2, 1, 2)
@@ -57,12 +58,7 @@ def trained(structure: Structure, seed: int = 0) -> Network:
     """A network in float64 with norms as training leaves them: none at its start."""
     torch.manual_seed(seed)
     network = Network(structure).double().eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.3, 0.3)
-            nn.init.uniform_(module.running_mean, -0.3, 0.3)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    draw_norms(network, 0.5, 0.3)
     for level in range(3):
         nn.init.uniform_(network.detect.get_parameter(f"scale{level}"), 0.5, 1.5)
     return network

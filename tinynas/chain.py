@@ -60,7 +60,7 @@ def _earlier(path: Path) -> list[str]:
         names = _members(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
         return []
-    return [name for name in names if Path(name).name == name]
+    return [name for name in names if Path(name).name == name != ".."]
 
 
 def train_chain(

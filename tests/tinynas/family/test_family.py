@@ -169,6 +169,15 @@ def test_overwrite_takes_what_the_earlier_chain_left(tmp_path: Path) -> None:
     assert (tmp_path / "mine").is_dir()
 
 
+def test_an_earlier_chain_that_names_the_folder_above_takes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    folder.mkdir()
+    (tmp_path / "config.yaml").touch()
+    (folder / "chain.yaml").write_text("members: [{name: ..}]")
+    claim(folder, {"members": [{"name": "2ms"}], "data": "d"}, resume=False, overwrite=True)
+    assert (tmp_path / "config.yaml").is_file()
+
+
 def test_overwrite_trains_anew(family: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier chain finished does not count, not even when the new one is stopped before it comes to it."""
     old = tmp_path / "r" / "1ms"

@@ -26,9 +26,6 @@ TeacherName: TypeAlias = Annotated[
     ),
 ]
 
-_RATE = "--set optimizer.short_run_factor=8"
-"""For the training that goes on from here: nothing of its task is learnt yet that a high rate would undo."""
-
 
 def run(
     structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
@@ -69,6 +66,7 @@ def run(
     from detector.pretraining.settings import PretrainSettings, pretrain_optimizer
     from detector.pretraining.start import Request, pretrain
     from detector.teachers.backbones import OnnxInput
+    from detector.training.settings.auto_preset import SHORT_RUN_FACTOR
     from search_spaces.text import resolve_structure
 
     settings = PretrainSettings(
@@ -86,7 +84,9 @@ def run(
         structure=chosen, teacher=teacher, onnx=onnx, folders=tuple(images), out=out, device=device, resume=resume
     )
     done = _done(lambda: pretrain(request, settings, lambda text: print(text, flush=True)))
-    print(f"{done}; wrote {out}; next: tinynas train {structure} --weights {out} --data DIR {_RATE}")
+    # nothing of the task is learnt yet that the rate from scratch would undo
+    rate = f"--set optimizer.short_run_factor={SHORT_RUN_FACTOR:g}"
+    print(f"{done}; wrote {out}; next: tinynas train {structure} --weights {out} --data DIR {rate}")
 
 
 def _refuse(amp: str, out: Path, overwrite: bool) -> None:

@@ -62,9 +62,11 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
         steps = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        rows = [_rows(weight) for weight in weights]
+        # Views: what is added to them is added to the weights. torch refuses a view of a layout that has none.
+        rows = [_as_stored(weight, weight).view(len(weight), -1) for weight in weights]
         for members in _of_one_shape(rows):
-            directions = orthogonalized(torch.stack([_rows(steps[member], weights[member]) for member in members]))
+            found = [_as_stored(steps[member], weights[member]).reshape(rows[member].shape) for member in members]
+            directions = orthogonalized(torch.stack(found))
             size = group["lr"] * STEP_SIZE * math.sqrt(max(directions.shape[1:]))
             for member, direction in zip(members, directions):
                 rows[member].add_(direction, alpha=-size)
@@ -104,15 +106,10 @@ def _by_gram(matrices_NRC: Tensor) -> Tensor:
     return product @ matrices_NRC
 
 
-def _rows(tensor: Tensor, like: Tensor | None = None) -> Tensor:
-    """A conv's tensor as a matrix of `out` rows; a view of it, if it lies in memory as `like` does.
-
-    The columns are in the order in which `like` has them in memory (all the same to a step).
-    """
-    like = tensor if like is None else like
-    if like.ndim == 4 and not like.is_contiguous():
-        tensor = tensor.permute(0, 2, 3, 1)  # channels last
-    return tensor.reshape(len(tensor), -1)
+def _as_stored(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor of a conv with its axes in the order in which `like` has them in memory: channels first or last. To a
+    step the order of a matrix's columns is all the same."""
+    return tensor if like.ndim != 4 or like.is_contiguous() else tensor.permute(0, 2, 3, 1)
 
 
 def _of_one_shape(matrices: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -60,7 +60,9 @@ def draw_sampling(found: dict[str, Sampled], path: Path) -> None:
         (_bars if kind == "images" else _curves)(axes, found[kind])
         axes.set_yscale("symlog", linthresh=1)
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=8)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_axisbelow(True)
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         plain_axes(axes)
     save_figure(figure, path)
 
@@ -72,7 +74,8 @@ def _bars(axes: Any, sets: Sampled) -> None:
     ):
         axes.bar(places + 0.27 * (shift - 1), sets.counts[:, column], 0.25, color=colour, label=label)
     axes.set_xticks(places, [plotted(name) for name in sets.names], rotation=20, ha="right", fontsize=8)
-    axes.set(ylabel="images", title="Data sets")
+    axes.set(ylabel="images")
+    axes.set_title("Data sets", pad=24)
 
 
 def _curves(axes: Any, classes: Sampled) -> None:
@@ -81,8 +84,11 @@ def _curves(axes: Any, classes: Sampled) -> None:
     axes.plot(places, counts[:, 0], color=INK, linewidth=1.5, label="there")
     axes.plot(places, counts[:, 1], color=COLOURS["neck"], linewidth=1.5, label="an epoch, in the mean")
     axes.plot(places, counts[:, 2], ".", color=ACCENT, markersize=4, label="first epoch")
-    axes.set(ylabel="boxes", title="Classes, by their boxes")
+    axes.set(ylabel="boxes")
+    axes.set_title("Classes, by their boxes", pad=24)
     if len(order) <= MOST_NAMES:
         texts = lettering(classes.names).texts
         family = font_families(texts)
         axes.set_xticks(places, [plotted(texts[one]) for one in order], rotation=90, fontsize=6, family=family)
+    else:
+        axes.set_xlabel("classes, from the most boxes to the fewest")

@@ -27,6 +27,8 @@ CLASSES = 80
 
 
 SECONDS = 60.0
+DOUBTFUL = 8.0
+"""Percent: an adapted table that erred by more when it was checked is used with a warning; on a calm machine it is 2 to 3."""
 FITTED, CHECKED = 8, 8
 """Whole detectors that set an adapted table's scale, and others that it is checked on."""
 
@@ -55,8 +57,21 @@ def find_device(
     for path in host_tables(host, list_tables()):
         table = read_table(path)
         if _is_right(table):
+            if doubt := told_doubt(table, path):
+                warnings.warn(doubt, stacklevel=2)
             return table
     return _adapted(host, wanted)
+
+
+def told_doubt(table: Table, path: Path) -> str:
+    """A warning where the check of a table adapted here found large errors, with the remedy; empty where it did not."""
+    median = table.metadata.error.get("median", 0.0)
+    if table.metadata.adapted is None or median <= DOUBTFUL:
+        return ""
+    return (
+        f"table {table.id} was off by {median:.1f} % (median) when it was checked on whole detectors, as happens when a "
+        f"machine is busy while a table is adapted: delete {path} and its .yaml, and search again while nothing else runs"
+    )
 
 
 def _is_right(table: Table) -> bool:

@@ -46,6 +46,7 @@ def here(tmp_path, monkeypatch):
         (["sample-data", "d", "--format", "cocoo"], "unknown data format 'cocoo'; did you mean coco"),
         (["sample-data", "d", "--size", "100"], "100 is not a multiple of 32"),
         (["search", "--budget", "3.8ms", "--device", "t4", "--space", "rex"], "no space 'rex'"),
+        (["search", "--budget", "3.8ms", "--device", "t4", "--space", "res,mob"], "with --rank-by-training"),
         (["search", "--evaluations", "0"], "greater than or equal to 1; see "),
         (["sample-data", "d", "--image-size", "64"], "no such option: --image-size"),
         (["explain"], "missing argument"),

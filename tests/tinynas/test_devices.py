@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def test_explain_adapts_a_table_once(fake: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr()
     assert "no latency table" not in shown.err
     assert own(fake) == made
+
+
+def test_a_table_that_erred_when_it_was_checked_is_used_with_a_warning(fake: Path) -> None:
+    assert main(["explain", "Ns", "--image-size", "128", "--device", "cpu"]) == 0
+    path = fake / f"{own(fake)[0]}.csv"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        devices.find_device("cpu", devices.Wanted())
+    metadata = path.with_suffix(".yaml")
+    text = metadata.read_text()
+    metadata.write_text(re.sub(r"(\n  median: )[0-9.]+", r"\g<1>11.9", text))
+    with pytest.warns(UserWarning, match=f"off by 11.9 % .* delete {re.escape(str(path))} and its .yaml"):
+        devices.find_device("cpu", devices.Wanted())
 
 
 @pytest.mark.parametrize(("looks", "said"), [([1.0] * 8 + [1.4] * 2, True), ([1.0] * 8 + [1.05] * 2, False)])

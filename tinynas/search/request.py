@@ -37,6 +37,10 @@ def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
 
     Raises UserError for whatever does not fit together.
     """
+    if options.space and "," in options.space:
+        raise UserError(
+            f"--space {options.space}: a search has one space; several are compared by training, with --rank-by-training"
+        )
     request, tables = _latency(options, measure)
     first = next(iter(tables.values()), None)
     space = load_space(options.space or (first.metadata.default_space if first else "res"))

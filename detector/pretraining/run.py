@@ -20,7 +20,7 @@ from detector.pretraining.pictures import Pictures
 from detector.pretraining.settings import PretrainSettings
 from detector.training.machine.processes import autocast_type
 from detector.training.optimizer import build_optimizer, set_rate
-from detector.training.optimizer.ema import Ema
+from detector.training.optimizer.ema import Ema, keep_statistics_fresh
 from detector.training.optimizer.schedule import Schedule
 from detector.training.timing.durations import written
 from search_spaces.errors import UserError
@@ -94,6 +94,7 @@ def _assembled(
     optimizer = build_optimizer(module, settings.optimizer, settings.batch_size, steps)
     schedule = Schedule(steps, min(settings.warmup_steps, steps // 5), 0, settings.floor_ratio)
     device = next(module.parameters()).device
+    keep_statistics_fresh(network, settings.ema, steps)
     return Pretraining(
         module=module, pictures=pictures, settings=settings, optimizer=optimizer, schedule=schedule,
         ema=Ema(network, settings.ema, steps), dtype=autocast_type(settings.amp, device),

@@ -27,7 +27,7 @@ from detector.training.machine.process_settings import keep_freed_memory
 from detector.training.machine.processes import Processes, autocast_type
 from detector.training.machine.strided_pointwise import avoid_strided_pointwise
 from detector.training.optimizer import build_optimizer, freeze, peak_rate
-from detector.training.optimizer.ema import Ema
+from detector.training.optimizer.ema import Ema, keep_statistics_fresh
 from detector.training.optimizer.schedule import build_schedule
 from detector.training.record.run_log import RunLog
 from detector.training.run import Run, Say, Splits, beside_bars
@@ -219,6 +219,7 @@ def _stepper(
     """batch_size: over all processes."""
     schedule = build_schedule(config.schedule, config.epochs, steps_per_epoch)
     total = schedule.total_steps
+    keep_statistics_fresh(network, config.ema, total)
     return Stepper(
         network=network, terms=terms, gradients=gradients,
         optimizer=build_optimizer(network, config.optimizer, batch_size, total, terms.values()), schedule=schedule,

@@ -88,7 +88,10 @@ class EmaConfig(_Model):
     decay: float = Field(0.9998, ge=0, lt=1, description="share of the old average that a step keeps, late in a run")
     ramp_steps: float = Field(2000.0, gt=0, description="steps over which that share grows from 0")
     memory_share: float | None = Field(
-        0.1, gt=0, le=1, description="the average reaches back at most this share of the whole run (short runs)"
+        0.1,
+        gt=0,
+        le=1,
+        description="the average, and BatchNorm's statistics, reach back at most this share of a short run",
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from detector.network import Network
 from detector.training.optimizer import build_optimizer, freeze, norms_of_frozen, peak_rate, set_rate
-from detector.training.optimizer.ema import Ema, decay_at
+from detector.training.optimizer.ema import Ema, decay_at, keep_statistics_fresh
 from detector.training.optimizer.muon import _by_gram, _by_rounds, orthogonalized
 from detector.training.optimizer.schedule import Schedule, build_schedule, no_aug_epochs
 from detector.training.settings.config import EmaConfig, OptimizerConfig, ScheduleConfig
@@ -70,6 +70,23 @@ def test_ema_decay() -> None:
     assert decay_at(1, EmaConfig(), 1) == 0.0
     assert decay_at(10**5, EmaConfig(decay=0.0), 400) == 0.0
     assert decay_at(10**5, EmaConfig(decay=0.5), 400) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "momentum"), [(128, 0.05, 1 / 6.4), (2400, 0.05, 0.03), (128, None, 0.03), (5, 0.1, 1.0)]
+)
+def test_running_statistics_reach_back_no_further_than_the_average(
+    steps: int, share: float | None, momentum: float
+) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3, momentum=0.03), nn.Sequential(nn.SyncBatchNorm(3, momentum=0.03)))
+    keep_statistics_fresh(network, EmaConfig(memory_share=share), steps)
+    assert [network[0].momentum, network[1][0].momentum] == pytest.approx([momentum] * 2)  # type: ignore[index]
+
+
+def test_a_high_momentum_and_a_plain_mean_stay() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3, momentum=0.5), nn.BatchNorm2d(3, momentum=None))
+    keep_statistics_fresh(network, EmaConfig(memory_share=0.1), 100)
+    assert [norm.momentum for norm in network] == [0.5, None]
 
 
 def test_ema_follows_weights_and_copies_counters() -> None:

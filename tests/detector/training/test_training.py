@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from detector import Detector
 from detector.checkpoint import load_checkpoint
@@ -16,6 +17,7 @@ from detector.training.loop import fit
 from detector.training.run import Run, Splits
 from detector.training.settings.config import TrainConfig, build_config
 from detector.training.start import load_splits, new_run
+from detector.units import NORM_MOMENTUM
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
 from tinynas.cli import main
@@ -81,6 +83,14 @@ def test_one_image_and_a_batch_without_a_box(
     fit(run)
     assert run.stepper.skipped == 0
     assert [row["step"] for row in _rows(tmp_path / "r")] == steps
+
+
+def test_the_norms_of_a_short_run_forget_sooner(tiny: Structure, sample: Path, tmp_path: Path) -> None:
+    run = _run(tiny, sample, tmp_path / "r")
+    norms = [module for module in run.stepper.network.modules() if isinstance(module, nn.BatchNorm2d)]
+    newest = 1 / (run.config.ema.memory_share * run.stepper.schedule.total_steps)  # type: ignore[operator]
+    assert {norm.momentum for norm in norms} == {newest}
+    assert newest > NORM_MOMENTUM
 
 
 def test_bfloat16_and_a_small_last_batch(tiny: Structure, sample: Path, tmp_path: Path) -> None:

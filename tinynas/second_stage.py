@@ -169,7 +169,7 @@ def _tell(
     names = ", ".join(candidate.name for candidate in candidates)
     request.say(f"rank by training: {len(candidates)} candidates within the budget ({names})")
     for number, rung in enumerate(rungs, start=1):
-        first = " (the score's first choice stays in, for comparison)" if number > 1 else ""
+        first = " (the search's first choice stays in, for comparison)" if number > 1 else ""
         up_to = "up to " if number > 1 else ""
         request.say(
             f"  rung {number}: {up_to}{rung.trainings} trainings of {rung.epochs} epochs ({rung.epochs * steps} steps)"

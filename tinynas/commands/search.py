@@ -133,10 +133,10 @@ def _ranked(ranking: dict[str, Any] | None) -> list[str]:
             f"  {row['rank_by_ap']}. {row['name']}: AP {aps}; score {row['score']:.1f} ({row['rank_by_score']}.)"
         )
     if not ranking["learnt"]:
-        return [f"training could not choose: {ranking['choice']}, the score's first choice, is kept", *lines]
+        return [f"training could not choose: {ranking['choice']}, the search's first choice, is kept", *lines]
     gain = ranking["gain_points"]
-    than = "the score's first choice as well" if ranking["choice"] == ranking["first_by_score"] else (
-        f"not {ranking['first_by_score']}, the score's first choice" + ("" if gain is None else f": {gain:+.1f} AP points")
+    than = "the search's first choice as well" if ranking["choice"] == ranking["first_by_score"] else (
+        f"not {ranking['first_by_score']}, the search's first choice" + ("" if gain is None else f": {gain:+.1f} AP points")
     )  # fmt: skip
     return [f"training chose {ranking['choice']}, {than}", *lines]
 

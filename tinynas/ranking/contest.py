@@ -35,7 +35,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """The candidates (the score's first choice first), the plan that they train by, where, and on what."""
+    """The candidates (the search's first choice first), the plan that they train by, where, and on what."""
 
     candidates: tuple[Candidate, ...]
     plan: StagePlan
@@ -192,7 +192,7 @@ def _concluded(contest: Contest, outcomes: Mapping[str, tuple[Outcome, ...]]) ->
         failed = all(ap is None for ap in finals.values())
         what = "no training of the last rung came to its end" if failed else "no candidate learnt anything (AP 0)"
         notes.append(
-            f"{what}: the score's first choice is kept; give more --hours, or see whether one can learn at all: tinynas "
+            f"{what}: the search's first choice is kept; give more --hours, or see whether one can learn at all: tinynas "
             f"overfit structure.txt --data {contest.data}"
         )
     choice = order[0] if learnt else first

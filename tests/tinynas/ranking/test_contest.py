@@ -117,12 +117,12 @@ def test_a_candidate_that_diverges_is_out_and_named(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("found", "last_rung", "said"),
     [
-        (outcome(0.0), 2, "no candidate learnt anything (AP 0): the score's first choice is kept"),
-        (outcome(0.0009), 2, "no candidate learnt anything (AP 0): the score's first choice is kept"),
+        (outcome(0.0), 2, "no candidate learnt anything (AP 0): the search's first choice is kept"),
+        (outcome(0.0009), 2, "no candidate learnt anything (AP 0): the search's first choice is kept"),
         (
             outcome(None, "not finite"),
             1,
-            "no training of the last rung came to its end: the score's first choice is kept",
+            "no training of the last rung came to its end: the search's first choice is kept",
         ),
     ],
     ids=["nothing found", "some hits by chance", "all diverge"],

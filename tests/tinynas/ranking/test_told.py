@@ -16,20 +16,20 @@ ENDED = {"candidates": [], "learnt": True, "choice": "b", "first_by_score": "a",
     ("changes", "line", "text"),
     [
         (
-            {}, "training chose b, not a, the score's first choice: +2.5 AP points",
-            "Training chose b: after the same trainings, 2.5 AP points above a, which the score puts first",
+            {}, "training chose b, not a, the search's first choice: +2.5 AP points",
+            "Training chose b: after the same trainings, 2.5 AP points above a, the search's first choice",
         ),
         (
-            {"gain_points": None}, "training chose b, not a, the score's first choice",
-            "Training chose b; the score's first choice, a, failed to train.",
+            {"gain_points": None}, "training chose b, not a, the search's first choice",
+            "Training chose b; the search's first choice, a, failed to train.",
         ),
         (
-            {"choice": "a", "gain_points": 0.0}, "training chose a, the score's first choice as well",
+            {"choice": "a", "gain_points": 0.0}, "training chose a, the search's first choice as well",
             "Training chose a, as the score did: no AP is won, but your data agree with the score.",
         ),
         (
-            {"choice": "a", "learnt": False}, "training could not choose: a, the score's first choice, is kept",
-            "Training could not choose, as no candidate learnt: the score's first choice, a, is kept.",
+            {"choice": "a", "learnt": False}, "training could not choose: a, the search's first choice, is kept",
+            "Training could not choose, as no candidate learnt: the search's first choice, a, is kept.",
         ),
     ],
 )  # fmt: skip

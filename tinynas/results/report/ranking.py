@@ -66,14 +66,14 @@ def _kind(name: str, ranking: Data) -> str:
 def _won(ranking: Data) -> str:
     choice, first, gain = ranking["choice"], ranking["first_by_score"], ranking["gain_points"]
     if not ranking["learnt"]:
-        return f"Training could not choose, as no candidate learnt: the score's first choice, {first}, is kept."
+        return f"Training could not choose, as no candidate learnt: the search's first choice, {first}, is kept."
     if choice == first:
         return f"Training chose {choice}, as the score did: no AP is won, but your data agree with the score."
     if gain is None:
-        return f"Training chose {choice}; the score's first choice, {first}, failed to train."
+        return f"Training chose {choice}; the search's first choice, {first}, failed to train."
     return (
-        f"Training chose {choice}: after the same trainings, {gain:.1f} AP points above {first}, which the score "
-        "puts first. One training of each: a point or two can be chance."
+        f"Training chose {choice}: after the same trainings, {gain:.1f} AP points above {first}, the search's first choice. "
+        "One training of each: a point or two can be chance."
     )
 
 

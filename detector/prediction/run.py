@@ -115,7 +115,7 @@ def predict(
     except _window.WindowClosed:
         tally.ended = "the window was closed"
     except KeyboardInterrupt:
-        tally.ended, tally.interrupted = "Ctrl-C", True
+        tally.ended, tally.interrupted = "it was stopped", True
     if not tally.frames and not tally.ended:
         raise tally.remarks.refusal()
     return tally

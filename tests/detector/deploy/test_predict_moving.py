@@ -144,7 +144,7 @@ def test_ctrl_c_keeps_what_was_done(
     video = clip(tmp_path / "long.mp4", 40)
     assert main(["predict", str(models["onnx-raw"]), str(video), "--out", str(tmp_path / "out")]) == 130
     printed = capsys.readouterr()
-    assert "in 4 images and frames until Ctrl-C; wrote" in printed.out
+    assert "in 4 images and frames until it was stopped; wrote" in printed.out
     assert "interrupted" in printed.err
     assert len(lines(tmp_path / "out/detections.jsonl")) == 4
     assert sorted(os.listdir(tmp_path / "out")) == ["detections.jsonl", "long.mp4"]

@@ -100,6 +100,13 @@ def test_classes_do_not_suppress_each_other_and_a_prior_may_have_several() -> No
     assert found_boxes.shape == (2, 4)
 
 
+@pytest.mark.parametrize(("threshold", "kept"), [(0.5, 2), (0.499, 1)])
+def test_an_overlap_of_just_the_threshold_is_kept(threshold: float, kept: int) -> None:
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.0]])
+    assert aligned_iou(boxes[0], boxes[1]) == 0.5
+    assert len(postprocess(boxes, torch.tensor([[0.9], [0.8]]), iou_threshold=threshold)[0]) == kept
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (5, 3)])
 def test_nothing_above_the_threshold_gives_empty_tensors(shape: tuple[int, int]) -> None:
     boxes, scores, labels = postprocess(torch.zeros(shape[0], 4), torch.full(shape, 0.05))

@@ -22,7 +22,7 @@ STEPS = 2400
 EPOCHS, MOST_EPOCHS = 100, 300
 SHORT_RUN_FACTOR = 8.0
 """Of the rate of `small`, in runs of up to 2,000 steps (docs/training-benchmarks.md)."""
-WEIGHTS_FACTOR = 2.0
+WEIGHTS_FACTOR = 4.0
 """The same of runs that start from a checkpoint."""
 FEW_BOXES = 10
 """A class with fewer is called rare."""

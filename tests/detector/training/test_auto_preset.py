@@ -86,7 +86,7 @@ def test_a_checkpoint_to_start_from_is_not_undone(tiny: Structure) -> None:
     chosen = choice_of(tiny, facts(160), PLAIN, from_weights=True)
     config = build_config(chosen.values)
     assert config.optimizer.short_run_factor == WEIGHTS_FACTOR < SHORT_RUN_FACTOR
-    assert "a peak rate of 0.0019, higher in short runs" in chosen.lines(config, (64, 64))[1]
+    assert "a peak rate of 0.0036, higher in short runs" in chosen.lines(config, (64, 64))[1]
 
 
 def write(folder: Path, boxes: list[list[tuple[Box, str]]], size: int = 64) -> Path:

@@ -11,6 +11,7 @@ import torch
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.loader import Batch, collate
+from detector.training import loop
 from detector.training.epoch import at_drawn_size, drawn_size, largest_size, phase_of
 from detector.training.loop import fit
 from detector.training.settings.config import TrainConfig, validate
@@ -34,6 +35,31 @@ def test_phases() -> None:
     assert [phase.strong for phase in phases] == [True] * 8 + [False] * 2
     assert [phase.progress for phase in phases] == [(0.125 * e, 0.125 * (e + 1)) for e in range(8)] + [(1.0, 1.0)] * 2
     assert not phase_of(settings(epochs=1, schedule={"no_aug_max_share": 1.0}), 0).strong
+
+
+def test_a_run_has_its_data_draw_what_each_epoch_calls_for(
+    tiny: Structure, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = validate(
+        {
+            "epochs": 4,
+            "batch_size": 4,
+            "workers": 0,
+            "device": "cpu",
+            "amp": "off",
+            "schedule": {"no_aug_max_share": 0.25},
+        }
+    )
+    run = new_run(tiny, load_splits(sample, lambda _: None), config, tmp_path / "run", lambda _: None)
+    seen = []
+
+    def recorded(batch: Batch, config: TrainConfig, epoch: int, index: int) -> Batch:
+        seen.append((epoch, run.train_set.epoch, bool(run.train_set._state[1])))
+        return at_drawn_size(batch, config, epoch, index)
+
+    monkeypatch.setattr(loop, "at_drawn_size", recorded)
+    fit(run)
+    assert list(dict.fromkeys(seen)) == [(0, 0, True), (1, 1, True), (2, 2, True), (3, 3, False)]
 
 
 def test_sizes_are_all_drawn_and_depend_on_the_seed_alone() -> None:

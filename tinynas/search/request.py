@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from latency_tables import Table
 from search_spaces.emit import emit_backbone
@@ -37,7 +38,7 @@ def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
 
     Raises UserError for whatever does not fit together.
     """
-    if options.space and "," in options.space:
+    if options.space and "," in options.space and not Path(options.space).exists():
         raise UserError(
             f"--space {options.space}: a search has one space; several are compared by training, with --rank-by-training"
         )

@@ -17,10 +17,13 @@ def decay_at(step: int, config: EmaConfig, total_steps: int) -> float:
     A run shorter than the average's memory 1 / (1 - decay) would end with its early weights in the average; so the
     memory is at most `memory_share` of the run.
     """
-    decay = config.decay
-    if config.memory_share is not None:
-        decay = min(decay, 1 - 1 / max(config.memory_share * total_steps, 1.0))
+    decay = min(config.decay, 1 - _least_share(config, total_steps))
     return max(decay, 0.0) * (1 - math.exp(-step / config.ramp_steps))
+
+
+def _least_share(config: EmaConfig, total_steps: int) -> float:
+    """What the newest value counts for at least, so that an average reaches back `memory_share` of the run at most."""
+    return 0.0 if config.memory_share is None else 1 / max(config.memory_share * total_steps, 1.0)
 
 
 def keep_statistics_fresh(network: nn.Module, config: EmaConfig, total_steps: int) -> None:
@@ -29,12 +32,9 @@ def keep_statistics_fresh(network: nn.Module, config: EmaConfig, total_steps: in
     They take 3 % of each batch's (`NORM_MOMENTUM`), so that they reach back 33 batches. A run of 128 steps at a high rate
     would end with statistics of weights that are gone, and evaluate as if it had learnt nothing.
     """
-    if config.memory_share is None:
-        return
-    newest = 1 / max(config.memory_share * total_steps, 1.0)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
-            module.momentum = max(module.momentum, newest)
+            module.momentum = max(module.momentum, _least_share(config, total_steps))
 
 
 class Ema:

@@ -25,7 +25,7 @@ ENDED = {"candidates": [], "learnt": True, "choice": "b", "first_by_score": "a",
         ),
         (
             {"choice": "a", "gain_points": 0.0}, "training chose a, the search's first choice as well",
-            "Training chose a, as the score did: no AP is won, but your data agree with the score.",
+            "Training chose a, the search's first choice: no AP is won, but your data agree with the search.",
         ),
         (
             {"choice": "a", "learnt": False}, "training could not choose: a, the search's first choice, is kept",

@@ -68,7 +68,7 @@ def _won(ranking: Data) -> str:
     if not ranking["learnt"]:
         return f"Training could not choose, as no candidate learnt: the search's first choice, {first}, is kept."
     if choice == first:
-        return f"Training chose {choice}, as the score did: no AP is won, but your data agree with the score."
+        return f"Training chose {choice}, the search's first choice: no AP is won, but your data agree with the search."
     if gain is None:
         return f"Training chose {choice}; the search's first choice, {first}, failed to train."
     return (

@@ -23,7 +23,8 @@ PAGES = [
 PAGES = [page for page in PAGES if "reference" not in page.parts]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 COMMAND = re.compile(r"(?:^(?: {4}|\$ )|`)(tinynas [^`\n]*)", re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -72,9 +73,24 @@ def test_a_wrong_option_would_be_seen(app: Any) -> None:
     "page", [page for page in PAGES if page.suffix == ".md"], ids=[n for n in NAMES if n[-3:] == ".md"]
 )
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text(encoding="utf-8")):
-        # the reference is written from the code when the site is built, and Sphinx checks links to it
-        assert target.startswith("reference/") or (page.parent / target).exists(), f"{page}: {target}"
+    for target, heading in LINK.findall(page.read_text(encoding="utf-8")):
+        if target.startswith("reference/"):
+            continue  # written from the code when the site is built, and Sphinx checks links to it
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page}: {target}"
+        assert not heading or heading in anchors(file), f"{page}: {target}#{heading}: no such heading"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link can name in a page: its headings as GitHub and the site write them in an address."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_a_heading_is_an_anchor(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# `auto` at 320 px, beside YOLOv8n\n\ntext # no heading\n\n## Two parts\n")
+    assert anchors(page) == {"auto-at-320-px-beside-yolov8n", "two-parts"}
 
 
 def test_every_page_is_in_the_site() -> None:

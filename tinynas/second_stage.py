@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.training.timing.durations import written
+from search_spaces.saying import Say
 from search_spaces.text import format_structure
 from tinynas.evolution.engine import Engine, available_cores
 from tinynas.ranking.candidates import Candidate, draw_candidates, shares
@@ -25,7 +26,6 @@ from tinynas.search.run import run_search
 FOLDER = "ranking"
 FIRST_PART = 100
 """The searches' saved states are numbered from here on: lower numbers are the first search's."""
-Say = Callable[[str], None]
 
 
 def _nobody(_: Contest) -> AbstractContextManager[None]:

@@ -120,13 +120,14 @@ def build_loader(
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         persistent_workers=workers > 0,
         # The loader draws a base seed at each pass; from its own generator, torch's global one stays untouched.
         generator=torch.Generator().manual_seed(dataset.seed),
     )
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
+    """A loader's process works on one thread: its siblings have the other cores."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

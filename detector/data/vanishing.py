@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from detector.data.annotations import Annotations
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 MANY = 0.3
 """From this share of vanishing boxes on, it is said."""
 
 
-def tell_of_vanishing(
-    annotations: Annotations, size_hw: tuple[int, int], min_side_px: float, say: Callable[[str], object]
-) -> None:
+def tell_of_vanishing(annotations: Annotations, size_hw: tuple[int, int], min_side_px: float, say: Say) -> None:
     """Say how many boxes have a side under `min_side_px` (as augmentation drops them) in pictures of `size_hw`, if many.
 
     Raises UserError when all of them have: such a training learns nothing.

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from detector.data.annotations import Annotations
 from detector.data.dataset import check_images
 from detector.data.formats import load_split
-from detector.training.run import Say
 from search_spaces.errors import UserError, listed
+from search_spaces.saying import Say
 
 MOST_AT_ONCE = 8
 NAMED_IMAGES = 16

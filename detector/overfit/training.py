@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from detector.data.annotations import Annotations
@@ -23,11 +22,12 @@ from detector.overfit.images import MOST_AT_ONCE
 from detector.training.assembly import assemble
 from detector.training.loop import train_one_epoch
 from detector.training.machine.processes import join_processes
-from detector.training.run import Run, Say, Splits
+from detector.training.run import Run, Splits
 from detector.training.settings.config import TrainConfig
 from detector.training.timing.estimate import Pace
 from detector.training.validation import evaluate_run
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 from search_spaces.structure import Structure
 
 GOAL_AP50 = 0.95
@@ -68,7 +68,8 @@ class OverfitResult:
 
 def settings(number: int, steps: int) -> dict[str, Any]:
     """Training settings for `number` images and about `steps` steps: plain pictures, a constant rate after a short
-    warm-up, no averaging of weights, no weight decay."""
+    warm-up, no weight decay, no averaging of weights. BatchNorm's statistics are those of the latest epoch: of a few dozen
+    steps, averages that reach back further would be of the start, and evaluation apart from training."""
     per_epoch = -(-number // MOST_AT_ONCE)
     epochs = -(-steps // per_epoch)
     return {
@@ -81,7 +82,7 @@ def settings(number: int, steps: int) -> dict[str, Any]:
             "warmup_epochs": 0, "warmup_min_steps": WARMUP_STEPS, "warmup_max_share": 1.0, "min_ratio": 1.0,
             "no_aug_epochs": epochs, "no_aug_max_share": 1.0,
         },
-        "ema": {"decay": 0.0},
+        "ema": {"decay": 0.0, "memory_share": 1 / epochs},
         "augment": {"mosaic": 0.0, "mixup": 0.0, "flip": 0.0},
         # each image once an epoch, whatever set it is from
         "sampling": {"smoothing": 1.0, "class_aware": 0.0},
@@ -91,22 +92,14 @@ def settings(number: int, steps: int) -> dict[str, Any]:
 def overfit_run(
     structure: Structure, images: Annotations, source: str, config: TrainConfig, folder: Path, say: Say
 ) -> Run:
-    """A run that trains and evaluates on `images`; nothing is written.
-
-    BatchNorm's running averages take the newest statistics whole (with several batches an epoch, the mean over them)
-    in place of 3 % a step: a few dozen steps would end with averages of the start, and evaluation apart from training.
-    """
+    """A run that trains and evaluates on `images`; nothing is written."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("overfit runs in one process; start it without torchrun")
     processes = join_processes(config.device)
     height, width = config.image_size or structure.image_size
     torch.manual_seed(config.seed)
     network = Network(structure.with_classes(images.num_classes).with_image_size(int(height), int(width)))
-    run = assemble(network, Splits(source, images, images), config, folder, processes, say)
-    for module in run.stepper.network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.momentum = 1 / len(run.train_loader)
-    return run
+    return assemble(network, Splits(source, images, images), config, folder, processes, say)
 
 
 def overfit(run: Run, goal_ap50: float = GOAL_AP50, tell: Callable[[Reading], None] | None = None) -> OverfitResult:

@@ -10,6 +10,7 @@ from detector.prediction.frames import Frame
 from detector.prediction.sources import Item
 from detector.prediction.video import Capture, Facts, Opener, facts_of, open_capture, pixels_of, position
 from search_spaces.errors import UserError
+from search_spaces.saying import Say, silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Patience:
 def live_frames(
     item: Item,
     every: int = 1,
-    told: Callable[[str], None] = lambda _: None,
+    told: Say = silent,
     *,
     patience: Patience = Patience(),
     pause: Callable[[float], bool],

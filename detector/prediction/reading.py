@@ -12,6 +12,7 @@ from detector.prediction.live import live_frames
 from detector.prediction.sources import Item, Kind
 from detector.prediction.video import video_facts, video_frames
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ def read_frames(
     every: int,
     remarks: Remarks,
     *,
-    told: Callable[[str], None],
+    told: Say,
     pause: Callable[[float], bool],
 ) -> Iterator[Frame]:
     """The frames of all items in order. What cannot be read is a remark; of a camera or stream it is raised.

@@ -21,6 +21,7 @@ from detector.prediction.reading import Remarks, read_frames
 from detector.prediction.sources import Item, Kind
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import check_folder
+from search_spaces.saying import Say, silent
 
 Track = Callable[[Frame, Detections], npt.NDArray[np.int64]]
 
@@ -86,7 +87,7 @@ def predict(
     model: str,
     track: Track | None = None,
     advance: Callable[[int], object] = lambda _: None,
-    told: Callable[[str], None] = lambda _: None,
+    told: Say = silent,
 ) -> Tally:
     """Look at all items and write what is wished for.
 

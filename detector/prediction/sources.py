@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from detector.data.file_tree import files_below
 from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, READABLE
+from detector.data.image_facts import examine
 from detector.data.picture_header import read_header
 from search_spaces.errors import UserError
 
@@ -65,6 +67,28 @@ def find_items(sources: Sequence[str], out: Path, listed: Iterable[str] = ()) ->
     paths = list(dict.fromkeys(path for text in texts for path in _files(text, out)))
     root = texts[0] if len(texts) == 1 and os.path.isdir(texts[0]) else _shared_folder(paths)
     return [Item(_kind(path), str(path), _name(path, root)) for path in paths]
+
+
+def find_pictures(folders: Sequence[Path], out: Path) -> list[Path]:
+    """All sound pictures in the folders and below, each once; unsound ones are left out with a warning.
+
+    out: what is written later; never among them. Raises UserError for a folder that is not there or holds none.
+    """
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        for item in find_items([str(folder)], out):
+            path = Path(str(item.address))
+            if item.kind is Kind.PICTURE and path.suffix.lower() in IMAGE_SUFFIXES:
+                found.setdefault(path.resolve(), path)
+    paths = list(found.values())
+    facts = examine(paths)
+    sound = [path for path, fact in zip(paths, facts) if not fact.reason]
+    if not sound:
+        raise UserError(f"{', '.join(map(str, folders))}: not one sound picture; expected {READABLE}")
+    if len(sound) < len(paths):
+        bad = next((path, fact.reason) for path, fact in zip(paths, facts) if fact.reason)
+        warnings.warn(f"{len(paths) - len(sound)} pictures are left out; {bad[0]}: {bad[1]}", stacklevel=2)
+    return sound
 
 
 def without_password(address: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from detector.prediction.frames import Frame, Pixels
 from detector.prediction.sources import Item
 from search_spaces.errors import UserError
+from search_spaces.saying import Say, silent
 
 USUAL_FPS = 25.0
 """Frames per second where a source does not tell, or tells what no camera does."""
@@ -79,9 +80,7 @@ def video_facts(item: Item, opener: Opener = open_capture) -> Facts:
         capture.release()
 
 
-def video_frames(
-    item: Item, every: int = 1, told: Callable[[str], None] = lambda _: None, opener: Opener = open_capture
-) -> Iterator[Frame]:
+def video_frames(item: Item, every: int = 1, told: Say = silent, opener: Opener = open_capture) -> Iterator[Frame]:
     """Every `every`-th frame of a video file, turned as the file says. told: hears of a video that ends too early.
 
     Raises UserError when the file is no video, or holds no frame.

@@ -1,9 +1,8 @@
-"""Pictures without annotations: found, looked at, and drawn from as random crops."""
+"""Pictures without annotations, drawn from as random crops."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detector.data.augment import AugmentConfig, jitter
-from detector.data.image import IMAGE_SUFFIXES, READABLE, Image, read_image
-from detector.data.image_facts import examine
-from detector.prediction.sources import Kind, find_items
-from search_spaces.errors import UserError
+from detector.data.image import Image, read_image
 
 CACHED_SIDE = 1.5
 """Pictures are kept with a shorter side of at most this times the network's longer one: crops are hardly ever enlarged."""
@@ -33,28 +29,6 @@ class Crops:
 
     area: tuple[float, float] = (0.2, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
-
-
-def find_all(folders: Sequence[Path], out: Path) -> list[Path]:
-    """All sound pictures in the folders and below, each once; unsound ones are left out with a warning.
-
-    out: what is written later; never among them. Raises UserError for a folder that is not there or holds none.
-    """
-    found: dict[Path, Path] = {}
-    for folder in folders:
-        for item in find_items([str(folder)], out):
-            path = Path(str(item.address))
-            if item.kind is Kind.PICTURE and path.suffix.lower() in IMAGE_SUFFIXES:
-                found.setdefault(path.resolve(), path)
-    paths = list(found.values())
-    facts = examine(paths)
-    sound = [path for path, fact in zip(paths, facts) if not fact.reason]
-    if not sound:
-        raise UserError(f"{', '.join(map(str, folders))}: not one sound picture; expected {READABLE}")
-    if len(sound) < len(paths):
-        bad = next((path, fact.reason) for path, fact in zip(paths, facts) if fact.reason)
-        warnings.warn(f"{len(paths) - len(sound)} pictures are left out; {bad[0]}: {bad[1]}", stacklevel=2)
-    return sound
 
 
 class Pictures(Dataset[Tensor]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from detector.data.loader import start_worker
 from detector.network import Network
 from detector.pretraining.module import PretrainingModule
 from detector.pretraining.pictures import Pictures
@@ -24,6 +25,7 @@ from detector.training.optimizer.ema import Ema, keep_statistics_fresh
 from detector.training.optimizer.schedule import Schedule
 from detector.training.timing.durations import written
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 NO_CLASS = "(no class: pre-trained features)"
 SAVE_SECONDS = 120.0
@@ -33,8 +35,6 @@ MOST_BAD_STEPS = 10
 MEAN_STEPS = 20
 _STREAM = 3
 """Keeps the distiller's draws apart from those of the pictures."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -211,7 +211,7 @@ def _batches(run: Pretraining) -> Iterator[Tensor]:
     """The batches of all steps that are left, each a function of the seed and the step alone."""
     sampler = _Steps(run)
     loader: DataLoader[Tensor] = DataLoader(
-        run.pictures, batch_sampler=sampler, num_workers=run.settings.workers, worker_init_fn=_start_worker,
+        run.pictures, batch_sampler=sampler, num_workers=run.settings.workers, worker_init_fn=start_worker,
         generator=torch.Generator().manual_seed(run.settings.seed),
     )  # fmt: skip
     return iter(loader)
@@ -249,10 +249,3 @@ def _seconds_per_step(trial: Pretraining) -> float:
 
 def _draws(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, _STREAM]).generate_state(1)[0])
-
-
-def _start_worker(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

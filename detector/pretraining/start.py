@@ -9,15 +9,17 @@ import torch
 
 from detector.devices import choose_device
 from detector.network import Network
+from detector.prediction.sources import find_pictures
 from detector.pretraining.module import PretrainingModule
-from detector.pretraining.pictures import Pictures, find_all
-from detector.pretraining.run import Pretraining, Say, begin, run_to_end, saved_settings, take_up, write_start
+from detector.pretraining.pictures import Pictures
+from detector.pretraining.run import Pretraining, begin, run_to_end, saved_settings, take_up, write_start
 from detector.pretraining.settings import PretrainSettings
 from detector.teachers.backbones import OnnxInput, backbone_teacher
 from detector.training.machine.depthwise import speed_up_depthwise
 from detector.training.machine.process_settings import keep_freed_memory
 from detector.training.machine.strided_pointwise import avoid_strided_pointwise
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 from search_spaces.structure import Structure
 
 
@@ -52,7 +54,7 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
             f"{state}: a pre-training to {request.out} was stopped here; pass --resume to go on with it, or delete it"
         )
     device = choose_device(request.device)
-    paths = find_all(request.folders, request.out)
+    paths = find_pictures(request.folders, request.out)
     teacher = backbone_teacher(request.teacher, request.onnx)
     height, width = request.structure.image_size
     say(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from detector.quantisation.record import Record
 from detector.quantisation.run import Settings, Source, quantise
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
+from search_spaces.saying import Say, silent
 
 FORMATS = ("onnx", "openvino")
 
@@ -29,7 +29,7 @@ class QuantisedExport:
 
 def export_quantised(
     checkpoint: Checkpoint, path: Path, format_name: str, export: ExportSettings, data: Path, settings: Settings, *,
-    overwrite: bool = False, say: Callable[[str], object] = lambda _: None,
+    overwrite: bool = False, say: Say = silent,
 ) -> QuantisedExport:  # fmt: skip
     """Write `checkpoint` as an int8 file, calibrated on and judged by `data`.
 

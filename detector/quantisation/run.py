@@ -4,7 +4,7 @@ convs, then without those that harm most, too, until AP is close enough."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from detector.quantisation.openvino import OpenVINOQuantiser, require_nncf
 from detector.quantisation.record import Record
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
+from search_spaces.saying import Say, silent
 
 KEPT_SHARES = (0.04, 0.08, 0.15, 0.25, 0.4)
 """How many of the layers are left in floating point, one after another, where quantising all of them loses too much."""
@@ -54,9 +55,7 @@ class _Quantiser(Protocol):
     def save(self, model: Any, path: Path, record: str) -> None: ...
 
 
-def quantise(
-    source: Source, data: Path, target: Path, settings: Settings, say: Callable[[str], object] = lambda _: None
-) -> Record:
+def quantise(source: Source, data: Path, target: Path, settings: Settings, say: Say = silent) -> Record:
     """Write `target` (and its .bin), an int8 file of `source` for the data set `data`; what was done.
 
     `say`: told of each step in a line. Raises UserError when a package is missing, when the data are of other classes or
@@ -83,7 +82,7 @@ class _Job:
 
     def __init__(
         self, source: Source, images: Inputs, val: Annotations, settings: Settings, record: Record,
-        say: Callable[[str], object],
+        say: Say,
     ) -> None:  # fmt: skip
         self.images, self.val, self.settings, self.record, self.say = images, val, settings, record, say
         self.source = source

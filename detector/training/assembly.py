@@ -30,7 +30,7 @@ from detector.training.optimizer import build_optimizer, freeze, peak_rate
 from detector.training.optimizer.ema import Ema, keep_statistics_fresh
 from detector.training.optimizer.schedule import build_schedule
 from detector.training.record.run_log import RunLog
-from detector.training.run import Run, Say, Splits, beside_bars
+from detector.training.run import Run, Splits, beside_bars
 from detector.training.settings.config import TrainConfig
 from detector.training.step import Stepper
 from detector.training.step.bad_steps import BadSteps
@@ -39,6 +39,7 @@ from detector.training.step.module import TrainingModule
 from detector.training.step.quantised import quantise
 from detector.training.step.terms import LossTerm, Terms, no_terms
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 
 def assemble(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from detector.training.machine.processes import Processes
 from detector.training.record.run_log import RunLog
 from detector.training.settings.config import TrainConfig
 from detector.training.step import Stepper
-
-Say = Callable[[str], None]
+from search_spaces.saying import Say
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from detector.training.machine.processes import Processes, join_processes
 from detector.training.record import sampling
 from detector.training.record.run_log import TENSORBOARD_FOLDER
 from detector.training.record.state import restore
-from detector.training.run import Run, Say, Splits, beside_bars
+from detector.training.run import Run, Splits, beside_bars
 from detector.training.settings.config import TrainConfig, dump, validate
 from detector.training.step import bad_steps
 from detector.training.step.terms import Terms, no_terms
@@ -33,6 +33,7 @@ from detector.transfer import TransferReport, transfer_checkpoint
 from detector.transfer.nearest import nearest_checkpoint
 from search_spaces.errors import UserError
 from search_spaces.files import write_text
+from search_spaces.saying import Say, silent
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
 
@@ -106,7 +107,7 @@ def new_run(
     start = None if source is None else load_checkpoint(source)
     processes = join_processes(config.device)
     if not processes.is_main:
-        say = _silent
+        say = silent
     files = {} if splits.train.origins is None else {table.FILE_NAME: table.as_csv(splits.train, splits.val)}
     splits, labels = with_unlabelled(splits, config.distill, processes, say)
     num_classes = splits.train.num_classes
@@ -191,7 +192,7 @@ def resumed_run(
     processes = join_processes(config.device)
     torch.manual_seed(config.seed)
     if not processes.is_main:
-        say = _silent
+        say = silent
     splits, _ = with_unlabelled(splits, config.distill, processes, say, resumed=folder)
     terms = _with_teacher(terms, config, splits, processes, say)
     network = Network(checkpoint.structure)
@@ -221,7 +222,3 @@ def _tell_of_other_steps(run: Run) -> None:
             "of training images or of processes has changed; the learning rate goes on by the new number, and the run "
             "does not end as one that was never stopped"
         )
-
-
-def _silent(_: str) -> None:
-    pass

@@ -19,6 +19,7 @@ from detector.overfit.images import choose_images, load_few, narrow_boxes
 from detector.overfit.training import OverfitResult, Reading, overfit, overfit_run, settings
 from detector.training.settings.config import build_config
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
 from tests.detector.tiny_structures import tiny_mob
@@ -54,6 +55,18 @@ def test_a_sound_chain_passes(pictures: Path, tmp_path: Path) -> None:
     assert result.last.loss < result.highest_loss / 2
     assert [reading.step for reading in result.readings] == list(range(10, result.last.step + 1, 10))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "momentum"), [(8, 1.0), (16, 0.5)])
+def test_running_statistics_are_those_of_the_latest_epoch(
+    number: int, momentum: float, pictures: Path, tmp_path: Path
+) -> None:
+    few = load_few(pictures, number, 0, (SIDE, SIDE), silent)
+    config = build_config(settings(number, 30), direct={"device": "cpu", "amp": "off"})
+    run = overfit_run(_small(), few, str(pictures), config, tmp_path, silent)
+    assert {
+        round(n.momentum or 0.0, 9) for n in run.stepper.network.modules() if isinstance(n, torch.nn.BatchNorm2d)
+    } == {momentum}
 
 
 def _classes_shifted(sample: Sample) -> Sample:

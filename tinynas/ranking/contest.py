@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.saying import Say
 from tinynas.evolution.engine import Engine, available_cores
 from tinynas.ranking.candidates import Candidate
 from tinynas.ranking.rungs import kendall, order_of, survivors
@@ -95,7 +96,7 @@ class Ranking:
         return sum(outcome.seconds for outcomes in self.outcomes.values() for outcome in outcomes)
 
 
-def run_contest(contest: Contest, engine: Engine, told: Callable[[str], None]) -> Ranking:
+def run_contest(contest: Contest, engine: Engine, told: Say) -> Ranking:
     """Train rung after rung; what is done already is read. `told`: hears how each rung ended.
 
     Raises UserError when something fails that would fail for every candidate; what is done stays done.

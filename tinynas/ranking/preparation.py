@@ -6,7 +6,7 @@ torch is imported by the functions alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces.errors import UserError
+from search_spaces.saying import Say, silent
 from search_spaces.structure import Structure
 from tinynas.ranking.rungs import Pace
 
@@ -27,7 +28,6 @@ FEW_BOXES = 100
 """Of val: with fewer, a difference of some points says little."""
 LOOKS = 2
 OWN_SETTINGS = ("epochs", "minutes", "eval.every_epochs", "seed", "image_size")
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def measured_pace(
     settings, splits = validate(config), data.splits
     network = Network(structure.with_classes(splits.train.num_classes))
     processes = join_processes(settings.device)
-    trial = assemble(network, splits, settings, folder, processes, _silent, terms=no_terms, trial=True)
+    trial = assemble(network, splits, settings, folder, processes, silent, terms=no_terms, trial=True)
     try:
         looks = [measure(trial) for _ in range(LOOKS)]  # a busy moment of the machine must not decide over hours
     finally:
@@ -121,7 +121,3 @@ def measured_pace(
     decided = {name: getattr(trial.config, name) for name in ("batch_size", "accumulate", "amp")}
     pace = Pace(*(min(getattr(look, part) for look in looks) for part in ("step", "evaluation", "reading")))
     return pace, len(trial.train_loader), {**config, **decided}
-
-
-def _silent(_: str) -> None:
-    pass

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 from search_spaces.space import shipped_spaces
 from tinynas.sampling import parse_image_sizes
 from tinynas.search.coverage import check_covered
@@ -15,7 +15,7 @@ from tinynas.search.request import build_plan
 from tinynas.search.run import check_reachable
 
 
-def build_plans(options: SearchOptions, say: Callable[[str], None], *, measure: bool = False) -> list[SearchPlan]:
+def build_plans(options: SearchOptions, say: Say, *, measure: bool = False) -> list[SearchPlan]:
     """A plan for each of the spaces and image sizes named (`mob,res`, `192,224`), the first named first. Without a space: the
     device's own, and all shipped ones in which the budget can be met; `say` hears of those that are left out.
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from detector import distillers
 from detector.network import Network
 from detector.teachers import check_classes
-from detector.training.distillation.taught import Say
 from detector.training.machine.processes import Processes
 from detector.training.settings.config import TrainConfig
 from detector.training.step.terms import LossTerm, Terms, no_terms
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 EXPORTS = (".onnx", ".xml")
 _Made = Callable[[Network, str], Mapping[str, LossTerm]]

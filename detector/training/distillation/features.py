@@ -14,9 +14,10 @@ from detector.distillers import DistillConfig
 from detector.network import Network, RawOutput
 from detector.teachers import Teacher
 from detector.teachers.checkpoint import NECK
-from detector.training.distillation.taught import Say, Taught
+from detector.training.distillation.taught import Taught
 from detector.training.optimizer.schedule import Schedule
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 TERM = "distill"
 """The loss's name in the metrics."""

@@ -18,8 +18,9 @@ from detector.network import RawOutput
 from detector.postprocess import postprocess
 from detector.priors import decode_distances, expected_distances
 from detector.teachers.outputs import OutputTeacher
-from detector.training.distillation.taught import Say, Taught
+from detector.training.distillation.taught import Taught
 from detector.training.step.terms import LossTerm
+from search_spaces.saying import Say
 
 LEAST_SCORE = 0.05
 """Boxes that the teacher scores lower do not count in the box loss."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,14 +13,13 @@ from detector.distillers import DistillConfig
 from detector.training.optimizer.schedule import Schedule
 from detector.training.step.terms import LossTerm
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 WARM_STEPS, TIMED_STEPS = 2, 8
 """At the start of a run, for the teacher's share of a step."""
 WATCHED_STEPS = 50
 BAD_STEPS = 3
 _CONSTANT = 1e-6
-
-Say = Callable[[str], None]
 
 
 def weight_at(step: int, schedule: Schedule, config: DistillConfig) -> float:

@@ -17,10 +17,12 @@ from detector.data.image import read_image
 from detector.data.origins import Origins, Source
 from detector.detector import Detector
 from detector.distillers import DistillConfig
+from detector.prediction.sources import find_pictures
 from detector.teachers import check_class_names
 from detector.training.machine.processes import Processes
-from detector.training.run import Say, Splits
+from detector.training.run import Splits
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 FILE_NAME = "pseudo_labels.json"
 UNSURE = 0.25
@@ -67,8 +69,6 @@ def _kept(path: Path) -> str:
 
 def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
     """JSON: the classes that the teacher knows; per picture its path, height and width, and boxes with class and score."""
-    from detector.pretraining.pictures import find_all
-
     assert config.teacher is not None
     least = UNSURE * config.threshold
     teacher = Detector.load(config.teacher).with_thresholds(score=least)
@@ -76,7 +76,7 @@ def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
     numbers = {name.casefold(): number for number, name in enumerate(class_names)}
     own = [numbers.get(name.casefold(), -1) for name in teacher.card.class_names]
     rows = []
-    paths = find_all([Path(name) for name in config.unlabelled], Path(FILE_NAME))
+    paths = find_pictures([Path(name) for name in config.unlabelled], Path(FILE_NAME))
     detected = teacher.detect_each(read_image(path) for path in paths)
     for path, found in zip(paths, tqdm(detected, "labels", len(paths), unit="image", disable=None)):
         boxes = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from detector.data.loader import Batch
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
+from search_spaces.saying import Say
 
 MOST_FILES = 5
 PATTERN = "bad-step-*.pt"
@@ -31,7 +32,7 @@ class BadSteps:
     most_in_a_row: int
     folder: Path | None
     rank: int
-    say: Callable[[str], None]
+    say: Say
     total: int = 0
     in_a_row: int = 0
 

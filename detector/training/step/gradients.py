@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from detector.data.loader import Batch
 from detector.training.machine.memory import is_out_of_memory
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Gradients:
     scaler: torch.amp.GradScaler
     statistics: Statistics
     part_size: int | None
-    say: Callable[[str], None]
+    say: Say
 
     def of(self, batch: Batch) -> dict[str, Tensor]:
         """Gradients of the batch into the parameters; its losses. When memory runs out, again in parts of half the

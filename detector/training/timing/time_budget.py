@@ -15,13 +15,14 @@ from detector.network import Network
 from detector.training.assembly import assemble
 from detector.training.epoch import enter_epoch
 from detector.training.machine.processes import Processes
-from detector.training.run import Run, Say, Splits
+from detector.training.run import Run, Splits
 from detector.training.settings.config import TrainConfig
 from detector.training.step.terms import Terms
 from detector.training.timing.durations import written
 from detector.training.timing.estimate import of_first_process
 from detector.training.validation import evaluation_seconds
 from search_spaces.errors import UserError
+from search_spaces.saying import Say, silent
 from search_spaces.structure import Structure
 
 EVALUATION_SHARE = 0.1
@@ -102,7 +103,7 @@ def fitted(
     structure: as it is trained. Nothing is written. Raises UserError when not one epoch fits.
     """
     assert config.minutes is not None
-    trial = assemble(Network(structure), splits, config, folder, processes, _silent, terms=terms, trial=True)
+    trial = assemble(Network(structure), splits, config, folder, processes, silent, terms=terms, trial=True)
     cost = measure(trial)
     trial.stop_workers()
     steps = len(trial.train_loader)
@@ -158,7 +159,3 @@ def measure(run: Run) -> Cost:
     reading = max(0.0, first_read - loading) / size * len(data) / max(workers, 1)
     costs = (together, evaluation_seconds(run), reading)
     return Cost(*(of_first_process(seconds, run) for seconds in costs))
-
-
-def _silent(_: str) -> None:
-    pass

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from detector.checkpoint import load_checkpoint
 from detector.data.sample import write_sample_data
+from detector.prediction.sources import find_pictures
 from detector.pretraining import run as pretraining_run
-from detector.pretraining.pictures import Crops, Pictures, _crop, find_all
+from detector.pretraining.pictures import Crops, Pictures, _crop
 from search_spaces.errors import UserError
 from search_spaces.text import format_structure
 from tests.detector.tiny_structures import tiny_res
@@ -71,7 +72,7 @@ def weights_of(path: Path) -> dict[str, Tensor]:
 
 
 def test_draws_depend_on_seed_epoch_and_index_alone(sample: Path, tmp_path: Path) -> None:
-    paths = find_all([sample], tmp_path)
+    paths = find_pictures([sample], tmp_path)
     one, other = (Pictures(paths, SIZE, seed=3) for _ in range(2))
     first = [one[0, index] for index in range(4)]
     again = [other[0, index] for index in (3, 2, 1, 0)][::-1]
@@ -84,7 +85,7 @@ def test_draws_depend_on_seed_epoch_and_index_alone(sample: Path, tmp_path: Path
 
 
 def test_memory_changes_nothing(sample: Path, tmp_path: Path) -> None:
-    paths = find_all([sample], tmp_path)
+    paths = find_pictures([sample], tmp_path)
     kept, read = Pictures(paths, SIZE, seed=0), Pictures(paths, SIZE, seed=0, cache_bytes=0)
     for epoch in range(2):
         assert torch.equal(kept[epoch, 1], read[epoch, 1])
@@ -110,11 +111,11 @@ def test_unsound_and_double_pictures_are_left_out(sample: Path, tmp_path: Path) 
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
     (folder / "c.png").symlink_to(folder / "a.png")
     with pytest.warns(UserWarning, match=r"1 pictures are left out; .*b\.png"):
-        assert [path.name for path in find_all([folder, folder], tmp_path / "x")] == ["a.png"]
+        assert [path.name for path in find_pictures([folder, folder], tmp_path / "x")] == ["a.png"]
     (folder / "a.png").unlink()
     (folder / "c.png").unlink()
     with pytest.raises(UserError, match="not one sound picture"):
-        find_all([folder], tmp_path / "x")
+        find_pictures([folder], tmp_path / "x")
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from latency_tables import find_table
 from search_spaces.errors import UserError
@@ -13,6 +14,7 @@ from search_spaces.space import load_space
 from tinynas.budgets import Budget
 from tinynas.exact import labels
 from tinynas.exact import solver as exact
+from tinynas.exact.bounds import descend
 from tinynas.exact.dominance import undominated
 from tinynas.exact.lattice import attainable, build_lattice
 from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM
@@ -256,6 +258,25 @@ def test_certificates(tables):
 
 
 @settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 4), slack=st.floats(1.0, 1.2))
+def test_the_first_bound_is_as_low_as_prices_can_make_it(tables, seed, size, slack):
+    """The lowest bound is the best mean score of any mixture of networks whose mean costs keep the limits: a linear program
+    over all networks, by SciPy."""
+    encoding = a_tiny_space()
+    totals = totals_of(encoding, enumerate_all(encoding), tables)
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(4, size, replace=False)
+    limits = totals[rng.integers(len(totals)), 1 + chosen] * slack
+    solved = linprog(
+        -totals[:, 0], totals[:, 1 + chosen].T / limits[:, None], np.ones(size), np.ones((1, len(totals))), [1.0]
+    )
+    budgets = [make_budget(QUANTITIES[place], limit) for place, limit in zip(chosen, limits, strict=True)]
+    lattice = build_lattice(exact.priced(encoding, budgets, tables, None, False), list(limits))
+    lowest = min(relaxed.bound for relaxed, _, _ in descend(lattice))
+    assert lowest == pytest.approx(-solved.fun, rel=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
 @given(space=spaces(), key=st.sampled_from(QUANTITIES), backbone_only=st.booleans())
 def test_the_least_cost_is_that_of_enumeration(tables, space, key, backbone_only):
     encoding, budget = Encoding(space, (64, 64), 4), make_budget(key, 1.0)
@@ -281,10 +302,14 @@ def test_where_it_does_not_apply(budgets, score, words):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 60), costs=st.integers(1, 3), levels=st.integers(1, 9))
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 400), costs=st.integers(1, 3), levels=st.integers(1, 9))
 def test_dominance_never_drops_the_best(seed, size, costs, levels):
     rng = np.random.default_rng(seed)
-    values = np.column_stack([rng.integers(0, 12, size), *(rng.integers(0, levels, (costs, size)))]).astype(float)
+    score, *drawn = rng.integers(0, 12, size), *rng.integers(0, levels, (costs, size))
+    if rng.integers(2):  # a cost that differs from row to row and pays: most rows stay
+        drawn[0] = rng.permutation(size)
+        score = score + drawn[0]
+    values = np.column_stack([score, *drawn]).astype(float)
     keep = undominated(values)
     covers = (values[:, None, 0] >= values[None, :, 0]) & (values[:, None, 1:] <= values[None, :, 1:]).all(axis=2)
     assert covers[keep].any(axis=0).all()

@@ -100,6 +100,12 @@ def test_every_page_is_in_the_site() -> None:
             assert page.stem in listed, f"{page.name} is in no list of docs/index.md"
 
 
+def test_every_benchmark_is_listed() -> None:
+    listed = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    scripts = [path.name for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("_")]
+    assert [name for name in scripts if f"`{name}`" not in listed] == []
+
+
 def test_the_reference_is_written_from_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["reference_pages.py", str(tmp_path)])
     reference_pages.main()

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, export_checkpoint, exportable, get_format
+from detector.deploy import exportable, get_format
+from detector.export import ExportSettings, export_checkpoint
 from detector.network import Network
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 
 from detector.deploy import Floats
-from detector.deploy._export.suppression import with_suppression
+from detector.export.suppression import with_suppression
 from detector.model_card import ModelCard
 from detector.priors import priors
 

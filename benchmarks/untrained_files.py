@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from export_formats import spread_checkpoint
 
-from detector.deploy import ExportSettings, export_checkpoint
+from detector.export import ExportSettings, export_checkpoint
 from detector.quantisation.openvino import OpenVINOQuantiser
 from search_spaces.text import resolve_structure
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from detector.data.geometry import clip_boxes
 from detector.data.image import Image, read_image, resize_stretch
-from detector.deploy import Floats, Model, Outputs, load_model
+from detector.deploy import Floats, Model, Outputs, load_model, run_in_batches
 from detector.detections import Detections
 from detector.model_card import ModelCard
 from detector.suppression import suppress
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = str | Path | npt.NDArray[np.uint8]
 Selected: TypeAlias = tuple[Floats, Floats, npt.NDArray[np.int64]]
+"""Of one image: boxes_xyxy (K, 4) in pixels, scores (K,), labels (K,)."""
 PREDICT_SCORE_THRESHOLD = 0.3
 """What one would look at; a model's own threshold, made for evaluations, is far lower."""
 
@@ -180,12 +181,8 @@ class Detector:
     def detect_tensor(self, images: Floats) -> Iterator[Selected]:
         """boxes_xyxy (K, 4) in input pixels, scores (K,), labels (K,) of each of the images (N, 3, H, W) float32, RGB
         0..255, any N, at the model's own thresholds; of a model that takes tensors."""
-        batch = self.card.batch or max(len(images), 1)
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            empty = np.zeros((batch - len(part), *part.shape[1:]), dtype=np.float32)
-            outputs = self.model.run(np.concatenate([part, empty]))
-            yield from (self._selected(outputs, row) for row in range(len(part)))
+        for outputs in run_in_batches(self.model, images):
+            yield from (self._selected(outputs, row) for row in range(len(outputs[0])))
 
     def _in_whole(self, picture: Image) -> Detections:
         """By a model that takes pictures: as it is, or stretched to the size that the model fixes."""

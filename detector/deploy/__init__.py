@@ -2,7 +2,7 @@
 
 A format is a file of this folder. It has `SUFFIXES` (of the files that a model consists of, the main one's first),
 RUNTIME (the package that runs it) and `load(path, device, threads) -> Model`. One that can be exported to has
-`write(source, path)` too (`_export.source`), FROM_ONNX (whether that is made from an ONNX model), BATCHES (whether several
+`write(source, path)` too (`_source`), FROM_ONNX (whether that is made from an ONNX model), BATCHES (whether several
 images go in at once), what it knows of OUTPUTS, INPUTS and PRECISIONS (`model_card`), and REASONS for what it does not;
 one that has NMS inside, the forms of it that can be written (NMS); one whose height and width may be free, FREE_SIZE.
 Importing a format imports no runtime, torch's own neither.
@@ -10,12 +10,11 @@ Importing a format imports no runtime, torch's own neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,18 +22,6 @@ import numpy.typing as npt
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 from search_spaces.plugins import load_plugin, plugin_names
-
-if TYPE_CHECKING:
-    from detector.deploy._agreement import check_golden as check_golden
-    from detector.deploy._agreement import tolerance_of as tolerance_of
-    from detector.deploy._export import ExportReport as ExportReport
-    from detector.deploy._export import ExportSettings as ExportSettings
-    from detector.deploy._export import export_checkpoint as export_checkpoint
-
-_HOMES = {
-    "ExportReport": "_export", "ExportSettings": "_export", "export_checkpoint": "_export",
-    "check_golden": "_agreement", "tolerance_of": "_agreement",
-}  # fmt: skip
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Input: TypeAlias = Floats | npt.NDArray[np.uint8]
@@ -52,6 +39,16 @@ class Model:
     card: ModelCard
     run: Callable[[Input], Outputs]
     counted_detections: int = 100
+
+
+def run_in_batches(model: Model, images: Input) -> Iterator[Outputs]:
+    """The outputs of images (N, ...), any N, in the model's own batches (all at once where it takes any); the last batch is
+    filled up with zeros, whose rows are left out of the outputs."""
+    size = model.card.batch or max(len(images), 1)
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        empty = np.zeros((size - len(part), *part.shape[1:]), dtype=part.dtype)
+        yield tuple(output[: len(part)] for output in model.run(np.concatenate([part, empty])))
 
 
 def format_names() -> list[str]:
@@ -92,9 +89,3 @@ def load_model(path: str | Path, *, device: str | None = None, threads: int | No
         raise UserError(f"{path}: no such file; expected a checkpoint (best.pt) or an export of one")
     model: Model = plugin.load(path, device, threads)
     return model
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"detector.deploy.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

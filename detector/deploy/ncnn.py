@@ -14,7 +14,7 @@ from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 
 if TYPE_CHECKING:
-    from detector.deploy._export.source import Source
+    from detector.deploy._source import Source
 
 SUFFIXES = (".ncnn.param", ".ncnn.bin")
 RUNTIME = "ncnn"
@@ -59,7 +59,7 @@ def load(path: Path, device: str | None = None, threads: int | None = None) -> M
 
 def write(source: Source, path: Path) -> None:
     """Write the network's layers; precision `half` stores the convs' weights in fp16."""
-    from detector.deploy._export.ncnn_layers import layers_of
+    from detector.deploy._ncnn_layers import layers_of
     from search_spaces.emit import emit_detector
 
     card = source.card

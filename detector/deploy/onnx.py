@@ -11,7 +11,7 @@ from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 
 if TYPE_CHECKING:
-    from detector.deploy._export.source import Source
+    from detector.deploy._source import Source
 
 SUFFIXES = (".onnx",)
 RUNTIME = "onnxruntime"

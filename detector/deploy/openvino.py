@@ -18,7 +18,7 @@ from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 
 if TYPE_CHECKING:
-    from detector.deploy._export.source import Source
+    from detector.deploy._source import Source
 
 SUFFIXES = (".xml", ".bin")
 RUNTIME = "openvino"

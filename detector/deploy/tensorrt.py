@@ -18,7 +18,7 @@ from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 
 if TYPE_CHECKING:
-    from detector.deploy._export.source import Source
+    from detector.deploy._source import Source
 
 SUFFIXES = (".engine",)
 RUNTIME = "tensorrt"

@@ -14,7 +14,7 @@ from detector.deploy._runtimes import cannot_run
 from detector.model_card import ModelCard
 
 if TYPE_CHECKING:
-    from detector.deploy._export.source import Source
+    from detector.deploy._source import Source
 
 SUFFIXES = (".pt2",)
 RUNTIME = "torch"

@@ -14,7 +14,8 @@ from detector.pretraining.module import PretrainingModule
 from detector.pretraining.pictures import Pictures
 from detector.pretraining.run import Pretraining, begin, run_to_end, saved_settings, take_up, write_start
 from detector.pretraining.settings import PretrainSettings
-from detector.teachers.backbones import OnnxInput, backbone_teacher
+from detector.teachers.backbones import backbone_teacher
+from detector.teachers.onnx_model import OnnxInput
 from detector.training.machine.depthwise import speed_up_depthwise
 from detector.training.machine.process_settings import keep_freed_memory
 from detector.training.machine.strided_pointwise import avoid_strided_pointwise

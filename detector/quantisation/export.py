@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detector.checkpoint import Checkpoint
-from detector.deploy._export import ExportReport, ExportSettings, export_checkpoint, output_files
+from detector.export import ExportReport, ExportSettings, claimed_files, export_checkpoint
 from detector.quantisation.openvino import require_nncf
 from detector.quantisation.record import Record
 from detector.quantisation.run import Settings, Source, quantise
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder
 from search_spaces.saying import Say, silent
 
 FORMATS = ("onnx", "openvino")
@@ -49,11 +48,7 @@ def export_quantised(
         raise UserError("--precision int8 is calibrated on tensors, --preprocess takes pictures; say one of them")
     if format_name == "openvino":
         require_nncf()
-    files = output_files(path, format_name)
-    existing = next((file for file in files if file.exists()), None)
-    if existing is not None and not overwrite:
-        raise UserError(f"{existing}: exists already; choose another -o or say --overwrite")
-    check_folder(path.parent, "choose another -o")
+    files = claimed_files(path, format_name, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         scratch, target = Path(folder), Path(folder) / path.name

@@ -14,7 +14,7 @@ from detector.data.image import read_image, resize_stretch
 from search_spaces.errors import UserError
 
 
-def some(data: Path, split: str, class_names: Sequence[str], number: int, seed: int) -> Annotations:
+def drawn_pictures(data: Path, split: str, class_names: Sequence[str], number: int, seed: int) -> Annotations:
     """At most `number` pictures of a split, with their boxes, drawn without repetition, in the split's order.
 
     Raises UserError when the split has other classes than the model, is missing or has no pictures.
@@ -28,7 +28,7 @@ def some(data: Path, split: str, class_names: Sequence[str], number: int, seed: 
     return annotations.subset(np.sort(chosen).tolist())
 
 
-def inputs(annotations: Annotations, image_size: tuple[int, int]) -> list[npt.NDArray[np.float32]]:
+def model_inputs(annotations: Annotations, image_size: tuple[int, int]) -> list[npt.NDArray[np.float32]]:
     """Every picture as a model's input (1, 3, H, W) float32, RGB 0..255, stretched as in training and prediction."""
     found = []
     for path, (height, width) in zip(annotations.image_paths, annotations.sizes_hw.tolist()):

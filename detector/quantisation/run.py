@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from detector.data.annotations import Annotations
 from detector.detector import Detector
-from detector.quantisation import pictures
 from detector.quantisation.onnx import Inputs, OnnxQuantiser
 from detector.quantisation.openvino import OpenVINOQuantiser, require_nncf
+from detector.quantisation.pictures import drawn_pictures, model_inputs
 from detector.quantisation.record import Record
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
@@ -66,10 +66,10 @@ def quantise(source: Source, data: Path, target: Path, settings: Settings, say: 
     detector = Detector.load(source.path)
     if detector.card.batch not in (1, None):
         raise UserError("--precision int8 is calibrated with one picture at a time; export with --batch 1, or dynamic")
-    train = pictures.some(data, "train", detector.class_names, settings.calibrate, settings.seed)
-    val = pictures.some(data, "val", detector.class_names, settings.judge, settings.seed)
+    train = drawn_pictures(data, "train", detector.class_names, settings.calibrate, settings.seed)
+    val = drawn_pictures(data, "val", detector.class_names, settings.judge, settings.seed)
     say(f"calibrating on {len(train)} pictures of train, judging by {len(val)} of val")
-    images = pictures.inputs(train, detector.image_size)
+    images = model_inputs(train, detector.image_size)
     ap_fp32 = _ap(source.path, val)
     say(f"fp32: AP {100 * ap_fp32:.2f}")
     calibrated, judged = f"{len(train)} pictures of train", f"{len(val)} pictures of val"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from detector.deploy._decoding import decoded
+from detector.export.decoding import decoded
 from detector.quantisation.onnx import Inputs, OnnxQuantiser
 
 Floats = npt.NDArray[np.float32]

@@ -11,26 +11,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from detector.teachers import Teacher
+from detector.teachers import Teacher, onnx_model
+from detector.teachers.onnx_model import OnnxInput
 from search_spaces.errors import UserError
 from search_spaces.structure import TAP_STRIDES
 
 PROBE_SIDE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class OnnxInput:
-    """What an ONNX teacher needs besides its file: `outputs` in any order; mean, std of its input, per RGB channel, on
-    the scale 0..255."""
-
-    outputs: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 def backbone_teacher(name: str, onnx: OnnxInput | None = None) -> Teacher:
@@ -47,8 +38,6 @@ def backbone_teacher(name: str, onnx: OnnxInput | None = None) -> Teacher:
 
         return load(Path(name), TAPS)
     if suffix == ".onnx":
-        from detector.teachers import onnx_model
-
         teacher = onnx_model.load(Path(name), onnx)
     elif ":" in name:
         from detector.teachers import python_factory

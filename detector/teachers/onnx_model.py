@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,17 @@ from torch.nn import functional
 from detector.teachers import Teacher, prepared
 from search_spaces.errors import UserError
 
-if TYPE_CHECKING:
-    from detector.teachers.backbones import OnnxInput
-
 _DIMENSIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxInput:
+    """What an ONNX teacher needs besides its file: `outputs` in any order; mean, std of its input, per RGB channel, on
+    the scale 0..255."""
+
+    outputs: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 class _Session(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from detector.deploy import Model, load_model
+from detector.deploy import Model, load_model, run_in_batches
 from detector.teachers import ClassAgreement, check_class_names
 from search_spaces.errors import UserError
 
@@ -46,7 +46,8 @@ class OutputTeacher:
             stretched = functional.interpolate(
                 stretched, self.image_size, mode="bilinear", align_corners=False, antialias=True
             )
-        boxes, scores = self._run(stretched.cpu().contiguous().numpy())
+        parts = zip(*run_in_batches(self._model, stretched.cpu().contiguous().numpy()))
+        boxes, scores = (torch.from_numpy(np.concatenate(arrays).astype(np.float32, copy=False)) for arrays in parts)
         height, width = images.shape[-2:]
         scale = torch.tensor([width / self.image_size[1], height / self.image_size[0]] * 2)
         known = torch.zeros(*scores.shape[:2], len(self._columns))
@@ -55,17 +56,6 @@ class OutputTeacher:
         self._last = images, answer
         self.seconds += time.perf_counter() - started
         return answer
-
-    def _run(self, images: np.ndarray) -> tuple[Tensor, Tensor]:
-        """In batches of the model's own size, the last one filled up."""
-        size, parts = self._model.card.batch or len(images), []
-        for start in range(0, len(images), size):
-            part = images[start : start + size]
-            empty = np.zeros((size - len(part), *part.shape[1:]), dtype=np.float32)
-            outputs = self._model.run(np.concatenate([part, empty]))
-            parts.append([np.asarray(output[: len(part)], dtype=np.float32) for output in outputs[:2]])
-        boxes, scores = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts))
-        return boxes, scores
 
 
 def load(path: Path, class_names: Sequence[str], agreement: ClassAgreement) -> OutputTeacher:

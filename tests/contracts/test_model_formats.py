@@ -11,16 +11,9 @@ import numpy as np
 import pytest
 
 from detector.checkpoint import Checkpoint, save_checkpoint
-from detector.deploy import (
-    ExportSettings,
-    export_checkpoint,
-    exportable,
-    format_names,
-    format_of,
-    get_format,
-    load_model,
-)
+from detector.deploy import exportable, format_names, format_of, get_format, load_model
 from detector.detector import Detector
+from detector.export import ExportSettings, export_checkpoint
 from search_spaces.errors import UserError
 from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES, _trace_once, picture, tiny  # noqa: F401
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from detector.checkpoint import Checkpoint, load_checkpoint
 from detector.data.coco_names import COCO_NAMES
-from detector.deploy import ExportSettings, export_checkpoint
+from detector.export import ExportSettings, export_checkpoint
 from detector.import_weights import IGNORED, import_state, key_map
 from detector.network import Network
 from search_spaces.text import resolve_structure

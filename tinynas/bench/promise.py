@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.agreement import check_golden, tolerance_of
 from detector.data.formats import load_split
-from detector.deploy import check_golden, tolerance_of
 from latency_tables.host import is_this_host
 from latency_tables.registry import find_table, parse_host_name
 from search_spaces.errors import UserError

@@ -80,7 +80,8 @@ def run(
     _check_choices(channels, preprocess, nms)
     thresholds = None if class_thresholds is None else _thresholds(class_thresholds)
     from detector.checkpoint import load_checkpoint
-    from detector.deploy import ExportSettings, export_checkpoint, get_format
+    from detector.deploy import get_format
+    from detector.export import ExportSettings, export_checkpoint
 
     name = format_ or _format_by(out)
     path = out or checkpoint.with_suffix(get_format(name).SUFFIXES[0])

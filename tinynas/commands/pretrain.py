@@ -65,7 +65,7 @@ def run(
 
     from detector.pretraining.settings import PretrainSettings, pretrain_optimizer
     from detector.pretraining.start import Request, pretrain
-    from detector.teachers.backbones import OnnxInput
+    from detector.teachers.onnx_model import OnnxInput
     from detector.training.settings.auto_preset import SHORT_RUN_FACTOR
     from search_spaces.text import resolve_structure
 

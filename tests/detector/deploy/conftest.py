@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from detector.checkpoint import Checkpoint, save_checkpoint
-from detector.deploy import ExportSettings, export_checkpoint
-from detector.deploy._export import tracing
-from detector.deploy._export.verification import probe_images
+from detector.export import ExportSettings, export_checkpoint, tracing
+from detector.export.verification import probe_images
 from detector.model_card import ModelCard
 from detector.network import Network
 from search_spaces.text import parse_structure

@@ -12,7 +12,7 @@ import cv2
 import pytest
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, export_checkpoint
+from detector.export import ExportSettings, export_checkpoint
 from tests.detector.deploy.conftest import picture
 
 PAGE = Path(__file__).parents[3] / "docs" / "exporting.md"

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, export_checkpoint, exportable, load_model
-from detector.deploy._export import suppression, verification
-from detector.deploy._export.ncnn_layers import Layers
-from detector.deploy._export.verification import probe_images
+from detector.deploy import exportable, load_model
+from detector.deploy._ncnn_layers import Layers
 from detector.detector import Detector
+from detector.export import ExportSettings, export_checkpoint, suppression, verification
+from detector.export.verification import probe_images
 from detector.suppression import suppress
 from search_spaces.errors import UserError
 from tests.detector.deploy.conftest import CATEGORY_IDS, NAMES

@@ -9,12 +9,12 @@ import onnx
 import pytest
 import torch
 
+from detector.agreement import Tolerance, compare_detections
 from detector.checkpoint import Checkpoint, save_checkpoint
-from detector.deploy import ExportSettings, export_checkpoint, load_model
-from detector.deploy._agreement import Tolerance, compare_detections
-from detector.deploy._export import verification
-from detector.deploy._export.verification import other_size, probe_images
+from detector.deploy import load_model
 from detector.detector import Detector
+from detector.export import ExportSettings, export_checkpoint, verification
+from detector.export.verification import other_size, probe_images
 from detector.network import Network
 from detector.suppression import suppress
 from search_spaces.errors import UserError

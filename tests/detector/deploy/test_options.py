@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import pytest
 
+from detector.agreement import check_golden
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, check_golden, export_checkpoint, load_model
-from detector.deploy._export import tracing
+from detector.deploy import load_model
 from detector.detector import Detector
+from detector.export import ExportSettings, export_checkpoint, tracing
 from detector.golden import encoded_picture
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError

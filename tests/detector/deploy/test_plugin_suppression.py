@@ -9,8 +9,9 @@ import onnx
 import pytest
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, export_checkpoint, load_model
+from detector.deploy import load_model
 from detector.detector import Detector
+from detector.export import ExportSettings, export_checkpoint
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
 from tests.detector.deploy.conftest import picture

@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from detector.deploy import Floats
-from detector.deploy._decoding import decoded
-from detector.deploy._export.suppression import undecoded, with_suppression
+from detector.export.decoding import decoded
+from detector.export.suppression import undecoded, with_suppression
 from detector.model_card import ModelCard
 from detector.priors import decode_distances, expected_distances, priors
 from detector.suppression import suppress

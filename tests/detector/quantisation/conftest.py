@@ -10,8 +10,8 @@ import cv2
 import pytest
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import ExportSettings, export_checkpoint
 from detector.detector import Detector
+from detector.export import ExportSettings, export_checkpoint
 from detector.quantisation.run import Source
 from tests.detector.deploy.conftest import _trace_once, picture, tiny
 

@@ -16,7 +16,7 @@ from detector.detector import Detector
 from detector.quantisation import Record, Settings, openvino, quantise, read_record, run
 from detector.quantisation.layers import find_layers
 from detector.quantisation.onnx import OnnxQuantiser
-from detector.quantisation.pictures import inputs, some
+from detector.quantisation.pictures import drawn_pictures, model_inputs
 from detector.quantisation.run import Source
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
@@ -29,7 +29,7 @@ LOOSE = Settings(max_drop=100)
 @pytest.fixture(scope="session")
 def quantiser(source: Source, data: Path) -> OnnxQuantiser:
     names = Detector.load(source.onnx).class_names
-    return OnnxQuantiser(source.onnx, inputs(some(data, "train", names, 4, 0), (64, 96)))
+    return OnnxQuantiser(source.onnx, model_inputs(drawn_pictures(data, "train", names, 4, 0), (64, 96)))
 
 
 def operators(model: onnx.ModelProto) -> Counter[str]:
@@ -88,7 +88,7 @@ def test_the_scan_finds_the_layer_that_was_made_harmful(
     broken = tmp_path / "broken.onnx"
     onnx.save(model, broken)
     names = Detector.load(source.onnx).class_names
-    pictures = inputs(some(data, "train", names, 2, 0), (64, 96))
+    pictures = model_inputs(drawn_pictures(data, "train", names, 2, 0), (64, 96))
     harm = scan(OnnxQuantiser(broken, pictures), pictures)
     assert list(harm.values()) == sorted(harm.values(), reverse=True)
     assert all(value >= 0 for value in harm.values())
@@ -137,7 +137,7 @@ def test_openvino_file_holds_int8_weights(source: Source, data: Path, tmp_path: 
 def test_openvino_leaves_the_kept_layers_alone(source: Source, data: Path) -> None:
     pytest.importorskip("nncf")
     layers = find_layers(onnx.load(source.onnx), source.onnx)
-    pictures = inputs(some(data, "train", Detector.load(source.path).class_names, 2, 0), (64, 96))
+    pictures = model_inputs(drawn_pictures(data, "train", Detector.load(source.path).class_names, 2, 0), (64, 96))
     nodes = layers.nodes(frozenset({"neck.m3.entry"}))
     model = openvino.OpenVINOQuantiser(source.path, pictures).model(nodes)
     floating = []

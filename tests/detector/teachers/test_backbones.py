@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detector.teachers.backbones import OnnxInput, backbone_teacher
+from detector.teachers.backbones import backbone_teacher
+from detector.teachers.onnx_model import OnnxInput
 from search_spaces.errors import UserError
 
 CHANNELS = {4: 2, 8: 3, 16: 5, 32: 7}

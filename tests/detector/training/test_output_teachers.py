@@ -15,8 +15,9 @@ from torch import Tensor
 from detector.checkpoint import load_checkpoint
 from detector.criterion import DetectionCriterion
 from detector.data.image import read_image
-from detector.deploy import ExportSettings, export_checkpoint, load_model
+from detector.deploy import load_model
 from detector.distillers import DistillConfig
+from detector.export import ExportSettings, export_checkpoint
 from detector.losses import LossConfig
 from detector.network import Network, RawOutput
 from detector.priors import decode_distances, expected_distances

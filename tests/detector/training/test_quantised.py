@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector.checkpoint import Checkpoint, load_checkpoint
-from detector.deploy import ExportSettings, export_checkpoint
+from detector.export import ExportSettings, export_checkpoint
 from detector.network import Network
 from detector.quantisation.onnx import OnnxQuantiser
 from detector.quantisation.openvino import OpenVINOQuantiser

@@ -10,7 +10,7 @@ import pytest
 
 from detector.checkpoint import Checkpoint
 from detector.data.sample import write_sample_data
-from detector.deploy import ExportSettings, export_checkpoint
+from detector.export import ExportSettings, export_checkpoint
 from tests.detector.deploy.conftest import NAMES
 from tinynas.cli import main
 

@@ -14,21 +14,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from detector.agreement import Differences
 from detector.checkpoint import Checkpoint
 from detector.data.image import read_image
 from detector.deploy import Floats
-from detector.deploy._agreement import Differences
-from detector.deploy._export import plugin_suppression, preprocessing, suppression, tracing, verification
-from detector.deploy._export.settings import ExportSettings, asked_card, output_files, writable
-from detector.deploy._export.source import Source
-from detector.deploy._export.stand_in import stand_in
-from detector.deploy._export.verification import Verifier
+from detector.deploy._source import Source
+from detector.export import plugin_suppression, preprocessing, suppression, tracing, verification
+from detector.export.settings import ExportSettings, asked_card, claimed_files, writable
+from detector.export.stand_in import stand_in
+from detector.export.verification import Verifier
 from detector.model_card import ModelCard
 from detector.priors import priors
-from search_spaces.errors import UserError
-from search_spaces.files import check_folder
 
-__all__ = ["ExportReport", "ExportSettings", "export_checkpoint", "output_files"]
+__all__ = ["ExportReport", "ExportSettings", "claimed_files", "export_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +51,7 @@ def export_checkpoint(
     format, an option that it has not, an existing file (unless `overwrite`) or a failed verification.
     """
     start = time.perf_counter()
-    files = output_files(path, format_name)
-    existing = next((file for file in files if file.exists()), None)
-    if existing is not None and not overwrite:
-        raise UserError(f"{existing}: exists already; choose another -o or say --overwrite")
-    check_folder(path.parent, "choose another -o")
+    files = claimed_files(path, format_name, overwrite=overwrite)
     plugin = writable(format_name)
     card = asked_card(checkpoint, settings, format_name)
     golden = None if settings.golden is None else read_image(settings.golden)

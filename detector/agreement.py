@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from detector.deploy import Floats
-from detector.detector import Detector
+from detector.detector import Detector, Selected
 from detector.model_card import ModelCard
-
-Selected = tuple[Floats, Floats, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from detector.agreement import Differences, Tolerance, check_golden, compare_detections, tolerance_of
 from detector.data.image import Image, resize_stretch
 from detector.deploy import Floats, Model, Outputs, load_model
-from detector.deploy._agreement import Differences, Selected, Tolerance, check_golden, compare_detections, tolerance_of
-from detector.deploy._export.bisection import where_it_leaves
-from detector.deploy._export.stand_in import StandIn
-from detector.detector import Detector
+from detector.detector import Detector, Selected
+from detector.export.bisection import where_it_leaves
+from detector.export.stand_in import StandIn
 from detector.golden import Golden, decoded, drawn_scene, encoded_picture
 from detector.model_card import ModelCard
 from detector.network import Network

@@ -13,6 +13,7 @@ from detector.deploy import get_format
 from detector.deploy.torch import card_of
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
+from search_spaces.files import check_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +42,22 @@ class ExportSettings:
     free_size: bool = False
 
 
-def output_files(path: Path, format_name: str) -> list[Path]:
+def claimed_files(path: Path, format_name: str, *, overwrite: bool) -> list[Path]:
     """The files that an export to `path` consists of.
 
-    Raises UserError for a format that is not written, and when the suffix does not fit it.
+    Raises UserError for a format that is not written, a suffix that does not fit it, a file that is there already (unless
+    `overwrite`) and a folder that cannot be written.
     """
-    plugin = writable(format_name)
-    suffixes = plugin.SUFFIXES
+    suffixes = writable(format_name).SUFFIXES
     if not path.name.endswith(suffixes[0]):
         raise UserError(f"{path}: expected a file name that ends in {suffixes[0]}, as {format_name} models do")
     stem = path.name.removesuffix(suffixes[0])
-    return [path.with_name(stem + suffix) for suffix in suffixes]
+    files = [path.with_name(stem + suffix) for suffix in suffixes]
+    existing = next((file for file in files if file.exists()), None)
+    if existing is not None and not overwrite:
+        raise UserError(f"{existing}: exists already; choose another -o or say --overwrite")
+    check_folder(path.parent, "choose another -o")
+    return files
 
 
 def writable(format_name: str) -> ModuleType:

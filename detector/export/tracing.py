@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from detector.deploy._export.free_size import with_free_size
-from detector.deploy._export.stem import fold_stem
+from detector.export.free_size import with_free_size
+from detector.export.stem import fold_stem
 from detector.model_card import ModelCard
 from detector.network import Network
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from detector.deploy import Floats
-from detector.deploy._decoding import decoded
-from detector.deploy._export.free_size import add_priors
+from detector.export.decoding import decoded
+from detector.export.free_size import add_priors
 from detector.model_card import ModelCard
 
 _CANDIDATES = 2000

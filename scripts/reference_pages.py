@@ -64,8 +64,9 @@ def _command(command: Any, path: str) -> Iterator[str]:
         if parameter.param_type_name == "argument":
             names = f"`{parameter.metavar or parameter.name.upper()}`"
         default = parameter.default
-        # an option that is not given is None, an empty list or off: nothing to tell
-        told = f"`{default}`" if default not in (None, False, [], ()) and not callable(default) else ""
+        # an option that is not given is None, an empty list or off: nothing to tell (0 is a default)
+        given = default is not None and default is not False and default not in ([], ()) and not callable(default)
+        told = "" if not given else "on" if default is True else f"`{default}`"
         yield f"| {names} | {told} | {_cell(getattr(parameter, 'help', None) or '')} |"
     yield ""
 

@@ -28,15 +28,17 @@ Time = Annotated[
 BatchSize = Annotated[
     str | None,
     typer.Option(
-        "--batch-size", "--batch", metavar="N|auto", help="Images per step, over all processes; auto: by memory."
+        "--batch-size", "--batch", metavar="N|auto", help="Images per step, over all processes; auto: by free memory."
     ),
 ]
 ImageSize = Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")]
 Preset = Annotated[
     str | None,
-    typer.Option(help="auto (from the data), small or published. Default: auto under 5000 images, else published."),
+    typer.Option(
+        help="Recipe: auto (adjusted to the data), small or published. Default: auto below 5000 images, else published."
+    ),
 ]
-Config = Annotated[Path | None, typer.Option(help="YAML of settings, over the preset's.")]
+Config = Annotated[Path | None, typer.Option(help="YAML of settings that override the preset's.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. augment.mosaic=0.5.")
 ]
@@ -46,23 +48,25 @@ Weights = Annotated[
 ]
 Teacher = Annotated[
     Path | None,
-    typer.Option(help="What teaches it: a checkpoint (best.pt) its features, a raw export (.onnx, .xml) its outputs."),
+    typer.Option(help="Teacher for distillation: a checkpoint (best.pt) or a raw export (.onnx, .xml)."),
 ]
 Unlabelled = Annotated[
     list[Path] | None,
     typer.Option(
-        metavar="DIR", help="Pictures without annotations that the teacher labels; may be given several times."
+        metavar="DIR", help="Folder of images without annotations that the teacher labels; may be given several times."
     ),
 ]
 TeacherClasses = Annotated[
     str | None,
-    typer.Option(metavar="same|shared", help="shared: the teacher may know other classes too. Default: same."),
+    typer.Option(
+        metavar="same|shared", help="shared: the teacher needs to share only one class with the data. Default: same."
+    ),
 ]
 Freeze = Annotated[
     str | None,
-    typer.Option(metavar="NAMES", help="What does not learn: backbone, stem, stem..stage2, neck, ... or none."),
+    typer.Option(metavar="NAMES", help="Parts to freeze: backbone, stem, stem..stage2, neck, ... or none."),
 ]
-Resume = Annotated[Path | None, typer.Option(help="Run folder to go on with.")]
+Resume = Annotated[Path | None, typer.Option(help="Run folder to continue.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace an earlier run in the run folder.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of weights and augmentation. Default: 0.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of weights and augmentation. Default: 0.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")]

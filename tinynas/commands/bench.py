@@ -14,22 +14,30 @@ if TYPE_CHECKING:
 
 
 def run(
-    models: Annotated[list[Path], typer.Argument(help="Exports, checkpoints, foreign .onnx and .xml files.")],
-    against: Annotated[Path | None, typer.Option(help="A file that the others' medians are divided by.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of the runtime.")] = 1,
-    streams: Annotated[int, typer.Option(min=1, help="Above 1: images a second of so many copies at once.")] = 1,
+    models: Annotated[
+        list[Path], typer.Argument(help="Exports, checkpoints, and .onnx and .xml files of other tools.")
+    ],
+    against: Annotated[
+        Path | None, typer.Option(help="Reference file: show each median as a ratio to its own.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    streams: Annotated[int, typer.Option(min=1, help="Above 1: images per second of this many copies at once.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Images per run.")] = 1,
-    image_size: Annotated[str, typer.Option(help="H or HxW for foreign files that leave it open.")] = "640",
+    image_size: Annotated[str, typer.Option(help="H or HxW for other tools' files with a free size.")] = "640",
     onnx_runtime: Annotated[str, typer.Option(help="What runs .onnx files: onnxruntime or openvino.")] = "onnxruntime",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of timing in all; long enough, and heat shows.")] = 10.0,
-    device: Annotated[str | None, typer.Option(help="A latency table: predicted beside measured.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Duration of all timing; a long one shows throttling.")
+    ] = 10.0,
+    device: Annotated[
+        str | None, typer.Option(help="Latency table, to show predicted beside measured latency.")
+    ] = None,
     no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="cpu: take a shipped table in place of adapting one to this CPU.")
+        bool, typer.Option("--no-measure", help="With cpu: use a shipped table instead of adapting one to this CPU.")
     ] = False,
-    data: Annotated[Path | None, typer.Option(help="Data folder: AP beside ms.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder, to show AP beside latency.")] = None,
     split: Annotated[str, typer.Option(help="The split of --data.")] = "val",
-    json_: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write a PNG there.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG file for a plot.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Time model files against one another, in turns: median, p90, p99, throughput, memory, drift; AP beside ms."""

@@ -17,7 +17,7 @@ def run(
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of each structure's.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes, instead of each structure's.")] = None,
     no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="cpu: take a shipped table in place of adapting one to this CPU.")
+        bool, typer.Option("--no-measure", help="With cpu: use a shipped table instead of adapting one to this CPU.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

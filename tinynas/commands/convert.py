@@ -33,7 +33,9 @@ def run(
         StructureFormat,
         typer.Option(help="tinynas, damo (public detector's backbone text) or nas (public search result)."),
     ] = StructureFormat.tinynas,
-    space: Annotated[str | None, typer.Option(help="Family of a public text that does not tell (mob).")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Blocks of a text in a public format that does not name them: mob.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Turn a structure file into one of two public formats, or one of those into a structure file."""

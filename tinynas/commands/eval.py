@@ -20,26 +20,26 @@ def run(
     checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training run, or an export.")],
     data: Annotated[Path | None, typer.Option(help="Data folder or YAML. Default: ./data.yaml or ./data.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or all of an unsplit set.")] = "val",
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = 16,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N; for exports as their runtime names it.")
     ] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for report.html, with tables and pictures beside it.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.html, with tables and images beside it.")
     ] = None,
     score_threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="What counts as a detection in the report's confusion matrix and pictures."),
+        typer.Option(min=0, max=1, help="Lowest score of a detection in the report's confusion matrix and images."),
     ] = None,
     max_detections: Annotated[
         int | None,
-        typer.Option(min=1, help="Best detections of an image and class that count; 100, or as the training was set."),
+        typer.Option(min=1, help="Detections that count per image and class. Default: as in the training, 100."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the report's random pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the report's random images.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier report.")] = False,
 ) -> None:
-    """Print the twelve COCO metrics and a table of the classes; --report adds curves, confusions and pictures."""
+    """Print the twelve COCO metrics and a table of the classes; --report adds curves, confusion matrix and images."""
     from detector.data.formats import load_split
     from detector.detector import Detector
     from detector.evaluation import assess, crowding_note

@@ -20,20 +20,24 @@ def run(
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of the structure's.")] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Classes, instead of the structure's.")] = None,
     space: Annotated[
-        str | None, typer.Option(help="Family of a public text that does not tell (mob); with --why, a space file.")
+        str | None,
+        typer.Option(
+            help="Blocks of a text in a public format that does not name them: mob. With --why, a space file."
+        ),
     ] = None,
     no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="cpu: take a shipped table in place of adapting one to this CPU.")
+        bool, typer.Option("--no-measure", help="With cpu: use a shipped table instead of adapting one to this CPU.")
     ] = False,
     why: Annotated[
-        bool, typer.Option("--why", help="Of a searched network: which limits bind, and what more of each would buy.")
+        bool,
+        typer.Option("--why", help="For a searched network: which limits bind, and what relaxing each would gain."),
     ] = False,
     check: Annotated[
-        Recount | None, typer.Option(help="thop: have it count params and MACs on the torch module, and compare.")
+        Recount | None, typer.Option(help="thop: count params and MACs on the torch module with thop too, and compare.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Show a structure op by op: shape, params, MACs, latency share, entropy; and the totals."""
+    """Show a structure op by op (shape, params, MACs, share of the latency, entropy), and the totals."""
     if why:
         _explain_why(structure, space, measure=not no_measure, json=json)
         return 0

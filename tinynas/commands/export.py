@@ -14,26 +14,25 @@ from search_spaces.errors import UserError
 
 Preprocess: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="any|HxW", help="Take 8-bit pictures [N,H,W,3] of any or a fixed size, resize inside."),
+    typer.Option(metavar="any|HxW", help="Take 8-bit images [N,H,W,3] of any size or a fixed one, and resize inside."),
 ]
 ClassThresholds: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help='What predict shows of each class: JSON, {"name": score} or what eval --json prints.'),
+    typer.Option(help='Score thresholds of predict by class: JSON, {"name": score} or what eval --json prints.'),
 ]
 GoldenPicture: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="PICTURE", help="Stored in the file and used to check it; else a drawn one.")
+    Path | None,
+    typer.Option(metavar="PICTURE", help="Image to store in the file and to check it with. Default: a generated one."),
 ]
 Nms: TypeAlias = Annotated[
-    str, typer.Option(help="NMS inside: onnx, the operator, or tensorrt, TensorRT's plug-in EfficientNMS_TRT.")
+    str, typer.Option(help="NMS inside: onnx (the operator) or tensorrt (TensorRT's plug-in EfficientNMS_TRT).")
 ]
 DynamicSize: TypeAlias = Annotated[
     bool, typer.Option("--dynamic-size", help="Leave height and width free, in multiples of 32.")
 ]
-Channels: TypeAlias = Annotated[
-    str, typer.Option(help="Order of the pictures' channels with --preprocess: rgb or bgr.")
-]
+Channels: TypeAlias = Annotated[str, typer.Option(help="Order of the images' channels with --preprocess: rgb or bgr.")]
 MaxDrop: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=100, help="With int8: points of COCO AP that may be lost.")
+    float, typer.Option(min=0, max=100, help="With int8: largest accepted loss of COCO AP, in points.")
 ]
 
 
@@ -45,7 +44,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write; by default beside the checkpoint.")
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="All boxes and scores; without it, NMS is inside.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Leave NMS out: output all boxes and scores.")] = False,
     nms: Nms = "onnx",
     preprocess: Preprocess = None,
     channels: Channels = "rgb",
@@ -53,20 +52,20 @@ def run(
     dynamic_size: DynamicSize = False,
     batch: Annotated[str, typer.Option(help="Images per call: a number, or dynamic.")] = "1",
     score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Candidates score above this; by default as in evaluations.")
+        float | None, typer.Option(min=0, max=1, help="Lowest score of a detection. Default: as in evaluations.")
     ] = None,
     iou_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Overlap that suppresses; by default as in evaluations.")
+        float | None, typer.Option(min=0, max=1, help="IoU threshold of NMS. Default: as in evaluations.")
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Per image; by default as in the training's evaluations.")
+        int | None, typer.Option(min=1, max=10_000, help="Detections per image. Default: as in evaluations.")
     ] = None,
     class_thresholds: ClassThresholds = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in fp16.")] = False,
     golden: GoldenPicture = None,
     precision: Annotated[str, typer.Option(help="fp32, or int8: quantised, which needs --data.")] = "fp32",
     data: Annotated[
-        Path | None, typer.Option(help="With int8: the data set; some of train calibrate, val says what is lost.")
+        Path | None, typer.Option(help="With int8: the data set; train calibrates, val measures the loss of AP.")
     ] = None,
     max_drop: MaxDrop = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,

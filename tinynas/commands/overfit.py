@@ -27,14 +27,14 @@ def run(
     images: Annotated[
         int | None, typer.Option(min=1, help="Training images to learn by heart. Default: 8, or as many as there are.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Give up after so many steps.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Give up after this many steps.")] = 400,
     image_size: Annotated[str | None, typer.Option(metavar="H[xW]", help="Default: the structure's.")] = None,
     out: Annotated[Path | None, typer.Option(help=f"Folder for {PICTURE}. Default: runs/NAME-overfit.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A training setting, e.g. loss.assigner=atss."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images and of the weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of images and of the weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier picture.")] = False,
 ) -> None:

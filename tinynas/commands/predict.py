@@ -22,24 +22,27 @@ Sources: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="Pictures, videos, folders or patterns ('a/*.jpg') of them; - for a list on standard input; a camera's "
+        help="Images, videos, and folders or patterns ('a/*.jpg') of them; - for a list on standard input; a camera's "
         "number; an rtsp:// or http:// stream.",
     ),
 ]
 Formats: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--format", metavar="json|jsonl|csv|yolo|coco", rich_help_panel=_FILES,
-                 help="Of the detections; may be given again. Default: json for pictures, jsonl where anything moves."),
+                 help="Format of the detections; may be given several times. Default: json for images, jsonl for videos "
+                 "and streams."),
 ]  # fmt: skip
 Tile: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="[SIZE]", rich_help_panel=_WHAT,
-                 help="Look at overlapping tiles too, for small objects in large pictures. SIZE: their side in pixels, the "
-                 "model's input size if not given."),
+                 help="Run the model on overlapping tiles too, for small objects in big images. SIZE: their side in pixels, "
+                 "by default the model's input size."),
 ]  # fmt: skip
 ClassThreshold: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=SCORE", help="For one class; may be given again.", rich_help_panel=_WHAT),
+    typer.Option(
+        metavar="NAME=SCORE", help="Threshold for one class; may be given several times.", rich_help_panel=_WHAT
+    ),
 ]
 
 
@@ -55,40 +58,39 @@ class Command(TyperCommand):
 
 
 def run(
-    model: Annotated[Path, typer.Argument(help="best.pt, or an exported .onnx or OpenVINO .xml.")],
+    model: Annotated[Path, typer.Argument(help="best.pt, or an export (.onnx, .xml, .ncnn.param, .pt2).")],
     source: Sources,
-    out: Annotated[Path, typer.Option(help="Folder for drawings and detections.", rich_help_panel=_FILES)] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for drawn images and detections.", rich_help_panel=_FILES)] = Path(
         "predictions"
     ),
     formats: Formats = None,
-    draw: Annotated[bool, typer.Option(help="Copies with boxes.", rich_help_panel=_FILES)] = True,
+    draw: Annotated[bool, typer.Option(help="Write copies with boxes drawn.", rich_help_panel=_FILES)] = True,
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Cut out every detection.", rich_help_panel=_FILES)
+        Path | None, typer.Option(metavar="DIR", help="Folder for crops of every detection.", rich_help_panel=_FILES)
     ] = None,
     overwrite: Annotated[
         bool, typer.Option(help="Write into folders that are not empty.", rich_help_panel=_FILES)
     ] = False,
-    show: Annotated[bool, typer.Option(help="A window, too.", rich_help_panel=_FILES)] = False,
-    every: Annotated[int, typer.Option(min=1, help="Look at each Nth frame.", rich_help_panel=_WHAT)] = 1,
+    show: Annotated[bool, typer.Option(help="Also show the results in a window.", rich_help_panel=_FILES)] = False,
+    every: Annotated[int, typer.Option(min=1, help="Process every Nth frame.", rich_help_panel=_WHAT)] = 1,
     tile: Tile = None,
     track: Annotated[
         bool, typer.Option(help="Number objects across frames; needs the package trackers.", rich_help_panel=_WHAT)
     ] = False,
     score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="What scores above this. Default: 0.3.", rich_help_panel=_WHAT)
+        float | None,
+        typer.Option(min=0, max=1, help="Lowest score of a detection. Default: 0.3.", rich_help_panel=_WHAT),
     ] = None,
     class_threshold: ClassThreshold = None,
     iou_threshold: Annotated[
         float | None,
-        typer.Option(
-            min=0, max=1, help="Overlap that suppresses; the model's own if not given.", rich_help_panel=_WHAT
-        ),
+        typer.Option(min=0, max=1, help="IoU threshold of NMS. Default: the model's.", rich_help_panel=_WHAT),
     ] = None,
     max_detections: Annotated[
-        int | None, typer.Option(min=1, help="Per image; the model's own if not given.", rich_help_panel=_WHAT)
+        int | None, typer.Option(min=1, help="Detections per image. Default: the model's.", rich_help_panel=_WHAT)
     ] = None,
 ) -> None:
-    """Find objects in pictures, videos and streams: boxes drawn, detections written."""
+    """Find objects in images, videos and streams; draw the boxes and write the detections."""
     from detector.prediction.outputs._window import check_screen
     from detector.prediction.run import Wishes, claim_folder, predict, wished_formats
     from detector.prediction.sources import find_items

@@ -16,7 +16,7 @@ from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
 
 OnnxMean: TypeAlias = Annotated[
-    str | None, typer.Option("--teacher-mean", metavar="R,G,B", help="Of an ONNX teacher's input, 0..255.")
+    str | None, typer.Option("--teacher-mean", metavar="R,G,B", help="Mean of an ONNX teacher's input, 0..255.")
 ]
 TeacherName: TypeAlias = Annotated[
     str,
@@ -30,33 +30,33 @@ TeacherName: TypeAlias = Annotated[
 def run(
     structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
     teacher: TeacherName,
-    images: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of pictures; may be given several times.")],
+    images: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of images; may be given several times.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Checkpoint to write, for train --weights.")] = Path(
         "start.pt"
     ),
-    time: Annotated[str | None, typer.Option("--time", metavar="30m", help="How long.  [default: 30m]")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Instead of --time: so many steps.")] = None,
+    time: Annotated[str | None, typer.Option("--time", metavar="30m", help="Duration.  [default: 30m]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps, instead of --time.")] = None,
     image_size: Annotated[
-        str | None, typer.Option(metavar="H[xW]", help="Of the crops. Default: the structure's.")
+        str | None, typer.Option(metavar="H[xW]", help="Size of the crops. Default: the structure's.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "--batch", min=2, help="Crops per step.")] = 32,
     learning_rate: Annotated[
-        float, typer.Option(min=1e-6, help="Peak rate of a batch of 32; follows the batch.")
+        float, typer.Option(min=1e-6, help="Peak learning rate for a batch of 32; scales with the batch.")
     ] = 0.03,
-    distiller: Annotated[str, typer.Option(help="What compares the maps: cwd, mimic or mgd.")] = "mimic",
-    neck: Annotated[bool, typer.Option(help="The neck learns the teacher's maps too, not the backbone alone.")] = True,
+    distiller: Annotated[str, typer.Option(help="How the feature maps are compared: cwd, mimic or mgd.")] = "mimic",
+    neck: Annotated[bool, typer.Option(help="Train the neck on the teacher's maps too, or the backbone alone.")] = True,
     outputs: Annotated[
-        str | None, typer.Option("--teacher-outputs", metavar="A,B,C", help="Of an ONNX teacher: its feature maps.")
+        str | None, typer.Option("--teacher-outputs", metavar="A,B,C", help="Names of an ONNX teacher's feature maps.")
     ] = None,
     mean: OnnxMean = None,
-    std: Annotated[str | None, typer.Option("--teacher-std", metavar="R,G,B", help="As --teacher-mean.")] = None,
-    amp: Annotated[str, typer.Option(help="auto, off, bf16 or fp16.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and crops.")] = 0,
+    std: Annotated[str | None, typer.Option("--teacher-std", metavar="R,G,B", help="Its standard deviation.")] = None,
+    amp: Annotated[str, typer.Option(help="Mixed precision: auto, off, bf16 or fp16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and crops.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    resume: Annotated[bool, typer.Option(help="Go on with a pre-training that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue a pre-training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the checkpoint.")] = False,
 ) -> None:
-    """Pre-train a structure: any image network teaches it its feature maps on your pictures, without annotations."""
+    """Pre-train a structure: it learns the feature maps of any image network, on images without annotations."""
     if time is not None and steps is not None:
         raise UserError("--time and --steps: the time says how many steps; leave one of them out")
     minutes = parse_minutes(time or "30m") if steps is None else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEMBERS = 256
 """Candidates drawn per space and image size to find the kernels in reach."""
 
-Name = Annotated[str | None, typer.Option(help="The chip, as the table's id starts: i7_1260p.")]
+Name = Annotated[str | None, typer.Option(help="Name of the chip, with which the table's id begins: i7_1260p.")]
 Adapt = Annotated[
     str | None,
     typer.Option(
@@ -25,7 +25,7 @@ Adapt = Annotated[
         help="Adapt another device's table to this CPU, with --collect to the kit's device; auto: the nearest one.",
     ),
 ]
-Seconds = Annotated[float, typer.Option(help="With --adapt: how long to measure kernels.")]
+Seconds = Annotated[float, typer.Option(help="With --adapt: duration of measuring kernels.")]
 AcrossRuntimes = Annotated[
     bool, typer.Option("--across-runtimes", help="With --adapt: from a table of another runtime than --runtime.")
 ]
@@ -34,13 +34,15 @@ Runtime = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help="fp32, fp16, bf16 or int8, as the runtime has it.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
-Minutes = Annotated[float | None, typer.Option(min=0.05, help="Stop measuring then; the rest is fitted.")]
+Minutes = Annotated[float | None, typer.Option(min=0.05, help="Stop measuring after this time; the rest is fitted.")]
 TargetError = Annotated[
     float, typer.Option(min=0, max=1, help="Stop when the fit expects this mean error of a kernel.")
 ]
 ShortNames = Annotated[list[str] | None, typer.Option(help="Another name that the table answers to.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a profile that was cut short.")]
-Workers = Annotated[int, typer.Option(min=1, help="Equal devices of a cluster; one host measures one by one.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a profile that was stopped.")]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Number of identical devices of a cluster; use 1 on a single machine.")
+]
 Backend = Annotated[str, typer.Option(help="joblib's backend for workers: loky, threading, dask or ray.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for the table; your own tables' folder if not given.")]
 MakeKit = Annotated[

@@ -12,9 +12,9 @@ def run(
     directory: Annotated[Path, typer.Argument(help="Folder to write.")],
     train: Annotated[int, typer.Option(min=1, help="Training images.")] = 320,
     val: Annotated[int, typer.Option(min=0, help="Validation images.")] = 40,
-    size: Annotated[str, typer.Option(metavar="H[xW]", help="Pixels; multiples of 32.")] = "320",
+    size: Annotated[str, typer.Option(metavar="H[xW]", help="Image size in pixels; multiples of 32.")] = "320",
     format: Annotated[str, typer.Option(help="coco, voc or yolo.")] = "coco",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace what is in the folder.")] = False,
 ) -> None:
     """Write a small data set of textured discs, squares and triangles, learnable within minutes on a CPU."""

@@ -14,13 +14,18 @@ GROUPS = ("stem", "stage 1", "stage 2", "stages 3 + 4", "stage 5")
 
 def run(
     structure: Annotated[str, typer.Argument(help="A structure file, or a shipped name: T S M L Ns Nm Nl.")],
-    score: Annotated[str, typer.Option(help="entropy, deepmad, zen, macs or random.")] = "entropy",
+    score: Annotated[
+        str,
+        typer.Option(help="entropy, entropy_published, entropy_sized, entropy_detector, deepmad, zen, macs or random."),
+    ] = "entropy",
     weights: Annotated[
-        str | None, typer.Option(help="One per group (stem, stage 1, 2, 3 + 4, 5), with commas: 0,0,1,1,16.")
+        str | None, typer.Option(help="One weight per group (stem, stages 1, 2, 3 + 4, 5), with commas: 0,0,1,1,16.")
     ] = None,
     image_size: Annotated[str | None, typer.Option(help="H or HxW in pixels, instead of the structure's.")] = None,
-    space: Annotated[str | None, typer.Option(help="Family of a public text that does not tell (mob).")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of scores by forward passes of random networks (zen).")] = 0,
+    space: Annotated[
+        str | None, typer.Option(help="Blocks of a text in a public format that does not name them: mob.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scores by forward passes of random networks (zen).")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score an untrained structure, group by group."""

@@ -21,27 +21,27 @@ def run(
         str | None, typer.Option(help="Published settings: damo-t, damo-s or damo-m; other options win.")
     ] = None,
     solver: Annotated[str, typer.Option(help="evolution, or exact: the proven best, where it applies.")] = "evolution",
-    certify: Annotated[
-        bool, typer.Option("--certify", help="Take longer over the proof that ends every search.")
-    ] = False,
-    proof_seconds: Annotated[float, typer.Option(min=1, help="Longest proof per network; then the bound so far.")] = 60,
-    measure: Annotated[int | None, typer.Option(min=1, help="Measure the best so many here, correct, repeat.")] = None,
+    certify: Annotated[bool, typer.Option("--certify", help="Give the final proof more time.")] = False,
+    proof_seconds: Annotated[float, typer.Option(min=1, help="Time limit of the proof for each network.")] = 60,
+    measure: Annotated[int | None, typer.Option(min=1, help="Time the best N here, correct the table, repeat.")] = None,
     no_measure: Annotated[bool, typer.Option("--no-measure", help="Time nothing on this machine.")] = False,
     rank_by_training: Annotated[
         bool,
         typer.Option("--rank-by-training", help="Train several candidates on --data; AP on val has the last word."),
     ] = False,
     data: Annotated[Path | None, typer.Option(help=f"For --rank-by-training: {ACCEPTED_DATA}.")] = None,
-    hours: Annotated[float | None, typer.Option(help="Time for its trainings; decides how many and how long.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Time for these trainings: how many, how long. Default: 1.")
+    ] = None,
     candidates: Annotated[
-        int | None, typer.Option(min=2, help="How many train; by default as the hours allow.")
+        int | None, typer.Option(min=2, help="Number of networks to train; by default as many as --hours allows.")
     ] = None,
     split: Split = None,
     set_: Settings = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the islands; the result is the same.")] = 1,
-    backend: Annotated[str, typer.Option(help="What runs the workers: loky, dask or ray.")] = "loky",
-    out: Annotated[Path, typer.Option(help="Folder for structures, search.json, front and pictures.")] = Path(),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's unfinished search.")] = False,
+    backend: Annotated[str, typer.Option(help="joblib's backend for the workers: loky, dask or ray.")] = "loky",
+    out: Annotated[Path, typer.Option(help="Folder for structures, search.json, front and plots.")] = Path(),
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the folder's unfinished search.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the results of an earlier search in the folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print search.json, and nothing else.")] = False,
 ) -> int:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 def run(
     artifact: Annotated[Path, typer.Argument(help="An export of tinynas, or a checkpoint.")],
-    data: Annotated[Path | None, typer.Option(help="Data folder: the file's own COCO metrics.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder, to measure the file's COCO AP.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or all of an unsplit set.")] = "val",
-    min_ap: Annotated[float | None, typer.Option(min=0, max=1, help="Least AP, with --data.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Most milliseconds, measured here: 5ms.")] = None,
+    min_ap: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest accepted AP; needs --data.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Largest accepted latency, measured on this machine: 5ms.")] = None,
     device: Annotated[str, typer.Option(help="What the budget is for: this CPU (cpu, cpu-t2) or its table.")] = "cpu",
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of timing.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration of the timing.")] = 5.0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Check the file's golden picture, its latency here and its AP; exit code 0 if all hold, 1 if one does not."""
+    """Check a model file: its golden picture, its latency on this machine, its AP. Exit code 0 if all hold, else 1."""
     from tinynas.bench.promise import Limits, verify_file
     from tinynas.budgets import parse_latency
 

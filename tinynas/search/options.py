@@ -20,28 +20,32 @@ class SearchOptions:
 
     budget: str | None = _said("Latency: 3.8ms; a family 2ms,3ms,4ms; or 4ms@t4,30ms@cpu.")
     device: str | None = _said("Latency table: t4, cpu, an id or a path.")
-    batch: int | None = _said("Refuse a table of another batch.", least=1)
+    batch: int | None = _said("Batch of the table; refuses a table of another batch.", least=1)
     precision: str | None = _said("int8, fp16, ...: search for a network in this precision.")
     space: str | None = _said("res, csp, mob or a space file; default: res for a GPU, mob for a CPU.")
     image_size: str | None = _said("H or HxW in pixels; 256..640 or 320,416: the search chooses.")
     neck: str | None = _said("search: choose the neck too, among the space's. Default: rule, the space's one.")
-    neck_share: str | None = _said("Least share of the latency for the neck: 0.4, published or off.")
+    neck_share: str | None = _said("Minimum share of the latency for the neck: 0.4, published or off.")
     num_classes: int = _said("Classes that the head is priced for. Default: 80.", 80, least=1)
     max_layers: str | None = _said("Convs on the main path; the space's limit if not given.")
     max_params: str | None = _said("Parameters in deploy form: 16M.")
     max_macs: str | None = _said("Multiply-accumulates of the convs: 9G.")
     max_memory: str | None = _said("Peak activation memory in fp32: 24MB.")
-    max_effectiveness: str | None = _said("Depth over width, or off. Deepmad: 0.3, mob off.")
+    max_effectiveness: str | None = _said(
+        "Ratio of depth to width, or off. Default: 0.3 with --score deepmad, off for mob."
+    )
     backbone_only: bool = _said("Budgets are for the backbone, not the detector.", False)
     convs_only: bool = _said(
         "Latency budgets are for the convolutions alone, as the published searches have it.", False
     )
-    score: str | None = _said("entropy, deepmad, zen, macs or random; by default the space's.")
+    score: str | None = _said(
+        "entropy, entropy_published, entropy_sized, entropy_detector, deepmad, zen, macs or random; by default the space's."
+    )
     score_weights: str | None = _said("Weights of the five groups: 0,0,1,1,16.")
     evaluations: int = _said("Candidates to look at. Default: 500000.", 500_000, least=1)
     population: int = _said("Survivors per island. Default: 512.", 512, least=1)
-    islands: int | None = _said("Populations that evolve apart; part of the result.", least=1)
-    seed: int = _said("One seed, one result. Default: 0.", 0, least=0)
+    islands: int | None = _said("Populations that evolve separately; changes the result.", least=1)
+    seed: int = _said("Seed of the search; same seed, same result. Default: 0.", 0, least=0)
 
 
 def options_from(given: Mapping[str, Any], preset: str | None) -> SearchOptions:

@@ -16,8 +16,8 @@ SHOWN_PER_KIND = 8
 
 def run(
     data: Annotated[Path, typer.Argument(metavar="DIR", help="Data folder, or a YOLO-style YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and pictures. Default: NAME-check.")] = None,
-    pictures: Annotated[bool, typer.Option(help="Write the folder of --out.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and images. Default: NAME-check.")] = None,
+    pictures: Annotated[bool, typer.Option(help="Whether to write the folder --out.")] = True,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: as many as cores.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace files in --out.")] = False,

@@ -25,9 +25,9 @@ class Images(StrEnum):
 
 
 def run(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Data folder or YAML; the format is found out.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Data folder or YAML of any format.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
-    to: Annotated[DataFormat, typer.Option(help="Format to write.")],
+    to: Annotated[DataFormat, typer.Option(help="Format to write: coco, voc or yolo.")],
     images: Annotated[Images, typer.Option(help="copy, or link: hard links on the same disk.")] = Images.copy,
 ) -> None:
     """Write all splits in another format, and say what it cannot hold."""

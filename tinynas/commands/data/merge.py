@@ -14,7 +14,7 @@ from tinynas.commands.data.convert import DataFormat, Images
 def run(
     sources: Annotated[list[Path], typer.Argument(metavar="SRC...", help="Data folders or YAMLs of any formats.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
-    to: Annotated[DataFormat, typer.Option(help="Format to write.")] = DataFormat.coco,
+    to: Annotated[DataFormat, typer.Option(help="Format to write: coco, voc or yolo.")] = DataFormat.coco,
     images: Annotated[Images, typer.Option(help="copy, or link: hard links on the same disk.")] = Images.copy,
 ) -> None:
     """Write several data sets as one: classes are matched by name, splits by theirs."""

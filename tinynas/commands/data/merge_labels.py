@@ -18,7 +18,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="YAML file to write.")] = Path(
         "general.yaml"
     ),
-    overwrite: Annotated[bool, typer.Option(help="Replace the file, with all that was edited in it.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file, with any edits in it.")] = False,
 ) -> None:
     """Write the list of several data sets that --data takes, with what looks alike as one class; edit it afterwards."""
     from detector.data.label_space.proposal import find_sets, propose, text_of

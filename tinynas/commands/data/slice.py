@@ -11,18 +11,21 @@ from tinynas.commands.data.convert import DataFormat
 
 
 def run(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Data folder or YAML; the format is found out.")],
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Data folder or YAML of any format.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; must not exist.")],
     size: Annotated[int, typer.Option(min=32, max=1 << 15, help="Side of a tile, pixels.")] = 640,
-    overlap: Annotated[float, typer.Option(min=0, max=0.9, help="Of neighbouring tiles, as a share of a tile.")] = 0.2,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Overlap of neighbouring tiles, as a share of a tile.")
+    ] = 0.2,
     visible: Annotated[
-        float, typer.Option(min=0, max=1, help="A box of which less lies in a tile is a region to ignore there.")
+        float,
+        typer.Option(min=0, max=1, help="If a smaller share of a box lies in a tile, it is a region to ignore there."),
     ] = 0.3,
     empty: Annotated[float, typer.Option(min=0, max=1, help="Share of the tiles without a box that is kept.")] = 0.1,
-    to: Annotated[DataFormat, typer.Option(help="Format to write.")] = DataFormat.coco,
-    seed: Annotated[int, typer.Option(min=0, help="Which tiles without a box are kept.")] = 0,
+    to: Annotated[DataFormat, typer.Option(help="Format to write: coco, voc or yolo.")] = DataFormat.coco,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of tiles without a box.")] = 0,
 ) -> None:
-    """Cut the pictures of all splits into overlapping tiles with their boxes, to train on small objects."""
+    """Cut the images of all splits into overlapping tiles with their boxes, to train on small objects."""
     from detector.data.slicing import Slicing, slice_data
 
     done = slice_data(

@@ -14,16 +14,16 @@ def run(
     data: Annotated[
         Path, typer.Argument(metavar="DIR", help="Data folder or YAML without splits, or with train alone.")
     ],
-    val: Annotated[float, typer.Option(help="Share of the pictures to validate on.")] = 0.2,
-    test: Annotated[float, typer.Option(help="Share to test on; 0: no test split.")] = 0.0,
+    val: Annotated[float, typer.Option(help="Share of the images for validation.")] = 0.2,
+    test: Annotated[float, typer.Option(help="Share of the images for testing; 0: no test split.")] = 0.0,
     group_by: Annotated[
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Keep pictures of one source in one split: folder, name (up to its last number), or a regular expression.",
+            help="Keep images of one source in one split: folder, name (up to its last number), or a regular expression.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another division.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the division.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images; 0: as many as cores.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace the lists of an earlier division.")] = False,
 ) -> None:

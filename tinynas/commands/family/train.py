@@ -25,13 +25,13 @@ from tinynas.commands._train_options import (
 
 
 def run(
-    family: Annotated[Path, typer.Argument(metavar="FAMILY.YAML", help="Of a search with several budgets.")],
+    family: Annotated[Path, typer.Argument(metavar="FAMILY.YAML", help="What a search with several budgets wrote.")],
     data: Data = None,
-    out: Annotated[Path, typer.Option(help="Folder with one run folder for each member.")] = Path("runs/family"),
+    out: Annotated[Path, typer.Option(help="Folder for the run folders, one per network.")] = Path("runs/family"),
     by_itself: Annotated[
-        bool, typer.Option("--by-itself", help="Train the largest twice, taught by its first training, as published.")
+        bool, typer.Option("--by-itself", help="Train the largest twice, with its first training as teacher.")
     ] = False,
-    alone: Annotated[bool, typer.Option("--alone", help="No teachers: every member for itself, to compare.")] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Train every network without a teacher, to compare.")] = False,
     epochs: Epochs = None,
     time: Time = None,
     batch_size: BatchSize = None,
@@ -41,10 +41,10 @@ def run(
     set_: Settings = None,
     seed: Seed = None,
     device: Device = None,
-    resume: Annotated[bool, typer.Option(help="Go on with a chain that was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Train everything in --out anew.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue a family training that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Train all networks in --out again.")] = False,
 ) -> None:
-    """Train a family: the largest member first, each next one taught by the one above; a table and report.html."""
+    """Train a family: the largest network first, each smaller one with the next larger one as teacher."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("family train runs as one process; with torchrun, train the members one by one (tinynas train)")
     if by_itself and alone:

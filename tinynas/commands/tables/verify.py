@@ -15,15 +15,17 @@ def run(
     table: Annotated[str, typer.Argument(help="A table that this machine can measure: id, short name or path.")],
     spaces: Spaces = SPACES,
     image_sizes: ImageSizes = IMAGE_SIZES,
-    num_classes: Annotated[str, typer.Option(help="Classes of the detectors; of several the last.")] = CLASSES,
-    number: Annotated[int, typer.Option(min=2, help="How many random detectors.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
+    num_classes: Annotated[
+        str, typer.Option(help="Number of classes of the detectors; of several, the last.")
+    ] = CLASSES,
+    number: Annotated[int, typer.Option(min=2, help="Number of random detectors.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random detectors.")] = 0,
     fit_overhead: Annotated[
-        bool, typer.Option("--fit-overhead", help="Fit scale and fixed part, on other detectors.")
+        bool, typer.Option("--fit-overhead", help="First fit scale and fixed overhead on other random detectors.")
     ] = False,
-    fit_number: Annotated[int, typer.Option(min=2, help="With --fit-overhead: how many other detectors.")] = 30,
-    store: Annotated[bool, typer.Option("--store", help="Write the figures into the table.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="PNG of predicted over measured.")] = None,
+    fit_number: Annotated[int, typer.Option(min=2, help="With --fit-overhead: number of detectors for the fit.")] = 30,
+    store: Annotated[bool, typer.Option("--store", help="Write scale, overhead and errors into the table.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="PNG file for a plot of predicted over measured latency.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check a table on whole random detectors, measured on this machine."""

@@ -28,6 +28,7 @@ PALETTE = (
     (202, 138, 4), (67, 97, 238), (190, 18, 60), (8, 145, 90), (124, 92, 68), (71, 85, 105),
 )  # fmt: skip
 JPEG_QUALITY = 88
+CAPTION_PX = 28
 SMALLEST_SHOWN = 384
 """Pictures with a longer side below this are enlarged by a whole factor, so that labels can be read."""
 
@@ -52,6 +53,20 @@ def write_picture(picture: Pixels, path: Path, quality: int = JPEG_QUALITY) -> N
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
         ) from None
+
+
+def fitted(picture: Pixels, longer_side: int) -> Pixels:
+    """A picture (H, W, 3) with a longer side of that many pixels."""
+    scale = longer_side / max(picture.shape[:2])
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def caption(text: str, width: int) -> Pixels:
+    """A white strip (CAPTION_PX, width, 3) with one line, to stand above pictures."""
+    strip = Image.new("RGB", (width, CAPTION_PX), (255, 255, 255))
+    ImageDraw.Draw(strip).text((6, CAPTION_PX / 2), text, (0, 0, 0), ImageFont.load_default(16), anchor="lm")
+    return np.asarray(strip, dtype=np.uint8)
 
 
 def class_colour(label: int) -> Colour:

@@ -50,6 +50,21 @@ def held(path: Path, conditions: Mapping[str, str]) -> Iterator[None]:
                 note.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def kept_on_failure(partial: Partial, doing: str) -> Iterator[None]:
+    """What a runtime may raise while kernels are measured, of whatever type, as one line that says that they are kept."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"the device or its runtime failed while {doing} ({what}); the {len(partial.rows)} kernels measured so far are "
+            f"kept in {partial.path}; go on with the same command and --resume"
+        ) from error
+
+
 class Partial:
     """`rows` by row_key: of several measurements of one kernel the fastest, since disturbances only ever slow; `looks`:
     how many there were."""

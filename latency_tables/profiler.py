@@ -19,7 +19,7 @@ from latency_tables.fusion import fusion_rules
 from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Measured, read_metadata
-from latency_tables.partial import Partial, held
+from latency_tables.partial import Partial, held, kept_on_failure
 from latency_tables.reach import Cells, reach
 from latency_tables.registry import refuse_claimed
 from latency_tables.shards import measure_all, prepare_backend, shards
@@ -208,21 +208,13 @@ class _Rounds:
             self.plugin, work, threads=settings.threads, precision=settings.precision, workers=settings.workers,
             backend=settings.backend,
         )  # fmt: skip
-        try:
+        with kept_on_failure(self.partial, "profiling"):
             while limit is None or time.monotonic() - self.started < part * limit:
                 measured = next(results, None)
                 if measured is None:
                     return True
                 self.partial.add(measured)
                 self._report()
-        except UserError:
-            raise
-        except Exception as error:
-            what = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"the device or its runtime failed while profiling ({what}); the {len(self.partial.rows)} kernels "
-                f"measured so far are kept in {self.partial.path}; go on with the same command and --resume"
-            ) from error
         return False
 
     def _report(self) -> None:

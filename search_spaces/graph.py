@@ -69,6 +69,11 @@ class Op:
         return self.path.split(".", 1)[0]
 
     @property
+    def main_inputs(self) -> tuple[int, ...]:
+        """The inputs along the main branch: all of them, but of an `add` the second, as the first is the shortcut."""
+        return self.inputs[1:] if self.kind == "add" else self.inputs
+
+    @property
     def scope(self) -> str:
         return self.path.rpartition(".")[0]
 

@@ -47,8 +47,8 @@ def share_at(necks: list[PublishedNeck], latency_ms: float) -> float:
     return float(np.interp(np.log(latency_ms), np.log(latencies), shares))
 
 
-def nearest(necks: list[PublishedNeck], latency_ms: float) -> PublishedNeck | None:
-    """The detector of the most similar latency."""
+def of_most_similar_latency(necks: list[PublishedNeck], latency_ms: float) -> PublishedNeck | None:
+    """The detector of that latency, or nearest to it by its logarithm; None of none."""
     return min(necks, key=lambda neck: abs(np.log(neck.latency_ms / latency_ms)), default=None)
 
 
@@ -56,7 +56,7 @@ def neck_share(prediction: Prediction, table: Table, structure: Structure) -> di
     """The neck's share of a network's latency, as plain values: `share`, and `published`, the detector of the same block
     whose latency is the most similar (None where the table prices none)."""
     necks = published_necks(table, structure.backbone.space, structure.head.num_classes)
-    beside = nearest(necks, prediction.total_ms)
+    beside = of_most_similar_latency(necks, prediction.total_ms)
     share = prediction.parts.get("neck", 0.0) / prediction.total_ms
     return {"share": share, "published": asdict(beside) if beside is not None else None}
 

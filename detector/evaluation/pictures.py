@@ -6,20 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.image import read_image
-from detector.drawing import Pixels, draw_detections, write_picture
+from detector.drawing import CAPTION_PX, Pixels, draw_detections, fitted, write_picture
 from detector.evaluation.assessment import Assessment
 from detector.evaluation.confusion import LEFT_OUT, NONE
 
 NUM_WORST, NUM_RANDOM = 6, 4
 LONGER_SIDE_PX = 800
 GAP_PX = 8
-CAPTION_PX = 28
 MOST_LETTERS = 80
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "found": (20, 150, 90),
@@ -90,7 +88,7 @@ def _caption(width: int) -> Pixels:
 def _panels(assessment: Assessment, index: int) -> tuple[Pixels, Pixels]:
     annotations, detections = assessment.annotations, assessment.evaluation.detections
     found, names = assessment.found, annotations.class_names
-    pixels, scale = _fitted(read_image(annotations.image_paths[index]))
+    pixels, scale = _shown(read_image(annotations.image_paths[index]))
     boxes = np.arange(annotations.offsets[index], annotations.offsets[index + 1])
     labels = annotations.labels[boxes].astype(np.int64)
     states = [_state(found.found_by[box], label, detections.labels, "missed") for box, label in zip(boxes, labels)]
@@ -116,10 +114,7 @@ def _state(partner: np.int64, label: np.int64, partners: npt.NDArray[np.int32], 
     return "found" if partners[partner] == label else "confused"
 
 
-def _fitted(pixels: Pixels) -> tuple[Pixels, np.float32]:
+def _shown(pixels: Pixels) -> tuple[Pixels, np.float32]:
     """Large pictures made smaller, and the factor."""
     scale = min(1.0, LONGER_SIDE_PX / max(pixels.shape[:2]))
-    if scale == 1.0:
-        return pixels, np.float32(1)
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), np.float32(scale)
+    return (pixels if scale == 1.0 else fitted(pixels, LONGER_SIDE_PX)), np.float32(scale)

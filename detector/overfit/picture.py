@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.image import read_image
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
-from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_picture
+from detector.drawing import SMALLEST_SHOWN, Pixels, caption, draw_detections, fitted, write_picture
 from detector.training.run import Run
 
 COLUMNS = 4
 MOST_IMAGES = 16
 TILE_PX = SMALLEST_SHOWN
-CAPTION_PX = 28
 GAP_PX = 4
 
 
@@ -47,12 +44,10 @@ def write_overfit_picture(run: Run, path: Path) -> None:
 
 def _tile(drawn: Pixels) -> Pixels:
     """A drawn picture within a white square, a gap around it."""
-    scale = TILE_PX / max(drawn.shape[:2])
-    width, height = (max(1, round(side * scale)) for side in drawn.shape[1::-1])
+    picture = fitted(drawn, TILE_PX)
+    height, width = picture.shape[:2]
     tile = np.full((TILE_PX + 2 * GAP_PX, TILE_PX + 2 * GAP_PX, 3), 255, dtype=np.uint8)
-    tile[GAP_PX : GAP_PX + height, GAP_PX : GAP_PX + width] = cv2.resize(
-        drawn, (width, height), interpolation=cv2.INTER_AREA
-    )
+    tile[GAP_PX : GAP_PX + height, GAP_PX : GAP_PX + width] = picture
     return tile
 
 
@@ -61,6 +56,4 @@ def _row(title: str, tiles: list[Pixels], columns: int) -> Pixels:
     blank = np.full_like(tiles[0], 255)
     pictures = np.concatenate([*tiles, *[blank] * (columns - len(tiles))], axis=1)
     used = int(np.flatnonzero((pictures < 255).any(axis=(1, 2)))[-1]) + 1 + GAP_PX
-    caption = Image.new("RGB", (pictures.shape[1], CAPTION_PX), (255, 255, 255))
-    ImageDraw.Draw(caption).text((6, CAPTION_PX / 2), title, (0, 0, 0), ImageFont.load_default(16), anchor="lm")
-    return np.concatenate([np.asarray(caption, dtype=np.uint8), pictures[:used]])
+    return np.concatenate([caption(title, pictures.shape[1]), pictures[:used]])

@@ -36,7 +36,7 @@ from detector.training.step import Stepper
 from detector.training.step.bad_steps import BadSteps
 from detector.training.step.gradients import Gradients, Statistics
 from detector.training.step.module import TrainingModule
-from detector.training.step.quantised import quantise
+from detector.training.step.quantised import round_as_exported
 from detector.training.step.terms import LossTerm, Terms, no_terms
 from search_spaces.errors import UserError
 from search_spaces.saying import Say
@@ -234,7 +234,7 @@ def _placed(network: Network, config: TrainConfig, processes: Processes, say: Sa
     device = processes.device
     freeze(network, config.freeze)
     if config.quantise != "off":
-        quantise(network, config.quantise)
+        round_as_exported(network, config.quantise)
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cpu":

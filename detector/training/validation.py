@@ -16,7 +16,7 @@ from detector.evaluation.inference import detect_all
 from detector.evaluation.settings import counted_of, selection_of
 from detector.network import Network
 from detector.training.run import Run
-from detector.training.step.quantised import quantise
+from detector.training.step.quantised import round_as_exported
 
 TIMED_IMAGES = 8
 
@@ -74,5 +74,5 @@ def _network(run: Run, weights: Mapping[str, Tensor]) -> Network:
         network.load_state_dict(weights)
         network = network.deploy()
     if run.config.quantise != "off":
-        network = quantise(network, run.config.quantise)
+        network = round_as_exported(network, run.config.quantise)
     return network.to(run.processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -13,7 +13,7 @@ from latency_tables.fusion import FusionRules, fusion_rules
 from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Adapted, TableMetadata
-from latency_tables.partial import Partial, held
+from latency_tables.partial import Partial, held, kept_on_failure
 from latency_tables.reach import reach
 from latency_tables.registry import refuse_claimed
 from latency_tables.shards import Measurement, measure_all, shards, unsteadiness
@@ -139,18 +139,10 @@ class _Run:
     def _measured(self, kernels: Sequence[Kernel]) -> Iterator[list[Measurement]]:
         settings = self.settings
         work = shards(self.plugin.batches(kernels))
-        try:
+        with kept_on_failure(self.partial, "kernels were measured"):
             yield from measure_all(
                 self.plugin, work, threads=settings.threads, precision=settings.precision, quick=True
             )
-        except UserError:
-            raise
-        except Exception as error:
-            what = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"the device or its runtime failed while kernels were measured ({what}); the {len(self.partial.rows)} "
-                f"measured so far are kept in {self.partial.path}; go on with the same command and --resume"
-            ) from error
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started

@@ -23,6 +23,8 @@ SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)
 ENOUGH = 8
 """By how much all terms but the level may be larger or smaller than the prior says, chosen by likelihood once so many
 kernels are measured."""
+_CENTRE = np.log([64.0, 64.0, 1600.0, 0.1])
+"""Where slopes are zero: log of in and out channels, of the area (40 x 40 places) and of the source's ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +94,6 @@ def shape(first: Points, second: Points, prior: Prior) -> Floats:
     quick = prior.group_level**2 + prior.group_quick**2 * np.exp(squares / (-2 * prior.quick_length**2))
     result += np.where(first.groups[:, None] == second.groups[None, :], quick, 0.0)
     return result
-
-
-_CENTRE = np.array([np.log(64.0), np.log(64.0), np.log(1600.0), np.log(0.1)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

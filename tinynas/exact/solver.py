@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,10 @@ class Certificate:
     exact: bool
     dropped: list[str]
     seconds: float
+
+    def data(self) -> dict[str, Any]:
+        """As it goes into search.json."""
+        return asdict(self) | {"seconds": round(self.seconds, 3)}
 
 
 def solve(

@@ -54,11 +54,13 @@ def is_dictated(space: Space, number: int) -> bool:
 def dictated(space: Space, number: int, taps: Ints) -> Ints:
     """The width that each width of the tap before gives to a stage by tap growth."""
     assert space.tap_growth is not None
-    return np.clip(nearest(nearest(taps * space.tap_growth, 1), space.channel_step), *space.stages[number - 1].out)
+    return np.clip(
+        to_multiple(to_multiple(taps * space.tap_growth, 1), space.channel_step), *space.stages[number - 1].out
+    )
 
 
-def nearest(values: npt.NDArray[np.floating[Any]] | Ints, step: int) -> Ints:
-    """To the nearest multiple of `step`, halves up, at least one step."""
+def to_multiple(values: npt.NDArray[np.floating[Any]] | Ints, step: int) -> Ints:
+    """The nearest multiples of `step`, halves up, at least one step each."""
     steps: Ints = np.floor(np.asarray(values) / step + 0.5).astype(np.int64)
     return np.maximum(steps, 1) * step
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.space import Space
-from tinynas.genes.choices import dictated, hidden_limits, is_dictated, nearest, tap_before
+from tinynas.genes.choices import dictated, hidden_limits, is_dictated, tap_before, to_multiple
 from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STAGES, STEM, TAP_STAGES, Genes
 
 SLOTS = 16
@@ -50,10 +50,10 @@ class GeneMoves:
     def snap(self, genes: Genes) -> Genes:
         """Bring every gene to its own steps and range, in place (the rules between genes: `settle`)."""
         space, step = self.space, self.space.channel_step
-        genes[STEM] = np.clip(nearest(genes[STEM], step), *space.stem.out)
+        genes[STEM] = np.clip(to_multiple(genes[STEM], step), *space.stem.out)
         for index, stage in enumerate(space.stages):
-            genes[OUT + index] = np.clip(nearest(genes[OUT + index], step), *stage.out)
-            genes[HIDDEN + index] = np.minimum(nearest(genes[HIDDEN + index], step), self._highest)
+            genes[OUT + index] = np.clip(to_multiple(genes[OUT + index], step), *stage.out)
+            genes[HIDDEN + index] = np.minimum(to_multiple(genes[HIDDEN + index], step), self._highest)
             genes[DEPTH + index] = np.clip(genes[DEPTH + index], *stage.depth)
         return genes
 
@@ -142,7 +142,7 @@ class GeneMoves:
             wanted = [min(max(value + change, low), high) for change in space.mutation.depth_steps]
         else:
             low, high = self._width_range(row)
-            factors = [int(nearest(np.array(value * factor), step)) for factor in space.mutation.channel_factors]
+            factors = [int(to_multiple(np.array(value * factor), step)) for factor in space.mutation.channel_factors]
             steps = [value + change * step for change in space.mutation.channel_steps]
             wanted = [min(max(width, low), high) for width in (*factors, *steps)]
         return [int(other) for other in dict.fromkeys(wanted) if other != value]

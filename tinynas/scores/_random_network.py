@@ -31,7 +31,7 @@ def run_main_branch(
     values: dict[int, Tensor] = {}
     for index in _main_branch(graph):
         op = graph.ops[index]
-        inputs = [values[source] for source in _sources(op)]
+        inputs = [values[source] for source in op.main_inputs]
         match op.kind:
             case "input":
                 values[index] = images
@@ -73,10 +73,6 @@ def _activated(op: Op, x: Tensor) -> Tensor:
     raise ValueError(f"{op.path}: no activation named {op.activation}")
 
 
-def _sources(op: Op) -> tuple[int, ...]:
-    return op.inputs[1:] if op.kind == "add" else op.inputs
-
-
 def _main_branch(graph: Graph) -> list[int]:
     """Indices of the ops that the deepest tap depends on, in order, when shortcuts are left out."""
     needed, pending = set(), [graph.outputs[DEEPEST]]
@@ -84,5 +80,5 @@ def _main_branch(graph: Graph) -> list[int]:
         index = pending.pop()
         if index not in needed:
             needed.add(index)
-            pending += _sources(graph.ops[index])
+            pending += graph.ops[index].main_inputs
     return sorted(needed)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from search_spaces import costs
-from search_spaces.graph import Graph, Op
+from search_spaces.graph import Graph
 from search_spaces.structure import TAP_STRIDES
 from tinynas.scores import entropy
 from tinynas.scores._groups import Values, log_gain, plain, sized, weighted_groups
@@ -74,11 +74,7 @@ def _way(graph: Graph, end: int, ways: dict[int, list[int]]) -> list[int]:
     op = graph.ops[end]
     if op.part != "neck":
         return []
-    before = [_way(graph, source, ways) for source in _sources(op)]
+    before = [_way(graph, source, ways) for source in op.main_inputs]
     longest = max(before, key=len)
     ways[end] = [*longest, end] if op.kind == "conv" else longest
     return ways[end]
-
-
-def _sources(op: Op) -> tuple[int, ...]:
-    return op.inputs[1:] if op.kind == "add" else op.inputs

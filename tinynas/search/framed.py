@@ -7,16 +7,16 @@ one has is given up at once. Elsewhere each frame is evolved, with an equal shar
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from search_spaces.errors import UserError
 from tinynas.budgets import Budget, Target, main_budget
 from tinynas.evolution.engine import Engine
-from tinynas.exact.solver import improve, priced
+from tinynas.exact.solver import PROVEN, Certificate, improve, priced
 from tinynas.genes.layout import Genes
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.pricing.columns import is_additive
@@ -25,9 +25,9 @@ from tinynas.search.folder import SearchFolder
 from tinynas.search.found import found_network, note_provenance
 from tinynas.search.front import front_table
 from tinynas.search.plan import FoundNetwork, Frame, FrontTable, SearchPlan, SearchResult
+from tinynas.search.proof import with_bar
 from tinynas.search.run import OutOfReach, check_reachable, join_budgets, run_search
 
-Item = TypeVar("Item")
 NO_SCORE = 0.0
 """No score that is a sum over convs is below."""
 
@@ -71,7 +71,7 @@ def search_frames(
     try:
         if solvable:
             _solve_all(plan, best, rows, seconds)
-        for part, frame in enumerate(_shown([] if solvable else plan.frames, "frames")):
+        for part, frame in enumerate(with_bar([] if solvable else plan.frames, "frames", "frame")):
             result = _evolve(plan, frame, best, engine, run, resume=resume, part=part)
             rows[frame] = _row(plan, frame, result)
             evaluated += result.evaluated if result is not None else 0
@@ -100,7 +100,7 @@ def _solve_all(plan: SearchPlan, best: Sequence[_Best], rows: dict[Frame, dict[s
     The largest pictures come first: they have the most if they have anything, and what cannot add to it is soon given up.
     """
     costs: AdditiveCosts | None = None
-    for frame in _shown(sorted(plan.frames, key=lambda frame: frame.image_size, reverse=True), "frames"):
+    for frame in with_bar(sorted(plan.frames, key=lambda frame: frame.image_size, reverse=True), "frames", "frame"):
         encoding = plan.framed(frame).encoding()
         if costs is not None and costs.encoding.image_size == frame.image_size:
             costs = costs.with_neck(encoding)
@@ -152,7 +152,7 @@ def _row(plan: SearchPlan, frame: Frame, result: SearchResult | None) -> dict[st
 
 def _bound(plan: SearchPlan, best: Sequence[_Best], seconds: float) -> None:
     """Bounds over all frames, without the budgets that are no sums over stages."""
-    for frame in _shown(plan.frames, "prove"):
+    for frame in with_bar(plan.frames, "prove", "frame"):
         kept = [_additive(target) for target in plan.targets]
         costs = priced(plan.framed(frame).encoding(), kept[0], plan.tables, None, plan.backbone_only)
         for budgets, known in zip(kept, best, strict=True):
@@ -169,10 +169,9 @@ def _certified(member: FoundNetwork, bound: float, seconds: float) -> dict[str, 
     bound, kept = max(bound, member.score), _additive(member.target)
     dropped = [budget.key for budget in member.target.budgets if budget not in kept]
     gap = bound / member.score - 1.0
-    return {
-        "bound": bound, "gap_percent": 100 * gap, "exact": gap <= 1e-9 and not dropped, "dropped": dropped,
-        "seconds": round(seconds, 3),
-    }  # fmt: skip
+    return Certificate(
+        bound=bound, gap_percent=100 * gap, exact=gap <= PROVEN and not dropped, dropped=dropped, seconds=seconds
+    ).data()
 
 
 def _members(plan: SearchPlan, best: Sequence[_Best], interrupted: bool) -> list[FoundNetwork]:
@@ -215,10 +214,3 @@ def _front(plan: SearchPlan, members: Sequence[FoundNetwork]) -> FrontTable:
         columns = (*table.columns, "image_size", "neck_depth")
         rows += [(*row, f"{height}x{width}", frame.neck.depth) for row in table.rows]
     return FrontTable(columns, tuple(rows))
-
-
-def _shown(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """The items, with a bar once they take a while."""
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, unit="frame", delay=1.0, dynamic_ncols=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import TypeVar
 
 import numpy as np
 
 from search_spaces.errors import UserError
 from tinynas.budgets import main_budget
+from tinynas.exact.solver import Certificate, solve
 from tinynas.exact.solver import certify as certificate
-from tinynas.exact.solver import solve
+from tinynas.pricing.columns import is_additive
 from tinynas.search.found import found_network, note_provenance
 from tinynas.search.front import front_table
 from tinynas.search.plan import FoundNetwork, FrontTable, SearchPlan, SearchResult
@@ -22,8 +22,6 @@ Item = TypeVar("Item")
 
 def check_additive(plan: SearchPlan, *, exactly: bool) -> None:
     """Raises UserError when the exact solver (`exactly`) or a certificate does not apply to what the plan asks for."""
-    from tinynas.pricing.columns import is_additive
-
     kind = plan.space.score.kind
     what = "--solver exact" if exactly else "--certify"
     if not is_additive(kind):
@@ -39,15 +37,15 @@ def solve_exactly(plan: SearchPlan, seconds: float) -> SearchResult:
     """
     begin = time.monotonic()
     members = []
-    for target in _shown(plan.targets):
+    for target in with_bar(plan.targets, "prove", "network"):
         solution = solve(
             plan.encoding(), target.budgets, plan.tables, backbone_only=plan.backbone_only, seconds=seconds
         )
         member = found_network(plan, target, solution.genes, solution.score)
-        member.certified = {
-            "bound": solution.upper_bound, "gap_percent": 100 * solution.gap, "exact": solution.exact, "dropped": [],
-            "seconds": round(solution.seconds, 3),
-        }  # fmt: skip
+        member.certified = Certificate(
+            bound=solution.upper_bound, gap_percent=100 * solution.gap, exact=solution.exact, dropped=[],
+            seconds=solution.seconds,
+        ).data()  # fmt: skip
         note_provenance(plan, member, 0, solver="exact")
         members.append(member)
     return SearchResult(
@@ -59,19 +57,19 @@ def certify(result: SearchResult, seconds: float) -> None:
     """Note on every member how far from the best it can be. Each member starts the proof of the others."""
     plan = result.plan
     start = np.concatenate([member.genes for member in result.members], axis=1)
-    for member in _shown(result.members):
+    for member in with_bar(result.members, "prove", "network"):
         found = certificate(
             plan.encoding(), member.target.budgets, plan.tables, member.score, backbone_only=plan.backbone_only,
             start=start, seconds=seconds,
         )  # fmt: skip
-        member.certified = asdict(found) | {"seconds": round(found.seconds, 3)}
+        member.certified = found.data()
 
 
-def _shown(items: Iterable[Item]) -> Iterable[Item]:
+def with_bar(items: Iterable[Item], what: str, unit: str) -> Iterable[Item]:
     """The items, with a bar once they take a while."""
     from tqdm import tqdm
 
-    return tqdm(items, desc="prove", unit="network", delay=2.0, dynamic_ncols=True)
+    return tqdm(items, desc=what, unit=unit, delay=1.0, dynamic_ncols=True)
 
 
 def _members_front(plan: SearchPlan, members: list[FoundNetwork]) -> FrontTable:

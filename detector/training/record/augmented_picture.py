@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.dataset import DetectionDataset
-from detector.drawing import SMALLEST_SHOWN, Pixels, draw_detections, write_picture
+from detector.drawing import SMALLEST_SHOWN, Pixels, caption, draw_detections, fitted, write_picture
 from detector.training.epoch import enter_epoch, phase_of
 from detector.training.settings.config import TrainConfig
 
 COLUMNS = 4
 TILE_PX = SMALLEST_SHOWN
 """Longer side of a sample in the picture; drawn ones are never smaller."""
-CAPTION_PX = 28
 
 
 def write_augmented_picture(dataset: DetectionDataset, config: TrainConfig, path: Path) -> None:
@@ -42,16 +39,11 @@ def _row(dataset: DetectionDataset, config: TrainConfig, epoch: int) -> Pixels:
     how = "strong augmentation" if strong else "without mosaic, affine, mixup and SADA"
     if strong and config.augment.sada:
         how += f", SADA up to {config.augment.sada * progress[1]:.0%}"
-    caption = Image.new("RGB", (tiles.shape[1], CAPTION_PX), (255, 255, 255))
-    text = f"epoch {epoch + 1} of {config.epochs}: {how}"
-    ImageDraw.Draw(caption).text((6, CAPTION_PX / 2), text, (0, 0, 0), ImageFont.load_default(16), anchor="lm")
-    return np.concatenate([np.asarray(caption, dtype=np.uint8), tiles])
+    return np.concatenate([caption(f"epoch {epoch + 1} of {config.epochs}: {how}", tiles.shape[1]), tiles])
 
 
 def _tile(dataset: DetectionDataset, index: int) -> Pixels:
     sample = dataset[index]
     pixels = np.ascontiguousarray(sample.image.numpy().transpose(1, 2, 0))
     drawn = draw_detections(pixels, sample.boxes_xyxy.numpy(), sample.labels.numpy(), dataset.annotations.class_names)
-    scale = TILE_PX / max(drawn.shape[:2])
-    size = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))
-    return np.asarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return fitted(drawn, TILE_PX)

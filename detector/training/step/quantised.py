@@ -42,7 +42,7 @@ ROUNDINGS = {
 
 
 class QuantisedNetwork(Network):
-    """A Network whose ops' outputs are rounded. `quantise` makes one."""
+    """A Network whose ops' outputs are rounded. `round_as_exported` makes one."""
 
     rounding: Rounding
     as_they_are: frozenset[str]
@@ -72,7 +72,7 @@ class QuantisedRepConvUnit(RepConvUnit):
         return _run(self, self.dense, x)
 
 
-def quantise(network: Network, format_name: str) -> Network:
+def round_as_exported(network: Network, format_name: str) -> Network:
     """`network` itself, which rounds from now on as an int8 export to that format does."""
     rounding = ROUNDINGS[format_name]
     network.__class__ = QuantisedNetwork

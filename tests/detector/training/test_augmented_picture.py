@@ -12,7 +12,8 @@ import pytest
 
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
-from detector.training.record.augmented_picture import CAPTION_PX, COLUMNS, TILE_PX, write_augmented_picture
+from detector.drawing import CAPTION_PX
+from detector.training.record.augmented_picture import COLUMNS, TILE_PX, write_augmented_picture
 from detector.training.settings.config import validate
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "augmented_samples.py"

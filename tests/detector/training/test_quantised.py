@@ -16,7 +16,7 @@ from detector.quantisation.openvino import OpenVINOQuantiser
 from detector.training.loop import fit
 from detector.training.machine.depthwise import speed_up_depthwise
 from detector.training.start import load_splits, new_run, resumed_run
-from detector.training.step.quantised import quantise, rounded, rounded_weight
+from detector.training.step.quantised import round_as_exported, rounded, rounded_weight
 from detector.training.validation import evaluate_run
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
@@ -71,7 +71,7 @@ def test_every_weight_learns_and_keeps_its_name(tiny: Structure, format_name: st
     keys, plain = list(network.state_dict()), network.eval().forward_raw(IMAGES)
     statistics = {key: value.clone() for key, value in network.state_dict().items() if "running" in key}
     speed_up_depthwise(network)
-    quantise(network, format_name).train()
+    round_as_exported(network, format_name).train()
     found = network.forward_raw(IMAGES)
     assert list(network.state_dict()) == keys
     spread = plain.cls_logits.std()
@@ -86,7 +86,10 @@ def test_branches_are_rounded_as_the_conv_that_they_become() -> None:
     torch.manual_seed(0)
     network = Network(resolve_structure("T").with_image_size(64, 64)).eval()
     with torch.no_grad():
-        whole, merged = quantise(network, "openvino")(IMAGES), quantise(network.deploy(), "openvino")(IMAGES)
+        whole, merged = (
+            round_as_exported(network, "openvino")(IMAGES),
+            round_as_exported(network.deploy(), "openvino")(IMAGES),
+        )
     assert torch.allclose(whole[1], merged[1], atol=1e-4)
 
 
@@ -108,7 +111,7 @@ def test_rounding_is_as_large_as_the_exporters(tiny: Structure, tmp_path: Path, 
     (exported,) = Detector.load(target).model.run(picture)[1]
     with torch.no_grad():
         (plain,) = checkpoint.network()(IMAGES[:1])[1].numpy()
-        (trained_so,) = quantise(checkpoint.network(), format_name)(IMAGES[:1])[1].numpy()
+        (trained_so,) = round_as_exported(checkpoint.network(), format_name)(IMAGES[:1])[1].numpy()
     moved = np.abs(_logit(exported) - _logit(plain)).mean()
     assert 0.7 < np.abs(_logit(trained_so) - _logit(plain)).mean() / moved < 1.4
 

@@ -162,5 +162,7 @@ def test_refusals(source: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("device lost\nand more")
 
     monkeypatch.setattr(fake_runtime, "measure", lost)
-    with pytest.raises(UserError, match=r"failed while kernels were measured \(device lost\); the 0 measured so far"):
+    with pytest.raises(
+        UserError, match=r"failed while kernels were measured \(device lost\); the 0 kernels measured so far"
+    ):
         run(tmp_path / "c", [source])

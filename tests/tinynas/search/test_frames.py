@@ -21,7 +21,7 @@ from tinynas.exact.solver import priced
 from tinynas.genes.membership import outside
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
-from tinynas.published import nearest, published_necks, share_at
+from tinynas.published import of_most_similar_latency, published_necks, share_at
 from tinynas.scores import entropy
 from tinynas.search.folder import held
 from tinynas.search.framed import search_frames
@@ -218,8 +218,8 @@ def test_the_share_is_between_those_of_the_published_detectors():
     assert share_at(necks, 99.0) == pytest.approx(large.share)
     middle = share_at(necks, (small.latency_ms * large.latency_ms) ** 0.5)
     assert middle == pytest.approx((small.share + large.share) / 2)
-    assert nearest(necks, 3.0).name == "T"
-    assert nearest([], 3.0) is None
+    assert of_most_similar_latency(necks, 3.0).name == "T"
+    assert of_most_similar_latency([], 3.0) is None
 
 
 def test_a_share_of_ones_own_is_a_floor():

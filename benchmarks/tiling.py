@@ -17,12 +17,11 @@ import numpy as np
 
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
-from detector.data.image import read_image
+from detector.data.image import Pixels, read_image
 from detector.detections import Detections
 from detector.detector import Detector
 from detector.evaluation.coco import evaluate
 from detector.evaluation.detections import SplitDetections
-from detector.prediction.frames import Pixels
 from detector.prediction.looking import Look, in_tiles
 
 MOST = 500

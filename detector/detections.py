@@ -14,7 +14,8 @@ from search_spaces.errors import UserError
 from search_spaces.files import csv_text
 
 if TYPE_CHECKING:
-    from detector.drawing import Pixels
+    from detector.data.image import Pixels
+
 
 CSV_COLUMNS = ("x1", "y1", "x2", "y2", "score", "label", "category_id", "name")
 

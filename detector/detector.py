@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.geometry import clip_boxes
-from detector.data.image import Image, read_image, resize_stretch
+from detector.data.image import Pixels, read_image, resize_stretch
 from detector.deploy import Floats, Model, Outputs, load_model, run_in_batches
 from detector.detections import Detections
 from detector.model_card import ModelCard
@@ -131,7 +131,7 @@ class Detector:
             return self.with_thresholds(score=max(PREDICT_SCORE_THRESHOLD, card.score_threshold))
         return Detector(self.model, by_class=True)
 
-    def detect(self, pictures: Sequence[Image]) -> list[Detections]:
+    def detect(self, pictures: Sequence[Pixels]) -> list[Detections]:
         """At the model's own thresholds, in pictures (height, width, 3) uint8 RGB of any size, all in one batch (a model of
         a fixed batch runs as often as needed, its last call filled up with zeros); boxes in their own pixels, cut to them.
         """
@@ -144,9 +144,9 @@ class Detector:
         found = self.detect_tensor(np.stack(images).astype(np.float32))
         return [self._in_picture(one, self.image_size, picture.shape[:2]) for one, picture in zip(found, pictures)]
 
-    def detect_each(self, pictures: Iterable[Image]) -> Iterator[Detections]:
+    def detect_each(self, pictures: Iterable[Pixels]) -> Iterator[Detections]:
         """`detect`, for as many pictures as come, in the model's own batches (one by one where it takes any)."""
-        waiting: list[Image] = []
+        waiting: list[Pixels] = []
         for picture in pictures:
             waiting.append(picture)
             if len(waiting) == (self.card.batch or 1):
@@ -184,7 +184,7 @@ class Detector:
         for outputs in run_in_batches(self.model, images):
             yield from (self._selected(outputs, row) for row in range(len(outputs[0])))
 
-    def _in_whole(self, picture: Image) -> Detections:
+    def _in_whole(self, picture: Pixels) -> Detections:
         """By a model that takes pictures: as it is, or stretched to the size that the model fixes."""
         size = self.card.picture_size or (picture.shape[0], picture.shape[1])
         given = resize_stretch(picture, np.zeros((0, 4), dtype=np.float32), size)[0]
@@ -219,7 +219,7 @@ class Detector:
         )  # fmt: skip
 
 
-def _pixels(image: ImageLike) -> Image:
+def _pixels(image: ImageLike) -> Pixels:
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from detector.data.image import Pixels
 from detector.lettering import Font, font, lettering
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 Rectangle: TypeAlias = tuple[int, int, int, int]
 Colour: TypeAlias = tuple[int, int, int]
 

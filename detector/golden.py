@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.image import Image
+from detector.data.image import Pixels
 
 if TYPE_CHECKING:
     from detector.detections import Detections
@@ -43,7 +43,7 @@ class Golden:
             score_threshold=left_out,
         )  # fmt: skip
 
-    def pixels(self) -> Image:
+    def pixels(self) -> Pixels:
         """The picture (H, W, 3) uint8 RGB."""
         return decoded(base64.b64decode(self.picture))
 
@@ -53,14 +53,14 @@ class Golden:
         return boxes, np.array(self.scores, dtype=np.float32), np.array(self.labels, dtype=np.int64)
 
 
-def decoded(picture: bytes) -> Image:
+def decoded(picture: bytes) -> Pixels:
     """The pixels (H, W, 3) uint8 RGB of an encoded picture."""
     stored = cv2.imdecode(np.frombuffer(picture, dtype=np.uint8), cv2.IMREAD_COLOR)
     assert stored is not None
     return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def encoded_picture(pixels: Image) -> bytes:
+def encoded_picture(pixels: Pixels) -> bytes:
     """A picture (H, W, 3) uint8 RGB as a PNG, or where that is large as a JPEG of at most LONGEST_PX on its longer side."""
     turned = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".png", turned, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
@@ -72,7 +72,7 @@ def encoded_picture(pixels: Image) -> bytes:
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
 
-def drawn_scene(size_hw: tuple[int, int], seed: int = 0) -> Image:
+def drawn_scene(size_hw: tuple[int, int], seed: int = 0) -> Pixels:
     """Coloured rectangles and discs on a slope of brightness, (H, W, 3) uint8: a picture where none is given."""
     generator = np.random.default_rng(seed)
     height, width = size_hw

@@ -42,6 +42,7 @@ def reach(graphs: Iterable[Graph], rules: FusionRules, known: Iterable[Kernel] =
     A cell is needed when interpolating a network's kernel reads it; the cells around needed ones come along. `known`:
     kernels of a table that the grids shall go on from: its cells stay, and its axes get new points beyond their ends only.
     """
+    # by group, samples (n, 4): in channels, out channels, area of the map, and runs of a network per megapixel of its image
     found: dict[Group, list[Floats]] = {}
     sizes: Sizes = {}
     before = _by_grid(known, rules, sizes)
@@ -138,6 +139,9 @@ def _shared_areas(found: dict[Group, list[Floats]], sizes: Sizes) -> Floats:
 def _cells(
     group: Group, samples: Floats, areas: Floats, sizes: Sizes, expand: float, graphs: int, held: Sequence[Kernel]
 ) -> Cells:  # fmt: skip
+    """One grid of a group: axes through the samples (n, 4) of all graphs (their number), or beyond those of the kernels that
+    are `held`; its cells are those that the samples read, what surrounds them, and the held ones. `expand`: out channels
+    over in channels, of kinds whose kernels have one number of channels."""
     low, high = samples[:, 2].min(), samples[:, 2].max()
     if group.kind in ALONE:
         third = knots(samples[:, 2], AREA_RATIO)

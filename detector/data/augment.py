@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detector.data.geometry import Matrix, Picture, affine_matrix, clip_boxes, keep_visible, orient, warp, warp_boxes
-from detector.data.image import Image, resize_stretch
+from detector.data.image import Pixels, resize_stretch
 from detector.data.mosaic import boxes_on_canvas, draw, lay_out, seen
 from detector.data.regions import laid_over, mapped, whole
 from detector.data.sada.box_level import augment_boxes
@@ -203,7 +203,7 @@ def _mixup(
     )
 
 
-def jitter(image: Image, config: AugmentConfig, rng: np.random.Generator) -> Image:
+def jitter(image: Pixels, config: AugmentConfig, rng: np.random.Generator) -> Pixels:
     """Shift hue, scale saturation and brightness of an RGB image through 256-entry tables."""
     if not (config.hue or config.saturation or config.brightness):
         return image

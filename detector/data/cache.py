@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from detector.data.annotations import Annotations
 from detector.data.geometry import Picture
-from detector.data.image import Image, read_image, resize_stretch
+from detector.data.image import Pixels, read_image, resize_stretch
 from detector.data.regions import NO_MAP, plain
 
 
@@ -48,7 +48,7 @@ class PictureSource:
         self._images = _shared_bytes((self._kept, *self._size_hw, 3))
         self._filled = _shared_bytes((self._kept,))
 
-    def _image(self, index: int, source_hw: tuple[int, int]) -> Image:
+    def _image(self, index: int, source_hw: tuple[int, int]) -> Pixels:
         if index < self._kept and self._filled[index]:
             return np.asarray(self._images[index], dtype=np.uint8)
         image = read_image(self._annotations.image_paths[index], expected_hw=source_hw)

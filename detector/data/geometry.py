@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.image import Image
+from detector.data.image import Pixels
 from detector.data.regions import NO_MAP, RegionMap, oriented
 
 Boxes = npt.NDArray[np.float32]
@@ -25,7 +25,7 @@ class Picture(NamedTuple):
     regions: of which data set its parts are (detector/data/regions.py); (0, ...) where the data are one set.
     """
 
-    image: Image
+    image: Pixels
     boxes_xyxy: Boxes
     labels: npt.NDArray[np.int32]
     ignore: npt.NDArray[np.bool_]
@@ -55,7 +55,7 @@ def affine_matrix(
     return np.concatenate([linear, (target - linear @ centre)[:, None]], axis=1)
 
 
-def warp(image: Image, matrix: Matrix, size_hw: tuple[int, int], fill: int) -> Image:
+def warp(image: Pixels, matrix: Matrix, size_hw: tuple[int, int], fill: int) -> Pixels:
     """Map an image (H, W, 3) through `matrix` (pixel edges) into (height, width, 3); a fourth channel is left out.
 
     OpenCV maps four channels in less than half the time of three, and to the same values.

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from detector.data.picture_header import Header, read_header
 from search_spaces.errors import UserError
 
-Image: TypeAlias = npt.NDArray[np.uint8]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""A picture: (height, width, 3) RGB."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 READABLE = ", ".join(sorted(IMAGE_SUFFIXES))
 OTHER_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga"})
@@ -29,7 +30,7 @@ _INVERSE = {6: 8, 8: 6}
 _RGB: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)  # OpenCV 4.11 and newer decode to RGB themselves
 
 
-def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_truncated: bool = False) -> Image:
+def read_image(path: Path, *, expected_hw: tuple[int, int] | None = None, allow_truncated: bool = False) -> Pixels:
     """Decode one picture: (H, W, 3) uint8 RGB, EXIF orientation applied.
 
     expected_hw: the size that the annotations were drawn on; a picture annotated before its EXIF rotation is read so.
@@ -83,8 +84,8 @@ def fills_the_range(path: Path) -> bool:
 
 
 def resize_stretch(
-    image: Image, boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, int]
-) -> tuple[Image, npt.NDArray[np.float32]]:
+    image: Pixels, boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, int]
+) -> tuple[Pixels, npt.NDArray[np.float32]]:
     """Stretch (no letterbox) an image (H, W, 3) and its boxes (n, 4) px to `size_hw`; each axis has its own scale."""
     height, width = image.shape[:2]
     if (height, width) != tuple(size_hw):
@@ -101,7 +102,7 @@ def wrong_size(found_hw: tuple[int, int], expected_hw: tuple[int, int]) -> str:
     )
 
 
-def read_with_damage(path: Path) -> tuple[Image, str]:
+def read_with_damage(path: Path) -> tuple[Pixels, str]:
     """The picture as `read_image` gives it, and what the decoder says of damaged data in a JPEG ("" if nothing).
 
     Only for a process whose other threads print nothing meanwhile. Raises UserError as `read_image` does.
@@ -129,7 +130,7 @@ def _standard_error() -> Iterator[list[str]]:
             lines += file.read().decode(errors="replace").splitlines()
 
 
-def _bytes_of(path: Path) -> Image:
+def _bytes_of(path: Path) -> npt.NDArray[np.uint8]:
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -165,7 +166,7 @@ def _limit(name: str, default: int) -> int:
     return int(value) if value.isdecimal() else default
 
 
-def _decode(data: Image, path: Path, header: Header) -> Image:
+def _decode(data: npt.NDArray[np.uint8], path: Path, header: Header) -> Pixels:
     """Pixels as stored, RGB, without OpenCV's own remarks on the screen."""
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -177,7 +178,7 @@ def _decode(data: Image, path: Path, header: Header) -> Image:
         cv2.utils.logging.setLogLevel(before)
     if decoded is None:
         raise UserError(f"{path}: not a readable image{_other_kind(data)}; expected JPEG, PNG, BMP, WebP or TIFF")
-    image: Image = np.asarray(
+    image: Pixels = np.asarray(
         decoded if _RGB else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=decoded), dtype=np.uint8
     )
     if header.kind == "tiff":
@@ -186,7 +187,7 @@ def _decode(data: Image, path: Path, header: Header) -> Image:
     return image
 
 
-def _other_kind(data: Image) -> str:
+def _other_kind(data: npt.NDArray[np.uint8]) -> str:
     """What the file is, where its first bytes tell: often a picture under another's suffix."""
     start = data[:16].tobytes()
     if start[4:8] == b"ftyp":
@@ -198,7 +199,7 @@ def _other_kind(data: Image) -> str:
     return ""
 
 
-def _turned(image: Image, orientation: int) -> Image:
+def _turned(image: Pixels, orientation: int) -> Pixels:
     """Stored pixels as EXIF orientation 1 to 8 has them shown."""
     if orientation >= 5:
         image = np.ascontiguousarray(image.transpose(1, 0, 2))

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.image import Image
+from detector.data.image import Pixels
 
 GRID = 8
 NEAR_BITS = 10
@@ -21,7 +21,7 @@ NEAR_BITS = 10
 _MOST_ALIKE = 200
 
 
-def look_of(image: Image) -> str:
+def look_of(image: Pixels) -> str:
     """The difference hash of RGB pixels (H, W, 3), 32 hex digits; "" for one without contrast, which looks like many."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     wide = cv2.resize(grey, (GRID + 1, GRID), interpolation=cv2.INTER_AREA).astype(np.int16)

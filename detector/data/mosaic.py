@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.geometry import Boxes, Matrix, Picture, clip_boxes, keep_visible, warp_boxes
-from detector.data.image import Image
+from detector.data.image import Pixels
 
 _PLACES = ((-1, -1), (0, -1), (-1, 0), (0, 0))
 _EDGE_PX = 2
@@ -63,7 +63,7 @@ def seen(layout: Layout, matrix: Matrix) -> list[bool]:
     return [bool(both.all()) for both in inside]
 
 
-def draw(layout: Layout, tiles: Sequence[Picture | None], matrix: Matrix, fill: int) -> Image:
+def draw(layout: Layout, tiles: Sequence[Picture | None], matrix: Matrix, fill: int) -> Pixels:
     """The canvas (2h, 2w, 4), RGB and one more channel of no meaning, right where `matrix` shows it; anything elsewhere.
 
     Four channels, because OpenCV warps them in less than half the time of three.

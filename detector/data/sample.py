@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from detector.data import formats
 from detector.data.annotations import Annotations, RawBoxes, pack
-from detector.data.image import Image
+from detector.data.image import Pixels
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import check_folder
 
@@ -64,7 +64,7 @@ def write_sample_data(
 
 def draw_picture(
     size: tuple[int, int], classes: Sequence[str], rng: np.random.Generator
-) -> tuple[Image, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+) -> tuple[Pixels, npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """One picture (height, width, 3) uint8 RGB with boxes_xyxy (n, 4) px and labels (n,); one in twenty is empty."""
     canvas = _background(size, rng)
     hidden = np.zeros(size, dtype=bool)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from detector.data import formats
 from detector.data.annotations import Annotations, clip
 from detector.data.convert import check_pictures, merged_classes, read_all, renamed_line
-from detector.data.image import Image, read_image
+from detector.data.image import Pixels, read_image
 from detector.data.raw_split import packed
 from detector.data.writing import Content, Put, claim, write_data_set
 from detector.drawing import write_picture
@@ -139,7 +139,7 @@ def _cutter(
     annotations: Annotations, owners: list[int], corners: list[tuple[int, int]], sizes: list[tuple[int, int]]
 ) -> Put:
     """Writes tiles; a picture is decoded once for all of its own, which follow one another."""
-    last: tuple[int, Image] | None = None
+    last: tuple[int, Pixels] | None = None
 
     def put(index: int, place: Path) -> None:
         nonlocal last

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.data.image import read_image
-from detector.drawing import CAPTION_PX, Pixels, draw_detections, fitted, write_picture
+from detector.data.image import Pixels, read_image
+from detector.drawing import CAPTION_PX, draw_detections, fitted, write_picture
 from detector.evaluation.assessment import Assessment
 from detector.evaluation.confusion import LEFT_OUT, NONE
 

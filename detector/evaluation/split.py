@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tqdm import tqdm
 
 from detector.data.annotations import Annotations
-from detector.data.image import Image, read_image
+from detector.data.image import Pixels, read_image
 from detector.detections import Detections
 from detector.evaluation.detections import SplitDetections
 
@@ -16,7 +16,7 @@ _READERS = 2
 
 
 def detect_split(
-    detect: Callable[[Sequence[Image]], Sequence[Detections]], annotations: Annotations, batch_size: int
+    detect: Callable[[Sequence[Pixels]], Sequence[Detections]], annotations: Annotations, batch_size: int
 ) -> SplitDetections:
     """What `detect` finds in every image of a split, `batch_size` pictures (H, W, 3) uint8 RGB at a time; the next ones are
     read meanwhile. A terminal shows a bar. Raises UserError for a picture that cannot be read."""
@@ -28,8 +28,8 @@ def detect_split(
     return SplitDetections.pack(found)
 
 
-def _pictures(annotations: Annotations, batch_size: int) -> Iterator[list[Image]]:
-    def read(index: int) -> Image:
+def _pictures(annotations: Annotations, batch_size: int) -> Iterator[list[Pixels]]:
+    def read(index: int) -> Pixels:
         height, width = (int(side) for side in annotations.sizes_hw[index])
         return read_image(annotations.image_paths[index], expected_hw=(height, width))
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from detector.agreement import Differences, Tolerance, check_golden, compare_detections, tolerance_of
-from detector.data.image import Image, resize_stretch
+from detector.data.image import Pixels, resize_stretch
 from detector.deploy import Floats, Model, Outputs, load_model
 from detector.detector import Detector, Selected
 from detector.export.bisection import where_it_leaves
@@ -75,7 +75,7 @@ class Verifier:
         """
         return self._compare(path, self.card, self._inputs, self._raw)
 
-    def golden(self, picture: Image | None) -> Golden:
+    def golden(self, picture: Pixels | None) -> Golden:
         """The picture, or a drawn one, and what torch finds in it."""
         size = self.card.picture_size
         if picture is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.image import read_image
+from detector.data.image import Pixels, read_image
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
-from detector.drawing import SMALLEST_SHOWN, Pixels, caption, draw_detections, fitted, write_picture
+from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, fitted, write_picture
 from detector.training.run import Run
 
 COLUMNS = 4

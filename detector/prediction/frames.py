@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.image import Pixels
 from detector.detections import Detections
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
 NO_TRACK = -1
 """Of a detection that belongs to no track (yet): one that was seen once may be an error."""
 

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from detector.data.image import Pixels
 from detector.detections import Detections
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
-from detector.prediction.frames import Pixels
 from detector.prediction.thresholds import Thresholds
 from detector.tiling import OVERLAP, cut_sides, fits_no_tile, merged, tiles_of
 

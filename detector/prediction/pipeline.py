@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from detector.data.image import Pixels
 from detector.detections import Detections
-from detector.prediction.frames import Frame, Pixels
+from detector.prediction.frames import Frame
 
 T = TypeVar("T")
 DEPTH = 4

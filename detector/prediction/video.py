@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from detector.prediction.frames import Frame, Pixels
+from detector.data.image import Pixels
+from detector.prediction.frames import Frame
 from detector.prediction.sources import Item
 from search_spaces.errors import UserError
 from search_spaces.saying import Say, silent

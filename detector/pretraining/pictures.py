@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detector.data.augment import AugmentConfig, jitter
-from detector.data.image import Image, read_image
+from detector.data.image import Pixels, read_image
 
 CACHED_SIDE = 1.5
 """Pictures are kept with a shorter side of at most this times the network's longer one: crops are hardly ever enlarged."""
@@ -44,7 +44,7 @@ class Pictures(Dataset[Tensor]):
         self.paths, self.size_hw, self.seed = list(paths), size_hw, seed
         self._crops = crops or Crops()
         self._room = cache_bytes
-        self._kept: dict[int, Image] = {}
+        self._kept: dict[int, Pixels] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,7 +67,7 @@ class Pictures(Dataset[Tensor]):
         coloured = jitter(np.ascontiguousarray(resized), COLOURS, rng)
         return torch.from_numpy(np.ascontiguousarray(coloured.transpose(2, 0, 1)))
 
-    def _image(self, index: int) -> Image:
+    def _image(self, index: int) -> Pixels:
         kept = self._kept.get(index)
         if kept is not None:
             return kept

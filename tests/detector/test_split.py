@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from detector.data.formats import load_split
-from detector.data.image import Image
+from detector.data.image import Pixels
 from detector.data.sample import write_sample_data
 from detector.detections import Detections
 from detector.evaluation.split import detect_split
 from tests.terminal import Terminal
 
 
-def brightest(pictures: Sequence[Image]) -> list[Detections]:
+def brightest(pictures: Sequence[Pixels]) -> list[Detections]:
     """A box of a picture's size for each, scored by its mean."""
     found = []
     for picture in pictures:

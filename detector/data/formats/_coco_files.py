@@ -77,7 +77,7 @@ def picture_folders(root: Path, path: Path, split: str) -> list[Path]:
     return list(dict.fromkeys([*first, *called, *inner, *homes[1:], path.parent, root]))
 
 
-def main_folder(root: Path, path: Path, file_names: Sequence[str], folders: Sequence[Path]) -> Path | None:
+def main_folder(file_names: Sequence[str], folders: Sequence[Path]) -> Path | None:
     """The first folder that has one of the first hundred pictures under its name as it stands."""
     for name in file_names[:100]:
         folder = next((choice for choice in folders if is_file(choice / name)), None)

@@ -181,7 +181,7 @@ def _positions(
 def _pictures(root: Path, path: Path, split: str, names: Sequence[str], tell: Tell) -> tuple[list[Path], set[int]]:
     """Where each picture is, and the places of those that are nowhere (and told). Each folder is listed once."""
     folders = _coco_files.picture_folders(root, path, split)
-    main = _coco_files.main_folder(root, path, names, folders)
+    main = _coco_files.main_folder(names, folders)
     finder = Finder(root, folders, IMAGE_SUFFIXES)
     home = main or folders[0]
     present: dict[Path, set[str]] = {}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.data.image import Image, read_image
+from detector.data.image import Pixels, read_image
 
 CROPS = 40
 """Of each class, at most."""
@@ -118,7 +118,7 @@ def _described(
     return np.stack(plain), np.stack(mirrored)
 
 
-def _edges(crop: Image) -> npt.NDArray[np.float32]:
+def _edges(crop: Pixels) -> npt.NDArray[np.float32]:
     """Unit vector: the root of each cell's share of edge strength in each of 12 directions."""
     dx, dy = (cv2.Sobel(crop, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     strength = np.hypot(dx, dy)

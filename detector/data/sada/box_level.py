@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.geometry import Boxes, Picture, box_areas, clip_boxes, keep_visible
-from detector.data.image import Image
+from detector.data.image import Pixels
 from detector.data.sada.colour import COLOUR_OPS
 from detector.data.sada.geometric import Move, move_of
 from detector.data.sada.policy import Operation, Policy, blended_shares, size_classes
@@ -46,7 +46,7 @@ def augment_boxes(
     return picture
 
 
-def change_colours(image: Image, boxes_xyxy: Boxes, step: Operation, policy: Policy) -> Image:
+def change_colours(image: Pixels, boxes_xyxy: Boxes, step: Operation, policy: Policy) -> Pixels:
     """`image` with `step`'s colour operation blended in around boxes (n, 4) px."""
     if not len(boxes_xyxy):
         return image
@@ -129,7 +129,7 @@ def _whole_pixels(boxes_xyxy: Boxes) -> list[list[int]]:
     return rounded
 
 
-def _paste(image: Image, crop: Image, corner_xy: tuple[int, int]) -> None:
+def _paste(image: Pixels, crop: Pixels, corner_xy: tuple[int, int]) -> None:
     """Blend a crop (h, w, 3) into `image` in place, its corner at x, y, strongest at its centre (k = 1).
 
     The crop stands for the image in the map's deviations: both are the root of h w / 2 pi.
@@ -144,6 +144,6 @@ def _paste(image: Image, crop: Image, corner_xy: tuple[int, int]) -> None:
         under[...] = _blend(under, crop[top:bottom, left:right], weights[top:bottom, left:right])
 
 
-def _blend(image: Image, changed: Image, weights: Weights) -> Image:
+def _blend(image: Pixels, changed: Pixels, weights: Weights) -> Pixels:
     """`changed` where weights (H, W) are 1, `image` where they are 0."""
     return np.asarray(cv2.blendLinear(changed, image, weights, 1 - weights), dtype=np.uint8)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from detector.data.geometry import affine_matrix, warp
-from detector.data.image import Image
+from detector.data.image import Pixels
 
 MAX_LEVEL = 10
 MAX_DEGREES = 30.0
@@ -27,7 +27,7 @@ class Move:
     shear_degrees: tuple[float, float] = (0.0, 0.0)
     shift: tuple[float, float] = (0.0, 0.0)
 
-    def apply(self, crop: Image, fill: int) -> Image:
+    def apply(self, crop: Pixels, fill: int) -> Pixels:
         """The changed crop, of the same shape; `fill` where a turn or shear leaves nothing. A shift changes no pixel."""
         if self.mirror:
             return np.asarray(cv2.flip(crop, 1), dtype=np.uint8)

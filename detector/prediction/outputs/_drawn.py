@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from detector.data.file_tree import FreeNames, one_form
+from detector.data.image import Pixels
 from detector.drawing import write_picture
-from detector.prediction.frames import Frame, Looked, Pixels
+from detector.prediction.frames import Frame, Looked
 from detector.prediction.outputs import Heading, Skipped
 from detector.prediction.outputs._growing import told
 from detector.prediction.sources import Item, Kind

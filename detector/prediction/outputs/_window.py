@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from detector.prediction.frames import Looked, Pixels
+from detector.data.image import Pixels
+from detector.prediction.frames import Looked
 from detector.prediction.outputs import Skipped
 from search_spaces.errors import UserError
 

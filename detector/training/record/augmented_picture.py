@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.dataset import DetectionDataset
-from detector.drawing import SMALLEST_SHOWN, Pixels, caption, draw_detections, fitted, write_picture
+from detector.data.image import Pixels
+from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, fitted, write_picture
 from detector.training.epoch import enter_epoch, phase_of
 from detector.training.settings.config import TrainConfig
 

@@ -8,9 +8,10 @@ from pathlib import Path, PurePath
 import cv2
 import numpy as np
 
+from detector.data.image import Pixels
 from detector.detections import Detections
 from detector.model_card import ModelCard
-from detector.prediction.frames import Frame, Pixels
+from detector.prediction.frames import Frame
 
 NAMES = ("block", "a/b: кот")
 WIDTH, HEIGHT, FPS = 160, 96, 25.0

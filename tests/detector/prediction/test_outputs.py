@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from detector.data.formats import load_split
+from detector.data.image import Pixels
 from detector.detections import Detections
-from detector.prediction.frames import Frame, Looked, Pixels
+from detector.prediction.frames import Frame, Looked
 from detector.prediction.outputs import Heading, _crops, _drawn, format_names, open_output
 from detector.prediction.reading import count_frames
 from detector.prediction.run import Tally, Wishes, claim_folder, predict, wished_formats

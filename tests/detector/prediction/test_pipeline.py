@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from detector.data.image import Pixels
 from detector.detections import Detections
-from detector.prediction.frames import Frame, Pixels
+from detector.prediction.frames import Frame
 from detector.prediction.pipeline import DEPTH, Channel, overlapped
 from search_spaces.errors import UserError
 from tests.detector.prediction.clips import find_blocks, frame, left_edge

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.data.image import Pixels
 from detector.detections import Detections
-from detector.prediction.frames import Pixels
 from detector.prediction.looking import in_tiles
 from detector.tiling import Tile, cut_sides, fits_no_tile, merged, tiles_of
 from tests.detector.prediction.clips import detections, find_blocks

@@ -94,8 +94,12 @@ def test_the_norms_of_a_short_run_forget_sooner(tiny: Structure, sample: Path, t
 
 
 def test_bfloat16_and_a_small_last_batch(tiny: Structure, sample: Path, tmp_path: Path) -> None:
-    fit(_run(tiny, sample, tmp_path / "r", epochs=1, amp="bf16", batch_size=3))
-    assert _rows(tmp_path / "r")[0]["total"] > 0
+    for amp in ("bf16", "off"):
+        fit(_run(tiny, sample, tmp_path / amp, epochs=1, amp=amp, batch_size=3))
+    (half,), (whole,) = _rows(tmp_path / "bf16"), _rows(tmp_path / "off")
+    assert half["step"] == whole["step"] == 4
+    assert half["total"] != whole["total"]
+    assert half["total"] == pytest.approx(whole["total"], rel=0.02)
 
 
 def test_a_non_finite_step_changes_nothing(tiny: Structure, sample: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import tinynas
-from detector.drawing import Pixels, encoded
+from detector.data.image import Pixels
+from detector.drawing import encoded
 from detector.evaluation import Assessment, ClassRow
 from detector.evaluation.assessment import BACKGROUND, SetRow
 from detector.evaluation.pictures import COLOURS

@@ -21,13 +21,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from detector.data.formats import detect, get
+from detector.training.record.logged import logged_epochs
 from detector.training.settings.config import TrainConfig, build_config
 from detector.training.settings.presets import preset_values
 from search_spaces.errors import UserError
 from search_spaces.files import write_text
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, parse_structure
-from tinynas.ranking.training import rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def from_json(text: str) -> Job:
 
 def epochs_done(folder: Path) -> int:
     """Epochs that the run in a folder has finished."""
-    rows = rows_of(folder)
+    rows = logged_epochs(folder)
     return int(rows[-1]["epoch"]) if rows else 0
 
 

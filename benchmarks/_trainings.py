@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from detector.data.formats import detect, get
 from detector.training.machine.process_settings import let_threads_sleep
+from detector.training.record.logged import logged_epochs
 from search_spaces.errors import UserError
 from search_spaces.files import lock, write_text
-from tinynas.ranking.training import rows_of
 
 EVALUATIONS = 3
 """Of a run, the last epoch's included: enough to choose a checkpoint by."""
@@ -104,7 +104,7 @@ def is_finished(job: Job, folder: Path, has_test: bool) -> bool:
 
 def result(job: Job, folder: Path) -> dict[str, Any]:
     """AP on `val` after the last epoch and by epoch, on `test` of best.pt (the best on val) and of the last epoch."""
-    rows = rows_of(folder)
+    rows = logged_epochs(folder)
     curve = [(int(row["epoch"]), _short(row["ap"]), _short(row["ap50"])) for row in rows if "ap" in row]
     path = folder / "test.json"
     test = json.loads(path.read_text()) if path.is_file() else {"best": {}, "last": {}}

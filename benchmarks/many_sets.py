@@ -23,10 +23,10 @@ from _trainings import Job, every_epochs, finish, run_jobs, run_program, summary
 from detector.data.formats import load_split
 from detector.data.label_space.proposal import find_sets, propose, text_of
 from detector.data.label_space.reading import read_label_space, read_members
+from detector.training.record.logged import logged_epochs
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import write_text
 from search_spaces.text import format_structure, resolve_structure
-from tinynas.ranking.training import rows_of
 
 OWN = "own"
 ARMS: Mapping[str, tuple[str, ...]] = {
@@ -56,7 +56,7 @@ def main() -> None:
         runs, wrong = run_jobs(chosen, data, folder, options.jobs)
         failed |= {f"{folder.name}/{job}": error for job, error in wrong.items()}
         for job, run in runs.items():
-            last = rows_of(folder / job)[-1]
+            last = logged_epochs(folder / job)[-1]
             for of in [name] if name else members:
                 found[of][job] = {"arm": run["arm"], **_aps(last["ap"] if name else last.get(f"ap@{of}"))}
     told = {

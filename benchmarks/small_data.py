@@ -28,12 +28,12 @@ from _trainings import Job, add_options, finish, run_jobs, run_program, summary
 
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
+from detector.training.record.logged import logged_epochs
 from detector.training.settings.auto_preset import choose
 from search_spaces.errors import UserError
 from search_spaces.files import replacing
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
-from tinynas.ranking.training import rows_of
 
 BASELINE = "small"
 EVALUATIONS = 6
@@ -75,7 +75,7 @@ def main() -> None:
         runs, bad = run_jobs(wanted, data, out, options.jobs)
         failed.update({f"{spec.text} {name}": error for name, error in bad.items()})
         for name, run in runs.items():
-            rows = [row for row in rows_of(out / name) if "ap" in row]
+            rows = [row for row in logged_epochs(out / name) if "ap" in row]
             run["seconds_ap_ap50"] = [
                 [round(row["seconds"], 1), round(row["ap"], 5), round(row["ap50"], 5)] for row in rows
             ]

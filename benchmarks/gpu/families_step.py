@@ -10,7 +10,7 @@ from typing import Any
 from _call import Call, parse, tinynas
 from _sets_here import SIDES, data_set
 
-from tinynas.ranking.training import rows_of
+from detector.training.record.logged import logged_epochs
 
 SEEDS = (0, 1, 2)
 PUBLISHED = ("T", "S")
@@ -36,7 +36,7 @@ def trained(call: Call, structure: str | Path, name: str, seed: int, seconds: fl
         "train", structure, "--data", data, "--out", folder, "--image-size", 64 if call.quick else SIDES[name], "--device",
         call.device, "--seed", seed, *length,
     )  # fmt: skip
-    history = rows_of(folder)
+    history = logged_epochs(folder)
     best = max((row for row in history if "ap" in row), key=lambda row: row["ap"])
     for path in folder.glob("*.pt"):
         path.unlink()

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from _sets import parse_set, prepared
 
-from tinynas.ranking.training import rows_of
+from detector.training.record.logged import logged_epochs
 
 STRUCTURE = "S"
 IMAGES, EPOCHS, BATCH = 96, 3, 8
@@ -61,7 +61,7 @@ def agreement(call: Call, structure: str, data: Path, side: int) -> dict[str, An
             runs[name].wait()
     codes = {name: run.wait() for name, run in runs.items()}
     found: dict[str, Any] = {
-        name: {loss: [round(row[loss], 5) for row in rows_of(folder)] for loss in LOSSES}
+        name: {loss: [round(row[loss], 5) for row in logged_epochs(folder)] for loss in LOSSES}
         for name, folder in folders.items()
     }
     first, *others = found
@@ -80,7 +80,7 @@ def trained(call: Call, structure: str, data: Path, side: int) -> dict[str, Any]
         "train", structure, "--data", data, "--out", folder, "--image-size", side, "--device", call.device, "--seed", 0,
         *length,
     )  # fmt: skip
-    history = rows_of(folder)
+    history = logged_epochs(folder)
     evaluated = [row for row in history if "ap" in row]
     best = max(evaluated, key=lambda row: row["ap"])
     for name in ("report.html", "augmented.jpg"):

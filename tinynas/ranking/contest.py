@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.training.record.logged import logged_epochs
 from search_spaces.saying import Say
 from tinynas.evolution.engine import Engine, available_cores
 from tinynas.ranking.candidates import Candidate
 from tinynas.ranking.rungs import kendall, order_of, survivors
 from tinynas.ranking.state import Outcome, StageFolder, StagePlan
-from tinynas.ranking.training import Training, rows_of, rung_config, train
+from tinynas.ranking.training import Training, rung_config, train
 
 LEARNT = 0.001
 """AP from which on a network has learnt something: below it, the few hits of a random one."""
@@ -54,7 +55,7 @@ class Contest:
     def _standing(self, name: str) -> Standing:
         done = [self.folder.outcome(name, place) for place in range(len(self.plan.rungs))]
         number = sum(outcome is not None for outcome in done)
-        rows = rows_of(self.folder.run_folder(name, number))
+        rows = logged_epochs(self.folder.run_folder(name, number))
         if rows:
             ap = next((row["ap"] for row in reversed(rows) if row.get("ap") is not None), None)
             epochs = int(rows[-1]["epoch"])

@@ -6,7 +6,6 @@ torch is imported by the functions alone.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detector.training.record.logged import logged_epochs
 from search_spaces.text import parse_structure
 from tinynas.ranking.rungs import Rung
 from tinynas.ranking.state import Outcome
@@ -83,16 +83,8 @@ def _train(training: Training) -> None:
     fit(run)
 
 
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """What a run wrote after each epoch; none before the first one, nor of a file that is being replaced."""
-    try:
-        return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return []
-
-
 def _outcome(folder: Path, error: str | None = None) -> Outcome:
-    rows = rows_of(folder)
+    rows = logged_epochs(folder)
     curve = tuple((int(row["step"]), float(row["ap"])) for row in rows if row.get("ap") is not None)
     last = rows[-1] if rows else {}
     ap = None if error else float(last.get("ap") or 0.0)

@@ -24,11 +24,14 @@ from tqdm import tqdm
 from detector.data.formats import detect, get
 from detector.training.machine.process_settings import let_threads_sleep
 from detector.training.record.logged import logged_epochs
+from search_spaces.cores import available_cores
 from search_spaces.errors import UserError
 from search_spaces.files import lock, write_text
 
 EVALUATIONS = 3
 """Of a run, the last epoch's included: enough to choose a checkpoint by."""
+BATCH = 8
+"""Of the preset `small`."""
 METRICS = ("val_ap", "val_ap50", "test_ap", "test_ap50")
 POLL_SECONDS, STOP_SECONDS = 0.5, 30.0
 
@@ -47,9 +50,14 @@ def add_options(
     parser.add_argument("--set", action="append", default=[], help="training setting of all runs, key=value")
 
 
-def every_epochs(epochs: int) -> int:
-    """Epochs between a run's evaluations."""
-    return -(-epochs // EVALUATIONS)
+def epochs_of(steps: int, images: int, batch: int = BATCH) -> int:
+    """Whole epochs, at least one, that come nearest to so many steps; an epoch's last batch may be smaller."""
+    return max(1, round(steps / -(-images // batch)))
+
+
+def every_epochs(epochs: int, evaluations: int = EVALUATIONS) -> int:
+    """Epochs between a run's evaluations, for about so many of them."""
+    return -(-epochs // evaluations)
 
 
 def finish(found: Mapping[str, Any], path: Path) -> NoReturn:
@@ -152,8 +160,7 @@ def _statistics(values: np.ndarray, base: np.ndarray, *, is_baseline: bool) -> d
 def _work(waiting: list[Job], jobs: Sequence[Job], data: Path, out: Path, parallel: int, held: int) -> dict[str, str]:
     """Do what is waiting; the error by name of each job that failed. held: the descriptor of the lock on `out`."""
     let_threads_sleep()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // parallel)
+    threads = max(1, available_cores() // parallel)
     running: dict[str, subprocess.Popen[bytes]] = {}
     failed: dict[str, str] = {}
 

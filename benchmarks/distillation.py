@@ -29,6 +29,7 @@ from detector.training.machine.processes import autocast_type
 from detector.training.settings.config import build_config
 from detector.training.start import load_splits, new_run
 from search_spaces.errors import UserError, nearest
+from search_spaces.saying import silent
 from search_spaces.text import format_structure, resolve_structure
 
 BASELINE = "alone"
@@ -81,14 +82,14 @@ def overrides(arm: str, teacher: Path) -> tuple[str, ...]:
 def step_times(options: argparse.Namespace) -> dict[str, float]:
     """Medians over `options.steps` steps of a batch, seconds: the student's alone, the teacher's forward pass, both in
     one, and the last over the sum of the first two."""
-    splits = load_splits(options.data, _silent)
+    splits = load_splits(options.data, silent)
     runs = {}
     for arm in (BASELINE, options.arms[-1]):
         job = Job(arm, arm, resolve_structure(options.student), 100, 0, options.size, overrides=tuple(options.set))
         config = build_config(
             job.config(0).model_dump(), None, [*overrides(arm, options.teacher), f"batch_size={BATCH}"]
         )
-        runs[arm] = new_run(job.structure, splits, config, options.out / "steps", _silent)
+        runs[arm] = new_run(job.structure, splits, config, options.out / "steps", silent)
         runs[arm].stepper.module.train()
     alone, both = runs.values()
     batch = next(iter(alone.train_loader))
@@ -108,10 +109,6 @@ def step_times(options: argparse.Namespace) -> dict[str, float]:
             times[name].append(time.perf_counter() - started)
     found = {name: round(statistics.median(values[WARM_STEPS:]), 5) for name, values in times.items()}
     return {**found, "over_the_sum": round(found["distilled"] / (found["student"] + found["teacher"]), 4)}
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def _options() -> argparse.Namespace:

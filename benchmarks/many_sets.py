@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _trainings import Job, every_epochs, finish, run_jobs, run_program, summary
+from _trainings import Job, epochs_of, every_epochs, finish, run_jobs, run_program, summary
 
 from detector.data.formats import load_split
 from detector.data.label_space.proposal import find_sets, propose, text_of
@@ -82,8 +82,7 @@ def label_space(options: argparse.Namespace) -> Path:
 
 def jobs(options: argparse.Namespace, arms: list[str], images: int) -> list[Job]:
     """Trainings of about `options.steps` steps on so many images, those of the first seed first."""
-    per_epoch = -(-images // min(options.batch, images))
-    epochs = max(1, round(options.steps / per_epoch))
+    epochs = epochs_of(options.steps, images, options.batch)
     return [
         Job(
             f"{arm}-seed{seed}", arm, _structure(options), epochs, seed, options.size,

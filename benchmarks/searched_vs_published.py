@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from _equal_latency import bench_of, networks_of, time_together
 from _sets import parse_set, prepared
-from _trainings import Job, add_options, finish, run_jobs, run_program, summary
+from _trainings import Job, add_options, epochs_of, every_epochs, finish, run_jobs, run_program, summary
 from scipy.stats import ttest_rel
 from small_data import flat
 
@@ -70,7 +70,7 @@ def main() -> None:
 def jobs(groups: Groups, train: Annotations, options: argparse.Namespace) -> list[Job]:
     """The trainings on one set, the first seed of every network first."""
     facts, mirror = facts_of(train), advise(train)
-    epochs = max(1, round(options.steps / -(-len(train) // min(8, len(train)))))
+    epochs = epochs_of(options.steps, len(train))
     made = []
     for seed in range(options.seeds):
         for group in groups.values():
@@ -80,7 +80,7 @@ def jobs(groups: Groups, train: Annotations, options: argparse.Namespace) -> lis
                 made.append(
                     Job(
                         f"{name}-seed{seed}", name, structure, epochs, seed, options.size, "small",
-                        (*settings, *options.set), every_epochs=-(-epochs // EVALUATIONS),
+                        (*settings, *options.set), every_epochs=every_epochs(epochs, EVALUATIONS),
                     )
                 )  # fmt: skip
     return made

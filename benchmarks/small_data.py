@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from _sets import parse_set, prepared
-from _trainings import Job, add_options, finish, run_jobs, run_program, summary
+from _trainings import Job, add_options, epochs_of, every_epochs, finish, run_jobs, run_program, summary
 
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
@@ -96,14 +96,12 @@ def main() -> None:
 def jobs(name: str, structure: Structure, train: Annotations, options: argparse.Namespace) -> list[Job]:
     """The trainings of a network on one set, the first seed of every recipe first."""
     auto = flat(choose(structure, train).values)
-    batch = 8
-    per_epoch = -(-len(train) // min(batch, len(train)))
-    epochs = max(1, round(options.steps / per_epoch))
+    epochs = epochs_of(options.steps, len(train))
     return [
         Job(
             f"{name}-{recipe}-seed{seed}", recipe, structure, epochs, seed, options.size, "small",
             (*(() if recipe == BASELINE else auto), *RECIPES[recipe][1], *options.set),
-            every_epochs=-(-epochs // EVALUATIONS),
+            every_epochs=every_epochs(epochs, EVALUATIONS),
         )
         for seed in range(options.seeds)
         for recipe in options.recipes

@@ -44,6 +44,7 @@ from detector.training.settings.config import TrainConfig, build_config
 from detector.training.settings.presets import preset_for, preset_values
 from detector.training.start import new_run
 from detector.training.timing.estimate import Pace
+from search_spaces.saying import silent
 from search_spaces.text import resolve_structure
 
 PARTS_OF_STEP = ("forward", "criterion", "backward", "optimizer", "average")
@@ -162,7 +163,7 @@ def measure(splits: Splits, options: argparse.Namespace, amp: str, preset: str, 
     }  # fmt: skip
     config = build_config(preset_values(preset, structure), direct=direct)
     with tempfile.TemporaryDirectory() as folder:
-        run = new_run(structure, splits, config, Path(folder) / "run", lambda _: None, options.weights)
+        run = new_run(structure, splits, config, Path(folder) / "run", silent, options.weights)
         # In the middle of the strong epochs, for SADA's probabilities.
         run.progress.epoch = config.epochs // 2
         result: dict[str, Any] = {"amp": amp, "loader_processes": run.train_loader.num_workers}

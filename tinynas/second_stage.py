@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from detector.training.timing.durations import written
+from search_spaces.cores import available_cores
 from search_spaces.saying import Say
 from search_spaces.text import format_structure
-from tinynas.evolution.engine import Engine, available_cores
+from tinynas.evolution.engine import Engine
 from tinynas.ranking.candidates import Candidate, draw_candidates, shares
 from tinynas.ranking.contest import Contest, Ranking, remove_weights, run_contest
 from tinynas.ranking.preparation import StageData, base_configs, load_data, measured_pace

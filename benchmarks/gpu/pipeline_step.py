@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -11,11 +10,12 @@ from _call import Call, parse
 from _sets_here import data_set
 from steps import ROOT
 
+from search_spaces.cores import available_cores
+
 
 def main(call: Call) -> None:
     folder, told = data_set(call, "pcb")
     size, images, batch, seconds = (64, 12, 4, 0.1) if call.quick else (640, 200, 64, max(0.5, call.seconds / 14))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     words = [sys.executable, str(ROOT / "benchmarks" / "input_pipeline.py"), str(folder), "--size", str(size)]
     words += [
         "--images",
@@ -25,7 +25,7 @@ def main(call: Call) -> None:
         "--seconds",
         f"{seconds:.2f}",
         "--workers",
-        str(min(cores, 32)),
+        str(min(available_cores(), 32)),
     ]
     done = subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE)
     call.keep({**json.loads(done.stdout), "data": told})

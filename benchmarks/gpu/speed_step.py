@@ -32,6 +32,7 @@ from detector.training.run import Run, Splits
 from detector.training.settings.config import build_config
 from detector.training.settings.presets import preset_values
 from detector.training.start import load_splits, new_run
+from search_spaces.saying import silent
 from search_spaces.text import resolve_structure
 
 STRUCTURES = ("S", "T", "Ns", "M", "L")
@@ -77,7 +78,7 @@ def build(case: Case, splits: Splits, side: int, device: str, folder: Path) -> R
         "image_size": [side, side], "compile": case.kind == "compiled",
     }  # fmt: skip
     values = preset_values("published", structure)
-    return new_run(structure, splits, build_config(values, direct=direct), folder, lambda _: None)
+    return new_run(structure, splits, build_config(values, direct=direct), folder, silent)
 
 
 def timed_ms(run: Any, device: torch.device) -> float:

@@ -38,6 +38,7 @@ from detector.training.step.gradients import Gradients, Statistics
 from detector.training.step.module import TrainingModule
 from detector.training.step.quantised import round_as_exported
 from detector.training.step.terms import LossTerm, Terms, no_terms
+from search_spaces.cores import available_cores
 from search_spaces.errors import UserError
 from search_spaces.saying import Say
 
@@ -256,8 +257,7 @@ def _workers(device: torch.device) -> int:
 
     Of the cores that are this process's share, where torchrun started several on this machine.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return min(16, max(1, cores - 2)) if device.type == "cuda" else min(2, cores // 4)
 
 

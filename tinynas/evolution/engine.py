@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from search_spaces.cores import available_cores
 from search_spaces.errors import UserError, nearest
 
 BACKENDS = {"loky": "joblib", "dask": "distributed", "ray": "ray"}
@@ -34,13 +35,6 @@ def check_engine(workers: int, backend: str) -> None:
     cores = available_cores()
     if backend == "loky" and workers > cores:
         raise UserError(f"--workers {workers}: this machine has {cores} cores; give at most {cores}")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from detector.training.record.logged import logged_epochs
+from search_spaces.cores import available_cores
 from search_spaces.saying import Say
-from tinynas.evolution.engine import Engine, available_cores
+from tinynas.evolution.engine import Engine
 from tinynas.ranking.candidates import Candidate
 from tinynas.ranking.rungs import kendall, order_of, survivors
 from tinynas.ranking.state import Outcome, StageFolder, StagePlan

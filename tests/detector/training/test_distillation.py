@@ -22,10 +22,11 @@ from detector.training.optimizer.schedule import Schedule
 from detector.training.run import Run
 from detector.training.start import resumed_run
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from tests.detector.tiny_structures import tiny_res
 from tests.detector.training.test_resume import _assert_same_run, _stop_before_step
-from tests.detector.training.test_training import _run, _silent
+from tests.detector.training.test_training import _run
 from tinynas.cli import main
 from tinynas.results.training.charts import run_data
 from tinynas.results.training.run_folder import RunFolder
@@ -109,7 +110,7 @@ def test_resumed_equals_uninterrupted(
         with pytest.raises(KeyboardInterrupt):
             fit(_run(tiny, sample, tmp_path / "stopped", **changes))
     torch.rand(5)
-    fit(resumed_run(tmp_path / "stopped", None, None, _silent))
+    fit(resumed_run(tmp_path / "stopped", None, None, silent))
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 

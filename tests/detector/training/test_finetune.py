@@ -16,10 +16,11 @@ from detector.training.optimizer import build_optimizer, freeze, layer_names, no
 from detector.training.settings.config import OptimizerConfig
 from detector.training.start import load_splits, new_run, resumed_run
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, resolve_structure
 from tests.detector.training.test_refusals import QUICK, _refused
-from tests.detector.training.test_training import _config, _silent
+from tests.detector.training.test_training import _config
 from tinynas.cli import main
 
 LAYERS = ["backbone.stem", *(f"backbone.stage{number}" for number in range(1, 6)), "neck", "head"]
@@ -29,7 +30,7 @@ LAYERS = ["backbone.stem", *(f"backbone.stage{number}" for number in range(1, 6)
 def trained(tiny: Structure, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """best.pt of a short run on the sample data."""
     folder = tmp_path_factory.mktemp("trained") / "r"
-    fit(new_run(tiny, load_splits(sample, _silent), _config(epochs=1), folder, _silent))
+    fit(new_run(tiny, load_splits(sample, silent), _config(epochs=1), folder, silent))
     return folder / "best.pt"
 
 
@@ -107,7 +108,7 @@ def test_the_first_rates_are_layer_wise_too(tiny: Structure) -> None:
 
 def test_frozen_parts_stay_as_they_were(tiny: Structure, sample: Path, trained: Path, tmp_path: Path) -> None:
     config = _config(epochs=2, freeze=["stem..stage4"], optimizer={"layer_decay": 0.7})
-    run = new_run(tiny, load_splits(sample, _silent), config, tmp_path / "r", _silent, trained)
+    run = new_run(tiny, load_splits(sample, silent), config, tmp_path / "r", silent, trained)
     fit(run)
     start, last = load_checkpoint(trained).weights, load_checkpoint(tmp_path / "r" / "last.pt")
     assert last.ema is not None
@@ -120,7 +121,7 @@ def test_frozen_parts_stay_as_they_were(tiny: Structure, sample: Path, trained: 
     learning = {id(p) for group in run.stepper.optimizer.param_groups for p in group["params"]}
     assert learning == {id(p) for p in run.stepper.network.parameters() if p.requires_grad}
 
-    resumed = resumed_run(tmp_path / "r", None, None, _silent)
+    resumed = resumed_run(tmp_path / "r", None, None, silent)
     network = resumed.stepper.network
     assert not any(p.requires_grad for layer in LAYERS[:5] for p in network.get_submodule(layer).parameters())
     assert len(norms_of_frozen(network)) == len(norms_of_frozen(run.stepper.network)) > 5
@@ -132,7 +133,7 @@ def test_frozen_fresh_weights_are_pointed_out(
     tiny: Structure, wider_file: Path, trained: Path, sample: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    splits, config = load_splits(sample, _silent), _config(freeze=["stem"])
+    splits, config = load_splits(sample, silent), _config(freeze=["stem"])
     for structure, weights in ((tiny, None), (resolve_structure(str(wider_file)), trained), (tiny, trained)):
         new_run(structure, splits, config, tmp_path / "r", said.append, weights)
     warnings = [line for line in said if line.startswith("freeze: ")]

@@ -26,8 +26,9 @@ from detector.training.settings.config import build_config
 from detector.training.start import resumed_run
 from detector.training.step.module import TrainingModule
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
-from tests.detector.training.test_training import _run, _silent
+from tests.detector.training.test_training import _run
 
 CUDA = torch.device("cuda", 0)
 
@@ -71,7 +72,7 @@ def test_a_failed_process_does_not_wait_for_the_others(
 
 
 def test_loader_processes_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly.os, "sched_getaffinity", lambda _: range(32), raising=False)
+    monkeypatch.setattr(assembly, "available_cores", lambda: 32)
     cpu = torch.device("cpu")
     assert (assembly._workers(CUDA), assembly._workers(cpu)) == (16, 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
@@ -110,7 +111,7 @@ def test_a_run_goes_on_in_fp16_that_began_in_another_type(
     run = _run(tiny, sample, tmp_path / "r", epochs=1)
     fit(run)
     assert load_checkpoint(run.folder / "last.pt").training["scaler"] == {}
-    again = resumed_run(run.folder, None, None, _silent)
+    again = resumed_run(run.folder, None, None, silent)
     again.stepper.gradients.scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     state.restore(again, load_checkpoint(run.folder / "last.pt"))
     assert again.stepper.gradients.scaler.scale(torch.ones(())) == 4.0

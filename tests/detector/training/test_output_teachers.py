@@ -26,10 +26,11 @@ from detector.training.distillation.outputs import PseudoLabels, SoftBoxes, Soft
 from detector.training.loop import fit
 from detector.training.start import resumed_run
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from tests.detector.training.test_distillation import rows, said
 from tests.detector.training.test_resume import _assert_same_run, _stop_before_step
-from tests.detector.training.test_training import _run, _silent
+from tests.detector.training.test_training import _run
 
 NAMES = ("disc", "square", "triangle")
 
@@ -103,7 +104,7 @@ def case(tiny: Structure) -> tuple[RawOutput, Known, Tensor, Tensor]:
 
 def test_soft_scores_against_a_loop(tiny: Structure) -> None:
     raw, teacher, _, scores = case(tiny)
-    term = SoftScores(teacher, DistillConfig(weight=2.0), LossConfig(cls_weight=3.0), "", _silent)
+    term = SoftScores(teacher, DistillConfig(weight=2.0), LossConfig(cls_weight=3.0), "", silent)
     expected, tops = 0.0, 0.0
     for image in range(2):
         for prior in range(len(raw.priors)):
@@ -117,7 +118,7 @@ def test_soft_scores_against_a_loop(tiny: Structure) -> None:
 
 def test_soft_boxes_against_a_loop(tiny: Structure) -> None:
     raw, teacher, boxes, scores = case(tiny)
-    term = SoftBoxes(teacher, DistillConfig(weight=2.0), LossConfig(giou_weight=3.0), "", _silent)
+    term = SoftBoxes(teacher, DistillConfig(weight=2.0), LossConfig(giou_weight=3.0), "", silent)
     own = decode_distances(expected_distances(raw.reg_logits), raw.priors)
     total, weights = 0.0, 0.0
     for image in range(2):
@@ -148,7 +149,7 @@ def test_pseudo_labels_are_the_boxes_after_suppression(tiny: Structure) -> None:
         above = boxes[image][(scores[image] > 0.7).any(-1)]
         assert 0 < len(kept) <= (scores[image] > 0.7).sum()
         assert all((above == box).all(-1).any() for box in kept)
-    term = PseudoLabels(teacher, DistillConfig(weight=2.0, threshold=0.7), LossConfig(), "", _silent)
+    term = PseudoLabels(teacher, DistillConfig(weight=2.0, threshold=0.7), LossConfig(), "", silent)
     own = pseudo_labels(boxes, scores[..., [0, 2]], 0.7, 0.6)
     expected = DetectionCriterion(LossConfig())(raw.cls_logits[..., [0, 2]], raw.reg_logits, raw.priors, own)["total"]
     assert float(term(images_of(2), raw, None)) == pytest.approx(2 * float(expected))  # type: ignore[arg-type]
@@ -183,7 +184,7 @@ def test_a_run_taught_by_an_export(
         _stop_before_step(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             fit(_run(tiny, sample, tmp_path / "stopped", **changes))
-    fit(resumed_run(tmp_path / "stopped", None, None, _silent))
+    fit(resumed_run(tmp_path / "stopped", None, None, silent))
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -221,7 +222,7 @@ def test_unlabelled_pictures_are_labelled_once(
         _stop_before_step(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             fit(_run(tiny, sample, tmp_path / "stopped", **changes))
-    fit(resumed_run(tmp_path / "stopped", None, None, _silent))
+    fit(resumed_run(tmp_path / "stopped", None, None, silent))
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 

@@ -19,9 +19,10 @@ from detector.training.start import load_splits, new_run, resumed_run
 from detector.training.step.quantised import round_as_exported, rounded, rounded_weight
 from detector.training.validation import evaluate_run
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
-from tests.detector.training.test_training import _config, _silent
+from tests.detector.training.test_training import _config
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 3, 64, 64)).astype(np.float32))
 
@@ -29,7 +30,7 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 3, 64, 6
 @pytest.fixture(scope="module")
 def trained(tiny: Structure, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "r"
-    fit(new_run(tiny, load_splits(sample, _silent), _config(epochs=1), folder, _silent))
+    fit(new_run(tiny, load_splits(sample, silent), _config(epochs=1), folder, silent))
     return folder / "best.pt"
 
 
@@ -131,20 +132,20 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 
 def test_a_run_that_rounds(tiny: Structure, sample: Path, trained: Path, tmp_path: Path) -> None:
-    splits, config = load_splits(sample, _silent), _config(epochs=2, quantise="onnx")
-    run = new_run(tiny, splits, config, tmp_path / "r", _silent, trained)
+    splits, config = load_splits(sample, silent), _config(epochs=2, quantise="onnx")
+    run = new_run(tiny, splits, config, tmp_path / "r", silent, trained)
     fit(run)
     start, last = load_checkpoint(trained), load_checkpoint(tmp_path / "r" / "last.pt")
     assert last.ema is not None
     kept = {key for key, value in start.weights.items() if torch.equal(last.ema[key], value)}
     assert kept >= {key for key in start.weights if "running" in key or "num_batches" in key}
     assert not any(key.startswith(("backbone.", "neck.")) and key.endswith((".weight", "norm.bias")) for key in kept)
-    resumed = resumed_run(tmp_path / "r", None, None, _silent)
+    resumed = resumed_run(tmp_path / "r", None, None, silent)
     assert type(resumed.stepper.network).__name__ == "QuantisedNetwork"
     assert evaluate_run(resumed).metrics == evaluate_run(run).metrics
 
 
 def test_rounding_from_a_random_start_is_refused(tiny: Structure, sample: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fine-tunes what is trained already.*pass --weights"):
-        new_run(tiny, load_splits(sample, _silent), _config(quantise="openvino"), tmp_path / "r", _silent)
+        new_run(tiny, load_splits(sample, silent), _config(quantise="openvino"), tmp_path / "r", silent)
     assert not (tmp_path / "r").exists()

@@ -18,7 +18,7 @@ import pytest
 from detector.checkpoint import load_checkpoint
 from detector.training.start import load_splits
 from search_spaces.errors import UserError
-from tests.detector.training.test_training import _silent
+from search_spaces.saying import silent
 from tinynas.cli import main
 
 Change = Callable[[dict[str, Any]], object]
@@ -75,7 +75,7 @@ def test_a_cut_picture_is_found_before_the_first_step(
 def test_unsound_data(split: str, change: Change, expected: str, sample: Path, tmp_path: Path) -> None:
     data = _copy(sample, tmp_path / "data", split, change)
     with pytest.raises(UserError, match=expected):
-        load_splits(data, _silent)
+        load_splits(data, silent)
 
 
 def test_boxes_that_change_are_reported(sample: Path, tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ from detector.training.start import resumed_run
 from detector.training.step import Stepper
 from detector.training.timing.estimate import Pace, num_evaluations
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
-from tests.detector.training.test_training import _run, _silent
+from tests.detector.training.test_training import _run
 from tinynas.cli import main
 
 ROOT = str(Path(__file__).parents[3])
@@ -95,7 +96,7 @@ def test_resumed_equals_uninterrupted(
         with pytest.raises(KeyboardInterrupt):
             fit(stopped)
     torch.rand(3)  # what the rest of the process draws is no matter
-    again = resumed_run(tmp_path / "stopped", None, None, _silent)
+    again = resumed_run(tmp_path / "stopped", None, None, silent)
     within = changes["checkpoint_minutes"] == 0 and steps > 3
     assert (again.progress.epoch, again.progress.part.batches) == (steps // 3, steps % 3 if within else 0)
     fit(again)
@@ -115,7 +116,7 @@ def test_short_epochs_share_a_save(
         with pytest.raises(KeyboardInterrupt):
             fit(stopped)
     assert len(_rows(tmp_path / "stopped")) == 5
-    again = resumed_run(tmp_path / "stopped", None, None, _silent)
+    again = resumed_run(tmp_path / "stopped", None, None, silent)
     assert again.progress.epoch == 4
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
@@ -152,8 +153,8 @@ def test_data_that_moved(tiny: Structure, sample: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"data: the run's data are not there any more; say where they are now with --data"
     ):
-        resumed_run(run.folder, None, None, _silent)
-    assert resumed_run(run.folder, tmp_path / "elsewhere", None, _silent).progress.epoch == 1
+        resumed_run(run.folder, None, None, silent)
+    assert resumed_run(run.folder, tmp_path / "elsewhere", None, silent).progress.epoch == 1
 
 
 def test_a_full_disk_keeps_the_last_good_files(
@@ -179,7 +180,7 @@ def test_a_full_disk_keeps_the_last_good_files(
         with pytest.raises(UserError, match=r"last\.pt: cannot write the checkpoint .*free some space"):
             fit(_run(tiny, sample, tmp_path / "full", epochs=2, checkpoint_minutes=None))
     assert not [path.name for path in (tmp_path / "full").iterdir() if path.name.startswith(".")]
-    again = resumed_run(tmp_path / "full", None, None, _silent)
+    again = resumed_run(tmp_path / "full", None, None, silent)
     assert again.progress.epoch == 1
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "full")
@@ -214,7 +215,7 @@ def test_a_state_of_another_version(tiny: Structure, sample: Path, tmp_path: Pat
     del content["training"]["ranks"]
     torch.save(content, run.folder / "last.pt")
     with pytest.raises(UserError, match=r"another version; start anew with --weights"):
-        resumed_run(run.folder, None, None, _silent)
+        resumed_run(run.folder, None, None, silent)
 
 
 def test_the_estimate_is_said_once_and_before_the_first_epoch_ends(

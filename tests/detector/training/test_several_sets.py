@@ -20,11 +20,12 @@ from detector.training.distillation.unlabelled import _annotations
 from detector.training.loop import fit
 from detector.training.settings.config import build_config
 from detector.training.start import load_splits, new_run, resumed_run
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure
 from tests.detector.data.several_sets import rooms_and_pets, write_list, write_set
 from tests.detector.training.test_resume import _assert_same_run, _stop_before_step
-from tests.detector.training.test_training import _config, _run, _silent
+from tests.detector.training.test_training import _config, _run
 from tinynas.cli import main
 from tinynas.results.training.sampling import read_sampling
 
@@ -62,7 +63,7 @@ def test_a_run_stopped_in_an_epoch_goes_on_to_the_bit(
         _stop_before_step(patch, steps)
         with pytest.raises(KeyboardInterrupt):
             fit(_run(tiny, general, tmp_path / "r", **SETTINGS))
-    again = resumed_run(tmp_path / "r", None, None, _silent)
+    again = resumed_run(tmp_path / "r", None, None, silent)
     assert (again.progress.epoch, again.progress.part.batches) == (steps // 4, 2)
     fit(again)
     _assert_same_run(whole, tmp_path / "r")
@@ -145,7 +146,7 @@ def test_a_downstream_set_takes_its_classes_by_any_of_their_names(
     said = capsys.readouterr().out
     assert "classes that it knows by another name (1): SOFA (couch)" in said
     assert "classes that it does not know (1), fresh: lamp" in said
-    run = new_run(tiny, load_splits(own, _silent), _config(epochs=1), tmp_path / "again", _silent, whole / "best.pt")
+    run = new_run(tiny, load_splits(own, silent), _config(epochs=1), tmp_path / "again", silent, whole / "best.pt")
     general_model = load_checkpoint(whole / "best.pt")
     names = general_model.class_names
     key = next(key for key in general_model.weights if key.startswith("head.") and key.endswith("cls.conv.weight"))
@@ -166,8 +167,8 @@ def test_aliases_survive_a_checkpoint_and_old_ones_have_none(whole: Path, tmp_pa
 
 
 def test_overfit_shows_each_image_once_an_epoch(tiny: Structure, general: Path, tmp_path: Path) -> None:
-    few = load_few(general, 6, 0, (64, 64), _silent)
-    run = overfit_run(tiny, few, str(general), build_config(settings(6, 10)), tmp_path, _silent)
+    few = load_few(general, 6, 0, (64, 64), silent)
+    run = overfit_run(tiny, few, str(general), build_config(settings(6, 10)), tmp_path, silent)
     assert len({int(number) for number in few.origins.of_image}) == 3
     assert run.train_set.expected_draws is None
 

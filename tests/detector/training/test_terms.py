@@ -17,9 +17,10 @@ from detector.training.optimizer.schedule import Schedule
 from detector.training.run import Run
 from detector.training.start import load_splits, new_run, resumed_run
 from detector.training.step.terms import LossTerm
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from tests.detector.training.test_resume import _assert_same_run, _rows, _same, _stop_before_step
-from tests.detector.training.test_training import _config, _silent
+from tests.detector.training.test_training import _config
 
 
 class Brightness(LossTerm):
@@ -51,7 +52,7 @@ def _terms(network: Network) -> Mapping[str, LossTerm]:
 def _run(tiny: Structure, sample: Path, folder: Path, **changes: object) -> Run:
     schedule = {"warmup_epochs": 0, "no_aug_max_share": 0.34}
     config = _config(epochs=3, checkpoint_minutes=0, schedule=schedule, **changes)
-    return new_run(tiny, load_splits(sample, _silent), config, folder, _silent, terms=_terms)
+    return new_run(tiny, load_splits(sample, silent), config, folder, silent, terms=_terms)
 
 
 def test_a_term_learns_and_is_logged_apart(tiny: Structure, sample: Path, tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_a_term_learns_and_is_logged_apart(tiny: Structure, sample: Path, tmp_pa
 def test_its_gradient_reaches_the_network(tiny: Structure, sample: Path, tmp_path: Path) -> None:
     with_term = _run(tiny, sample, tmp_path / "with")
     config = with_term.config
-    without = new_run(tiny, load_splits(sample, _silent), config, tmp_path / "without", _silent)
+    without = new_run(tiny, load_splits(sample, silent), config, tmp_path / "without", silent)
     found = []
     for run in (with_term, without):
         run.train_set.set_epoch(0)
@@ -94,7 +95,7 @@ def test_a_term_resumes_to_the_bit(
         _stop_before_step(patch, 4)
         with pytest.raises(KeyboardInterrupt):
             fit(stopped)
-    again = resumed_run(tmp_path / "stopped", None, None, _silent, terms=_terms)
+    again = resumed_run(tmp_path / "stopped", None, None, silent, terms=_terms)
     assert (again.progress.epoch, again.progress.part.batches) == (1, 1)
     fit(again)
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")

@@ -19,6 +19,7 @@ from detector.training.settings.config import TrainConfig, build_config
 from detector.training.start import load_splits, new_run
 from detector.units import NORM_MOMENTUM
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from tinynas.cli import main
 
@@ -30,18 +31,14 @@ BASE = {
 }  # fmt: skip
 
 
-def _silent(_: str) -> None:
-    pass
-
-
 def _config(**changes: object) -> TrainConfig:
     return build_config({**BASE, **changes})
 
 
 def _run(
-    tiny: Structure, sample: Path, folder: Path, *, say: Callable[[str], object] = _silent, **changes: object
+    tiny: Structure, sample: Path, folder: Path, *, say: Callable[[str], object] = silent, **changes: object
 ) -> Run:
-    return new_run(tiny, load_splits(sample, _silent), _config(**changes), folder, say)
+    return new_run(tiny, load_splits(sample, silent), _config(**changes), folder, say)
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
@@ -75,11 +72,11 @@ def test_what_a_run_leaves_in_its_folder(tiny: Structure, sample: Path, tmp_path
 def test_one_image_and_a_batch_without_a_box(
     images: list[int], batch: int, steps: list[int], tiny: Structure, sample: Path, tmp_path: Path
 ) -> None:
-    splits = load_splits(sample, _silent)
+    splits = load_splits(sample, silent)
     train = splits.train.subset(images)
     assert [len(train.boxes_of(i).labels) == 0 for i in range(len(train))] == [index == 3 for index in images]
     config = _config(epochs=2, batch_size=batch, augment={"mosaic": 0.0, "mixup": 0.0})
-    run = new_run(tiny, Splits(splits.source, train, splits.val), config, tmp_path / "r", _silent)
+    run = new_run(tiny, Splits(splits.source, train, splits.val), config, tmp_path / "r", silent)
     fit(run)
     assert run.stepper.skipped == 0
     assert [row["step"] for row in _rows(tmp_path / "r")] == steps

@@ -24,12 +24,13 @@ def run(
 ) -> None:
     """Look at every record, box and image of all splits. Exit code 0: no problems, 1: some (notes do not count)."""
     from detector.data.check import check_data
+    from search_spaces.cores import available_cores
     from search_spaces.files import claim_outputs
 
     folder = _folder(data, out)
     if pictures:
         claim_outputs(folder, ["report.json", "box-sizes.png", "worst.jpg"], overwrite or out is None)
-    found = check_data(data, workers=workers or cores())
+    found = check_data(data, workers=workers or available_cores())
     written = _write(found, folder) if pictures else []
     if json_:
         print(json.dumps({**found.as_json(), "files": [str(path) for path in written]}, indent=2))
@@ -49,13 +50,6 @@ def _folder(data: Path, out: Path | None) -> Path:
         number += 1
         folder = Path(f"{name}-{number}")
     return folder
-
-
-def cores() -> int:
-    """How many this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write(found: DataCheck, folder: Path) -> list[Path]:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from tinynas.commands.data.check import cores
-
 
 def run(
     data: Annotated[
@@ -33,8 +31,11 @@ def run(
     from rich.text import Text
 
     from detector.data.splitting import split_data
+    from search_spaces.cores import available_cores
 
-    made = split_data(data, val, test, group_by=group_by, seed=seed, workers=workers or cores(), overwrite=overwrite)
+    made = split_data(
+        data, val, test, group_by=group_by, seed=seed, workers=workers or available_cores(), overwrite=overwrite
+    )
     table = Table("", *made.pictures, title=Text(f"{data}: {made.groups} groups"), title_justify="left")
     table.add_row("images", *map(str, made.pictures.values()))
     table.add_section()

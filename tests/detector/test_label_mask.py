@@ -122,7 +122,7 @@ def test_scores_that_nobody_can_judge_play_no_part_in_the_assignment() -> None:
     quiet[..., 1] = -6.0
     found = [criterion(logits, reg, POINTS, targets) for logits in (sure, quiet)]
     for name in ("cls", "dfl", "giou", "num_positives"):
-        assert float(found[0][name]) == float(found[1][name])
+        assert found[0][name].item() == found[1][name].item()
     plain = DetectionCriterion()
     assert float(plain(sure, reg, POINTS, targets)["cls"]) > 2 * float(found[0]["cls"])
 

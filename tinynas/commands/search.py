@@ -177,9 +177,11 @@ def _latencies(member: dict[str, Any]) -> list[str]:
 
 
 def _proof(member: dict[str, Any]) -> str:
+    from tinynas.results.report.network import is_best
+
     proof = member["certified"]
     if proof is None:
         return ""
-    if proof["exact"] and proof["gap_percent"] <= 1e-6:
+    if is_best(proof):
         return f"; proven to be the best (bound {proof['bound']:.2f})"
     return f"; within {proof['gap_percent']:.3f} % of the best there can be (bound {proof['bound']:.2f})"

@@ -36,7 +36,7 @@ FACTORS = (0.7, 0.85, 0.95, 1.05, 1.15, 1.4)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
     """`genes` (GENES, 1) with its `score` and `costs` by budget key; no network within budget scores above
-    `upper_bound`. `gap` = upper_bound / score - 1: at most 1e-9 when the optimum is proven."""
+    `upper_bound`. `gap` = upper_bound / score - 1: at most PROVEN when the optimum is proven."""
 
     genes: Genes
     score: float

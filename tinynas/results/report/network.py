@@ -17,7 +17,8 @@ from tinynas.quantities import quantity_of
 from tinynas.results.drawing import Drawing, draw, scope_of
 from tinynas.results.report.latency import LatencyRows, latency_rows, off_text, percent, timed_with, trust_text
 
-PROVEN = 1e-6
+NO_GAP = 1e-6
+"""Percent: what is left of a proven optimum's gap is rounding."""
 Data = Mapping[str, Any]
 
 
@@ -142,13 +143,18 @@ def _proof(certified: Data) -> str:
     dropped = ", ".join(quantity_of(str(key)).label for key in certified.get("dropped") or [])
     aside = f" The proof leaves the limit on {dropped} aside." if dropped else ""
     gap = float(certified["gap_percent"])
-    if certified.get("exact") and gap <= PROVEN:
+    if is_best(certified):
         return f"Proven: no network of the space scores higher within the budget.{aside}{took}"
     return f"Proven: no network of the space scores above {certified['bound']:,.2f}, {_gap(gap)} % more.{aside}{took}"
 
 
+def is_best(certified: Data) -> bool:
+    """Whether a network's proof leaves no room above it."""
+    return bool(certified.get("exact")) and float(certified["gap_percent"]) <= NO_GAP
+
+
 def _gap(gap: float) -> str:
-    return "0" if gap <= PROVEN else f"{gap:.2g}"
+    return "0" if gap <= NO_GAP else f"{gap:.2g}"
 
 
 def _headline(target: Data, latency: Data, certified: Data) -> tuple[tuple[str, str, str, str], ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detector.training.timing.durations import written
+from detector.training.timing.durations import time_option
 from search_spaces.cores import available_cores
 from search_spaces.saying import Say
 from search_spaces.text import format_structure
@@ -181,7 +181,7 @@ def _tell(
     unused = ""
     if seconds < 0.5 * 3600 * request.hours:
         unused = "; longer trainings would gain little, more --candidates may"
-    request.say(f"  at most {written(seconds)} of {written(3600 * request.hours)}, at {between} a step{unused}")
+    request.say(f"  at most {time_option(seconds)} of {time_option(3600 * request.hours)}, at {between} a step{unused}")
     epochs = total_steps(rungs, 1)
     request.say(
         f"  the last ones train for {epochs} epochs in all; Ctrl-C stops, the same command with --resume goes on"

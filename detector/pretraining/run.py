@@ -23,7 +23,7 @@ from detector.training.machine.processes import autocast_type
 from detector.training.optimizer import build_optimizer, set_rate
 from detector.training.optimizer.ema import Ema, keep_statistics_fresh
 from detector.training.optimizer.schedule import Schedule
-from detector.training.timing.durations import written
+from detector.training.timing.durations import time_option
 from search_spaces.errors import UserError
 from search_spaces.saying import Say
 
@@ -81,7 +81,8 @@ def begin(
         steps = max(1, int(60 * settings.minutes / seconds))
         epochs = steps * settings.batch_size / len(pictures)
         say(
-            f"time {written(60 * settings.minutes)}: {steps} steps of {seconds:.2g} s, {epochs:.1f} times over the pictures"
+            f"time {time_option(60 * settings.minutes)}: {steps} steps of {seconds:.2g} s, {epochs:.1f} times over the "
+            "pictures"
         )
         settings = replace(settings, steps=steps)
     assert settings.steps is not None

@@ -24,7 +24,8 @@ from detector.training.record.augmented_picture import write_augmented_picture
 from detector.training.record.sampling import write_sampling
 from detector.training.record.state import remove_leftovers, save_last
 from detector.training.run import Run
-from detector.training.timing.estimate import Pace, clock, tell_estimate
+from detector.training.timing.durations import clock
+from detector.training.timing.estimate import Pace, tell_estimate
 from detector.training.validation import evaluate_together
 from search_spaces.errors import UserError
 

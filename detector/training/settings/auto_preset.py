@@ -14,7 +14,7 @@ from detector.data.mirror import MirrorAdvice, advise
 from detector.training.optimizer import peak_rate
 from detector.training.settings.config import TrainConfig
 from detector.training.settings.presets import preset_values
-from detector.training.timing.durations import written
+from detector.training.timing.durations import time_option
 from search_spaces.structure import Structure
 
 STEPS = 2400
@@ -129,7 +129,7 @@ def _named(names: Sequence[str]) -> str:
 
 def _schedule(facts: DataFacts, config: TrainConfig) -> str:
     if config.minutes is not None:
-        length = f"as many epochs as fit into {written(60 * config.minutes)}"
+        length = f"as many epochs as fit into {time_option(60 * config.minutes)}"
         rate = f"a peak rate {_height(config)}"
     elif config.batch_size is None:
         length, rate = f"{config.epochs} epochs", "a peak rate that follows the batch"

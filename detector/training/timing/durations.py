@@ -25,9 +25,16 @@ def parse_minutes(text: str) -> float:
     return minutes
 
 
-def written(seconds: float) -> str:
+def time_option(seconds: float) -> str:
     """The time as `--time` takes it, no shorter than `seconds`: `10s`, `5m`, `1h30m`; whole minutes from two minutes on."""
     if seconds <= 120:
         return f"{math.ceil(round(seconds, 3))}s"
     hours, minutes = divmod(math.ceil(round(seconds / 60, 5)), 60)
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")
+
+
+def clock(seconds: float) -> str:
+    """What is left, as a bar shows it: h:mm:ss, or m:ss under an hour; whole seconds, rounded up."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import time
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ import torch
 from torch import distributed
 
 from detector.training.run import Run
+from detector.training.timing.durations import clock
 from detector.training.validation import evaluation_seconds
 
 WARM_STEPS = 2
@@ -73,13 +73,6 @@ def tell_estimate(run: Run, pace: Pace) -> None:
 def num_evaluations(epoch: int, epochs: int, every: int) -> int:
     """Evaluations after the epochs `epoch` + 1 to `epochs`: every `every` epochs, and after the last."""
     return sum(number == epochs or number % every == 0 for number in range(epoch + 1, epochs + 1))
-
-
-def clock(seconds: float) -> str:
-    """h:mm:ss, or m:ss under an hour."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def of_first_process(value: float, run: Run) -> float:

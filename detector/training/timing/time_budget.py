@@ -18,7 +18,7 @@ from detector.training.machine.processes import Processes
 from detector.training.run import Run, Splits
 from detector.training.settings.config import TrainConfig
 from detector.training.step.terms import Terms
-from detector.training.timing.durations import written
+from detector.training.timing.durations import time_option
 from detector.training.timing.estimate import of_first_process
 from detector.training.validation import evaluation_seconds
 from search_spaces.errors import UserError
@@ -83,9 +83,9 @@ def _too_short(minutes: float, steps_per_epoch: int, cost: Cost) -> str:
     needed = RESERVE_SECONDS + cost.reading + 2 * cost.evaluation + steps_per_epoch * cost.step
     fits = needed / (1 - SLACK) + 1
     return (
-        f"--time {written(60 * minutes)} is too short for one epoch: {steps_per_epoch} steps of {cost.step:.2g} s, an "
-        f"evaluation and the report of {cost.evaluation:.2g} s each; --time {written(fits)} fits one, a good training takes "
-        "some 50: give more time, or train at a smaller --image-size"
+        f"--time {time_option(60 * minutes)} is too short for one epoch: {steps_per_epoch} steps of {cost.step:.2g} s, an "
+        f"evaluation and the report of {cost.evaluation:.2g} s each; --time {time_option(fits)} fits one, a good training "
+        "takes some 50: give more time, or train at a smaller --image-size"
     )
 
 
@@ -109,7 +109,7 @@ def fitted(
     steps = len(trial.train_loader)
     chosen = plan(config.minutes, steps, cost)
     say(
-        f"time {written(60 * config.minutes)}: {chosen.epochs} epochs of {steps} steps at {cost.step:.2g} s, an "
+        f"time {time_option(60 * config.minutes)}: {chosen.epochs} epochs of {steps} steps at {cost.step:.2g} s, an "
         f"evaluation of {cost.evaluation:.2g} s every {chosen.every_epochs}: about {chosen.seconds / 60:.3g} min with "
         "the report"
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detector.training.timing import time_budget
-from detector.training.timing.durations import parse_minutes, written
+from detector.training.timing.durations import parse_minutes, time_option
 from detector.training.timing.time_budget import FEW_STEPS, MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan, smaller_side
 from search_spaces.errors import UserError
 from tinynas.cli import main
@@ -47,7 +47,7 @@ def test_a_plan_fills_the_time_and_keeps_within_it(minutes: float, steps: int, e
     [(6.2, "7s"), (10, "10s"), (120, "120s"), (121, "3m"), (600, "10m"), (3601, "1h1m"), (5400, "1h30m"), (7200, "2h")],
 )
 def test_times_are_written_as_they_are_taken(seconds: float, text: str) -> None:
-    assert written(seconds) == text
+    assert time_option(seconds) == text
     assert 60 * parse_minutes(text) >= seconds
 
 

@@ -19,7 +19,7 @@ from detector.data.sada.policy import parse_policy
 from search_spaces.errors import UserError, nearest
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Source = Callable[[int], Picture]
+PictureOf = Callable[[int], Picture]
 """Picture `index` of the data set, stretched to the network's input size; must not be written to."""
 SADA_POLICY = parse_policy()
 
@@ -79,7 +79,7 @@ def mirrored_labels(class_names: Sequence[str], pairs: Mapping[str, str]) -> npt
 
 def augment(
     index: int,
-    source: Source,
+    source: PictureOf,
     partners: npt.NDArray[np.int64],
     config: AugmentConfig,
     rng: np.random.Generator,
@@ -123,7 +123,7 @@ def augment(
 
 
 def _mosaic(
-    first: Picture, source: Source, partners: npt.NDArray[np.int64], config: AugmentConfig, rng: np.random.Generator
+    first: Picture, source: PictureOf, partners: npt.NDArray[np.int64], config: AugmentConfig, rng: np.random.Generator
 ) -> Picture:
     """Four pictures (h, w) around a random point of a (2h, 2w) canvas, mapped to (h, w); boxes are cut to both."""
     size_hw = (first.image.shape[0], first.image.shape[1])

@@ -10,7 +10,7 @@ from detector.checkpoint import Checkpoint
 from detector.export import ExportReport, ExportSettings, claimed_files, export_checkpoint
 from detector.quantisation.openvino import require_nncf
 from detector.quantisation.record import Record
-from detector.quantisation.run import Settings, Source, quantise
+from detector.quantisation.run import Fp32Export, Settings, quantise
 from search_spaces.errors import UserError
 from search_spaces.saying import Say, silent
 
@@ -52,7 +52,7 @@ def export_quantised(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         scratch, target = Path(folder), Path(folder) / path.name
-        source = Source(scratch / "fp32.onnx", scratch / "fp32.xml" if format_name == "openvino" else None)
+        source = Fp32Export(scratch / "fp32.onnx", scratch / "fp32.xml" if format_name == "openvino" else None)
         report = export_checkpoint(checkpoint, source.onnx, "onnx", export)
         if source.openvino is not None:
             report = export_checkpoint(checkpoint, source.openvino, "openvino", export)

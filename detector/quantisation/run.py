@@ -36,7 +36,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Fp32Export:
     """A fp32 export: always as ONNX, which tells layers, and as OpenVINO (.xml) where that is what is to be quantised."""
 
     onnx: Path
@@ -55,7 +55,7 @@ class _Quantiser(Protocol):
     def save(self, model: Any, path: Path, record: str) -> None: ...
 
 
-def quantise(source: Source, data: Path, target: Path, settings: Settings, say: Say = silent) -> Record:
+def quantise(source: Fp32Export, data: Path, target: Path, settings: Settings, say: Say = silent) -> Record:
     """Write `target` (and its .bin), an int8 file of `source` for the data set `data`; what was done.
 
     `say`: told of each step in a line. Raises UserError when a package is missing, when the data are of other classes or
@@ -81,7 +81,7 @@ class _Job:
     """A quantisation under way."""
 
     def __init__(
-        self, source: Source, images: Inputs, val: Annotations, settings: Settings, record: Record,
+        self, source: Fp32Export, images: Inputs, val: Annotations, settings: Settings, record: Record,
         say: Say,
     ) -> None:  # fmt: skip
         self.images, self.val, self.settings, self.record, self.say = images, val, settings, record, say

@@ -18,6 +18,7 @@ import yaml
 
 from detector.data.annotations import Annotations
 from detector.data.file_tree import Finder, files_below, one_form
+from detector.data.formats._entries import Sides
 from detector.data.formats._yolo_layout import CLASS_LISTS, Layout, class_names, find_layout
 from detector.data.image import IMAGE_SUFFIXES, OTHER_PICTURES, READABLE
 from detector.data.image_facts import examine
@@ -28,7 +29,6 @@ from search_spaces.files import read_text
 
 _PICTURES = ("images", "image", "imgs", "img")
 _LABELS = ("labels", "Labels", "LABELS", "label", "Label")
-Sides = tuple[float, float, float, float]
 
 
 def matches(root: Path) -> bool:

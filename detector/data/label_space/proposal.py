@@ -12,7 +12,7 @@ from pathlib import Path
 from detector.data import formats
 from detector.data.label_space.document import VERSION, VERSION_KEY, is_document
 from detector.data.label_space.look_alike import form, meaning, usual_name
-from detector.data.split_names import UNSPLIT
+from detector.data.label_space.reading import class_split
 from search_spaces.errors import UserError, listed
 
 
@@ -45,14 +45,10 @@ def find_sets(paths: Sequence[Path]) -> list[FoundSet]:
         resolved[path.resolve()] = path
         if is_document(path):
             raise UserError(f"{path}: a list of data sets; name the sets themselves")
-        available = formats.available_splits(path)
-        if available in ([UNSPLIT], []):
-            raise UserError(f"{path}: has no splits; split it first: tinynas data split {path} --val 0.2")
-        raw = formats.read_split(path, "train" if "train" in available else available[0])
+        split = class_split(path)
+        raw = formats.read_split(path, split)
         if not raw.image_paths:
-            raise UserError(
-                f"{path}: the data set has no pictures in {'train' if 'train' in available else available[0]}"
-            )
+            raise UserError(f"{path}: the data set has no pictures in {split}")
         labels = raw.boxes.labels[~raw.boxes.ignore].tolist()
         counts = dict.fromkeys(raw.class_names, 0)
         for label in labels:

@@ -37,13 +37,24 @@ def read_members(path: Path) -> tuple[Document, dict[str, Path]]:
     return document, paths
 
 
+def own_splits(path: Path) -> list[str]:
+    """The splits of one set. Raises UserError for a set that is still in one heap."""
+    available = formats.available_splits(path)
+    if available in ([UNSPLIT], []):
+        raise UserError(f"{path}: has no splits; split it first: tinynas data split {path} --val 0.2")
+    return available
+
+
+def class_split(path: Path) -> str:
+    """The split that tells a set's classes: train, else its first one. Raises UserError as `own_splits` does."""
+    available = own_splits(path)
+    return "train" if "train" in available else available[0]
+
+
 def splits_of(path: Path) -> list[str]:
     """The splits that any of the sets has, as far as train, val and test."""
     _, paths = read_members(path)
-    available = {place: formats.available_splits(place) for place in paths.values()}
-    for place, own in available.items():
-        _refuse_heap(place, own)
-    there = {split for own in available.values() for split in own}
+    there = {split for place in paths.values() for split in own_splits(place)}
     return [split for split in SPLITS if split in there]
 
 
@@ -58,9 +69,7 @@ def classes_of(document: Document, name: str, path: Path) -> Sequence[str]:
     given = document.sets[name].classes
     if given is not None:
         return given
-    available = formats.available_splits(path)
-    _refuse_heap(path, available)
-    return formats.read_split(path, "train" if "train" in available else available[0]).class_names
+    return formats.read_split(path, class_split(path)).class_names
 
 
 def read_as_one(path: Path, split: str, tell: Tell = refuse) -> RawSplit:
@@ -71,8 +80,7 @@ def read_as_one(path: Path, split: str, tell: Tell = refuse) -> RawSplit:
     document, paths = read_members(path)
     raw, classes = {}, {}
     for name, place in paths.items():
-        available = formats.available_splits(place)
-        _refuse_heap(place, available)
+        available = own_splits(place)
         if split in available:
             raw[name] = formats.read_split(place, split, tell)
             if not raw[name].image_paths:
@@ -93,11 +101,6 @@ def read_as_one(path: Path, split: str, tell: Tell = refuse) -> RawSplit:
     )
     within = space.merged_within() if split == "train" else []
     return _one_behind_the_other(f"{path.name} {split}", parts, space.class_names, origins, tuple(within))
-
-
-def _refuse_heap(path: Path, available: Sequence[str]) -> None:
-    if available in ([UNSPLIT], []):
-        raise UserError(f"{path}: has no splits; split it first: tinynas data split {path} --val 0.2")
 
 
 def _as_here(raw: RawSplit, space: LabelSpace, number: int, path: Path) -> RawSplit:

@@ -12,7 +12,7 @@ import pytest
 from detector.checkpoint import Checkpoint
 from detector.detector import Detector
 from detector.export import ExportSettings, export_checkpoint
-from detector.quantisation.run import Source
+from detector.quantisation.run import Fp32Export
 from tests.detector.deploy.conftest import _trace_once, picture, tiny
 
 __all__ = ["_trace_once", "tiny"]
@@ -20,17 +20,17 @@ SIDES = (64, 96)
 
 
 @pytest.fixture(scope="session")
-def source(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Source:
+def source(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Fp32Export:
     """fp32 exports: ONNX without NMS, OpenVINO with it."""
     folder = tmp_path_factory.mktemp("exports")
-    found = Source(folder / "fp32.onnx", folder / "fp32.xml")
+    found = Fp32Export(folder / "fp32.onnx", folder / "fp32.xml")
     export_checkpoint(tiny, found.onnx, "onnx", ExportSettings(output="raw"))
     export_checkpoint(tiny, found.path, "openvino", ExportSettings(output="nms"))
     return found
 
 
 @pytest.fixture(scope="session")
-def data(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(source: Fp32Export, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """COCO data: 6 pictures of train, 6 of val, with the best ten boxes that the fp32 export finds in each."""
     folder = tmp_path_factory.mktemp("data")
     detector = Detector.load(source.onnx)

@@ -17,7 +17,7 @@ from detector.quantisation import Record, Settings, openvino, quantise, read_rec
 from detector.quantisation.layers import find_layers
 from detector.quantisation.onnx import OnnxQuantiser
 from detector.quantisation.pictures import drawn_pictures, model_inputs
-from detector.quantisation.run import Source
+from detector.quantisation.run import Fp32Export
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
 from tests.terminal import Terminal
@@ -27,7 +27,7 @@ LOOSE = Settings(max_drop=100)
 
 
 @pytest.fixture(scope="session")
-def quantiser(source: Source, data: Path) -> OnnxQuantiser:
+def quantiser(source: Fp32Export, data: Path) -> OnnxQuantiser:
     names = Detector.load(source.onnx).class_names
     return OnnxQuantiser(source.onnx, model_inputs(drawn_pictures(data, "train", names, 4, 0), (64, 96)))
 
@@ -45,7 +45,7 @@ def fed_by_int8(model: onnx.ModelProto) -> dict[str, bool]:
     }  # fmt: skip
 
 
-def test_layers_are_blocks_of_the_structure(source: Source) -> None:
+def test_layers_are_blocks_of_the_structure(source: Fp32Export) -> None:
     model = onnx.load(source.onnx)
     layers = find_layers(model, source.onnx)
     assert {"backbone.stem", "backbone.stage3.block1", "head.level1.cls", "head.level3.reg"} <= set(layers.of)
@@ -76,7 +76,7 @@ def test_kept_layers_stay_in_floating_point(quantiser: OnnxQuantiser) -> None:
 
 
 def test_the_scan_finds_the_layer_that_was_made_harmful(
-    source: Source, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Fp32Export, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One weight of a channel a hundred times the others: 256 levels leave nothing of the rest."""
     model = onnx.load(source.onnx)
@@ -98,9 +98,9 @@ def test_the_scan_finds_the_layer_that_was_made_harmful(
     assert harm["neck.m3.entry"] > 2 * healthy["neck.m3.entry"]
 
 
-def test_onnx_file_says_what_was_done_and_runs(source: Source, data: Path, tmp_path: Path) -> None:
+def test_onnx_file_says_what_was_done_and_runs(source: Fp32Export, data: Path, tmp_path: Path) -> None:
     target, lines = tmp_path / "int8.onnx", []
-    record = quantise(Source(source.onnx), data, target, LOOSE, lines.append)
+    record = quantise(Fp32Export(source.onnx), data, target, LOOSE, lines.append)
     assert read_record(target) == record
     assert record.tool.startswith("onnxruntime ")
     assert (record.calibrated_on, record.judged_on) == ("6 pictures of train", "6 pictures of val")
@@ -115,7 +115,7 @@ def test_onnx_file_says_what_was_done_and_runs(source: Source, data: Path, tmp_p
     assert read_record(source.onnx) is None
 
 
-def test_openvino_file_holds_int8_weights(source: Source, data: Path, tmp_path: Path) -> None:
+def test_openvino_file_holds_int8_weights(source: Fp32Export, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     import openvino as runtime
 
@@ -134,7 +134,7 @@ def test_openvino_file_holds_int8_weights(source: Source, data: Path, tmp_path: 
     assert softmax.input_value(0).get_node().get_type_name() != "FakeQuantize"
 
 
-def test_openvino_leaves_the_kept_layers_alone(source: Source, data: Path) -> None:
+def test_openvino_leaves_the_kept_layers_alone(source: Fp32Export, data: Path) -> None:
     pytest.importorskip("nncf")
     layers = find_layers(onnx.load(source.onnx), source.onnx)
     pictures = model_inputs(drawn_pictures(data, "train", Detector.load(source.path).class_names, 2, 0), (64, 96))
@@ -169,9 +169,9 @@ def costly(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def test_the_most_harmful_layers_are_kept_until_ap_is_close_enough(
-    source: Source, data: Path, tmp_path: Path, costly: list[tuple[str, ...]]
+    source: Fp32Export, data: Path, tmp_path: Path, costly: list[tuple[str, ...]]
 ) -> None:
-    record = quantise(Source(source.onnx), data, tmp_path / "int8.onnx", Settings(max_drop=0.5))
+    record = quantise(Fp32Export(source.onnx), data, tmp_path / "int8.onnx", Settings(max_drop=0.5))
     heads = tuple(f"head.level{level}.{task}" for level in (1, 2, 3) for task in ("cls", "reg"))
     assert costly[0] == ()
     assert costly[1] == ("head.level1.cls", "head.level2.cls", "head.level3.cls")
@@ -189,29 +189,29 @@ def test_the_most_harmful_layers_are_kept_until_ap_is_close_enough(
 
 
 def test_what_loses_too_much_is_refused_and_not_written(
-    source: Source, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Fp32Export, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_ap", lambda path, annotations: 0.5 if read_record(path) is None else 0.4)
     with pytest.raises(UserError, match=r"int8 costs 10.00 points of AP .* layers in floating point; at most 0.5 may"):
-        quantise(Source(source.onnx), data, tmp_path / "int8.onnx", Settings(max_drop=0.5))
+        quantise(Fp32Export(source.onnx), data, tmp_path / "int8.onnx", Settings(max_drop=0.5))
     assert not list(tmp_path.iterdir())
 
 
 def test_openvino_without_nncf_says_what_to_install(
-    source: Source, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Fp32Export, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"int8 for OpenVINO needs NNCF; pip install 'tinynas\[int8\]'"):
         quantise(source, data, tmp_path / "int8.xml", LOOSE)
 
 
-def test_an_int8_file_is_not_quantised_again(source: Source, data: Path, tmp_path: Path) -> None:
-    quantise(Source(source.onnx), data, tmp_path / "int8.onnx", LOOSE)
+def test_an_int8_file_is_not_quantised_again(source: Fp32Export, data: Path, tmp_path: Path) -> None:
+    quantise(Fp32Export(source.onnx), data, tmp_path / "int8.onnx", LOOSE)
     with pytest.raises(UserError, match=r"int8.onnx: its convs have no weights of their own .* expected a fp32 export"):
-        quantise(Source(tmp_path / "int8.onnx"), data, tmp_path / "again.onnx", LOOSE)
+        quantise(Fp32Export(tmp_path / "int8.onnx"), data, tmp_path / "again.onnx", LOOSE)
 
 
-def test_a_damaged_record_is_said(tmp_path: Path, source: Source) -> None:
+def test_a_damaged_record_is_said(tmp_path: Path, source: Fp32Export) -> None:
     model = onnx.load(source.onnx)
     model.metadata_props.add(key="quantisation", value="{")
     onnx.save(model, tmp_path / "model.onnx")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
 from search_spaces.plugins import plugin_names
-from search_spaces.schema import MAX_CHANNELS, Fusion, Kernel, Links
+from search_spaces.schema import MAX_CHANNELS, Activation, Fusion, Kernel, Links
 from search_spaces.validation import validated
 
 Range = Annotated[tuple[int, int], Field(description="lowest and highest value, both allowed")]
@@ -20,7 +20,6 @@ Ratios = tuple[float, float]
 MAX_DEPTH = 100
 GROUPS = 5
 SHARING_BLOCKS = ("csp", "darknet")
-Activation = Literal["relu", "silu"]
 
 
 class _Model(BaseModel):

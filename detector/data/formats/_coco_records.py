@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.formats._entries import ROTATED, Notes, turned
+from detector.data.formats._entries import ROTATED, Notes, Sides, turned
 from detector.data.formats._masks import mask_box
 from detector.data.raw_split import BoxColumns, Tell
 from detector.data.scalars import INT64, Id, flag, identity, number, shown, side
 from search_spaces.errors import UserError
 
-Sides = tuple[float, float, float, float]
 FROM_MASKS = "{} annotations without a box: the box around the mask is taken"
 _FIRST_SPARE = INT64.start
 _PLAIN = frozenset({int, float})

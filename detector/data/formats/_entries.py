@@ -17,6 +17,7 @@ from detector.data.raw_split import BoxColumns, RawSplit, Tell
 from search_spaces.errors import listed, nearest
 
 Sides = tuple[float, float, float, float]
+"""x0, y0, x1, y1 of a box."""
 ROTATED = "{} rotated boxes: the upright box around each is taken"
 TURNED_ROUND = "{} boxes whose corners are written the other way round: taken as they are meant"
 SHAPES = "{} polygons, masks or ellipses: the box around each is taken"

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from detector.data.formats._entries import Sides
 from detector.data.scalars import number, shown, whole
-
-Sides = tuple[float, float, float, float]
 
 
 def mask_box(segmentation: Any) -> Sides:

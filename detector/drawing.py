@@ -55,7 +55,7 @@ def write_picture(picture: Pixels, path: Path, quality: int = JPEG_QUALITY) -> N
         ) from None
 
 
-def fitted(picture: Pixels, longer_side: int) -> Pixels:
+def with_longer_side(picture: Pixels, longer_side: int) -> Pixels:
     """A picture (H, W, 3) with a longer side of that many pixels."""
     scale = longer_side / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from detector.data.image import Pixels, read_image
-from detector.drawing import CAPTION_PX, draw_detections, fitted, write_picture
+from detector.drawing import CAPTION_PX, draw_detections, with_longer_side, write_picture
 from detector.evaluation.assessment import Assessment
 from detector.evaluation.confusion import LEFT_OUT, NONE
 
@@ -117,4 +117,4 @@ def _state(partner: np.int64, label: np.int64, partners: npt.NDArray[np.int32], 
 def _shown(pixels: Pixels) -> tuple[Pixels, np.float32]:
     """Large pictures made smaller, and the factor."""
     scale = min(1.0, LONGER_SIDE_PX / max(pixels.shape[:2]))
-    return (pixels if scale == 1.0 else fitted(pixels, LONGER_SIDE_PX)), np.float32(scale)
+    return (pixels if scale == 1.0 else with_longer_side(pixels, LONGER_SIDE_PX)), np.float32(scale)

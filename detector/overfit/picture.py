@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.data.image import Pixels, read_image
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
-from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, fitted, write_picture
+from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, with_longer_side, write_picture
 from detector.training.run import Run
 
 COLUMNS = 4
@@ -44,7 +44,7 @@ def write_overfit_picture(run: Run, path: Path) -> None:
 
 def _tile(drawn: Pixels) -> Pixels:
     """A drawn picture within a white square, a gap around it."""
-    picture = fitted(drawn, TILE_PX)
+    picture = with_longer_side(drawn, TILE_PX)
     height, width = picture.shape[:2]
     tile = np.full((TILE_PX + 2 * GAP_PX, TILE_PX + 2 * GAP_PX, 3), 255, dtype=np.uint8)
     tile[GAP_PX : GAP_PX + height, GAP_PX : GAP_PX + width] = picture

@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.data.dataset import DetectionDataset
 from detector.data.image import Pixels
-from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, fitted, write_picture
+from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, with_longer_side, write_picture
 from detector.training.epoch import enter_epoch, phase_of
 from detector.training.settings.config import TrainConfig
 
@@ -47,4 +47,4 @@ def _tile(dataset: DetectionDataset, index: int) -> Pixels:
     sample = dataset[index]
     pixels = np.ascontiguousarray(sample.image.numpy().transpose(1, 2, 0))
     drawn = draw_detections(pixels, sample.boxes_xyxy.numpy(), sample.labels.numpy(), dataset.annotations.class_names)
-    return fitted(drawn, TILE_PX)
+    return with_longer_side(drawn, TILE_PX)

@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+with suppress(ImportError):  # a GPU check's machine may be without hypothesis
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine pauses for seconds: how long a draw or an example took says nothing of what is tested.
+    settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

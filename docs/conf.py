@@ -17,3 +17,5 @@ html_theme = "furo"
 html_title = f"tinynas {version}"
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["style"]
+html_css_files = ["pages.css"]

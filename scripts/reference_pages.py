@@ -7,6 +7,7 @@ what it does) and api.md (the names that the packages export, with their docstri
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -33,6 +34,7 @@ MODULES = {
 
 WIDTH = 88
 """Letters of a signature that stand on one line."""
+OPTION = re.compile(r"(?<![`\w-])(--[a-z][a-z-]*)(?!`)")
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
         if not getattr(command, "invoke_without_command", False):
             return
     yield f"## {path}\n"
-    yield inspect.cleandoc(command.help or "") + "\n"
+    yield _marked(inspect.cleandoc(command.help or "")) + "\n"
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     yield "| option | default | what |\n| --- | --- | --- |"
     for parameter in shown:
@@ -163,7 +165,12 @@ def _signature(function: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return _marked(" ".join(text.split()).replace("|", "\\|"))
+
+
+def _marked(text: str) -> str:
+    """Options as code: elsewhere the site shows their two hyphens as a dash."""
+    return OPTION.sub(r"`\1`", text)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,9 @@ def test_the_reference_is_written_from_the_code(tmp_path: Path, monkeypatch: pyt
     assert "## tinynas search\n" in commands
     assert "| `optimizer.momentum` | `0.9` |" in settings
     assert "### Detector\n" in interface
+    assert "| `--seed` | `0` |" in commands  # a default that is false is one all the same
+    bare = re.sub(r"`[^`\n]*`", "", commands)
+    assert "--" not in bare.replace("| --- ", "").replace("---", "")  # the site would show a dash
     assert [line for line in settings.splitlines() if line.endswith("|  |")] == []  # a setting without a description
 
 

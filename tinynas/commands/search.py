@@ -30,9 +30,7 @@ def run(
         typer.Option("--rank-by-training", help="Train several candidates on --data; AP on val has the last word."),
     ] = False,
     data: Annotated[Path | None, typer.Option(help=f"For --rank-by-training: {ACCEPTED_DATA}.")] = None,
-    hours: Annotated[
-        float | None, typer.Option(help="Time for these trainings: how many, how long. Default: 1.")
-    ] = None,
+    hours: Annotated[float | None, typer.Option(help="Hours for all of these trainings. Default: 1.")] = None,
     candidates: Annotated[
         int | None, typer.Option(min=2, help="Number of networks to train; by default as many as --hours allows.")
     ] = None,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from latency_tables.registry import SHIPPED
-from scripts.derivation.t4 import build_t4_table
+from scripts.derivation.t4_table import build_t4_table
 
 
 def main() -> None:

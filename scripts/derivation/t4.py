@@ -1,123 +1,179 @@
-"""Rows and provenance of the shipped T4 table."""
+"""The T4 model: V100 measurements carried over by rooflines, calibrated on published whole-detector latencies.
+
+    t = launch + max(MACs / rate, bytes / bandwidth) x inefficiency^carry      per kernel, plus `overhead` per network
+
+The inefficiency of a convolution is its measured V100 time over the V100's roofline; `carry` is how much of it (in log)
+is taken to come from the kernel, the rest from the V100 being the wider chip (batch 1 fills its 80 multiprocessors
+badly). The four parameters are fitted with priors: what the data sheet and common experience say, and how far that may
+be off. Thirteen networks of one family, nine of them with one backbone, say too little to fit four free parameters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
-from latency_tables.metadata import Derived, TableMetadata
-from latency_tables.tables import Row, write_table
-from scripts.derivation.derive import (
-    FORMS,
-    NOISE,
-    PRIOR,
-    SHIPPED_FORM,
-    V100_BANDWIDTH,
-    V100_RATE,
-    Calibration,
-    Form,
-    calibrate,
-    kernel_work,
-    latency_ms,
-)
-from scripts.derivation.gpu_grid import grid_kernels
-from scripts.derivation.t4_published import published_structures
-from scripts.derivation.v100 import read_v100
+from latency_tables.fusion import fuse, fusion_rules
+from latency_tables.kernels import Kernel
+from scripts.derivation.t4_published import Published
+from scripts.derivation.v100 import CONV_KINDS, V100Convs, conv_type, work
+from search_spaces.emit import emit_detector
+from search_spaces.structure import Structure
+
+Floats = npt.NDArray[np.float64]
+V100_BANDWIDTH = 750e6
+"""Bytes per ms: 83 % of the data sheet's 900 GB/s."""
+V100_RATE = 40e9
+"""MACs per ms: 64 % of the data sheet's 125 TFLOPS."""
+V100_LAUNCH_MS = 0.003
+NOISE = 0.03
+"""Standard deviation of the relative error that a whole detector's prediction is expected to have."""
 
 
-def build_t4_table(
-    v100_csv: Path, published_csv: Path, folder: Path, today: date | None = None, forms: Sequence[Form] = FORMS
-) -> Calibration:
-    """Derive, calibrate and write `t4-tensorrt-fp16-b1` into `folder`. `forms`: what the nested check chooses from."""
-    v100 = read_v100(v100_csv)
-    structures = published_structures(published_csv)
-    calibration = calibrate(structures, v100, forms)
-    kernels = list(grid_kernels())
-    latencies = latency_ms(kernel_work(kernels, v100), calibration.device)
-    rows = [Row(kernel, float(ms), source="derived") for kernel, ms in zip(kernels, latencies)]
-    write_table(folder, t4_metadata(calibration, today or date.today()), rows)
-    return calibration
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`carry`: see above. `copied_concats`: whether a concat copies (else its producers write in place)."""
+
+    carry: float = 0.5
+    copied_concats: bool = False
 
 
-METHOD = (
-    "No T4 was at hand. Per kernel: launch + max(MACs / rate, bytes / bandwidth) x inefficiency^carry, plus overhead_ms per "
-    "network; the inefficiency is the V100's measured time over its roofline (1 for what is no convolution: pooling, "
-    "upsampling, space-to-depth, add and decoding are bytes over bandwidth plus launch). launch, rate, bandwidth and "
-    "overhead are fitted to the published latencies under log-normal priors (prior_*; standard deviations of the logs 0.5, "
-    "0.3, 0.15, 0.7; 3 % error expected per network); the priors are the data sheet's figures and common experience, set "
-    "after fits to some of these latencies had been seen. Carry 0.5 and elided concats are held over from an "
-    "earlier model of 8 structures, itself one of some 70 forms tried. For 13 structures some 170 forms were tried; "
-    "carries from 0 to 0.75 do equally well, so these latencies do not tell what a T4 makes of a V100's inefficiency. "
-    "Choosing among wider sets inside each fold did worse (once, not by the build script): 2.9 % mean and 10.3 % worst "
-    "among 22 forms that could also add compute to memory time or pad channels to tiles; 3.9 % and 15.8 % among 144 "
-    "without priors. "
-    "other_backbones: T, M and L from a fit to S and the variants of its neck alone. "
-    "nested: the form, too, is chosen without the structure, among "
-)
+SHIPPED_FORM = Form()
+FORMS = tuple(Form(carry, copied) for carry, copied in product((0.0, 0.25, 0.5, 0.75, 1.0), (True, False)))
+"""What the nested check chooses from."""
 
 
-def t4_metadata(calibration: Calibration, today: date) -> TableMetadata:
-    device = calibration.device
-    return TableMetadata(
-        id="t4-tensorrt-fp16-b1",
-        short_names=["t4"],
-        kind="gpu",
-        device="NVIDIA T4",
-        runtime="tensorrt",
-        runtime_version="as published (DAMO-YOLO report); V100 measurements: TensorRT of 2022",
-        precision="fp16",
-        batch=1,
-        date=today.isoformat(),
-        overhead_ms=round(device.overhead_ms, 4),
-        derived=Derived(
-            sources=[
-                "single convolutions measured on a V100 (alibaba/lightweight-neural-architecture-search, Apache-2.0)",
-                "whole detectors' T4 latencies in the DAMO-YOLO report (tables 3, 4, 5 and 9)",
-            ],
-            method=METHOD
-            + (
-                f"{len(FORMS)} forms (5 carries; concats elided or copied). The two equal-width necks are rebuilt "
-                "from incomplete descriptions. Rows of tables 2 and 6 are left out: backbones and head convs are not "
-                "described. Activations are taken as free."
-            ),
-            parameters={
-                "launch_ms": round(device.launch_ms, 6),
-                "rate_macs_per_ms": float(f"{device.rate:.5g}"),
-                "bandwidth_bytes_per_ms": float(f"{device.bandwidth:.5g}"),
-                "prior_launch_ms": PRIOR.launch_ms,
-                "prior_rate_macs_per_ms": PRIOR.rate,
-                "prior_bandwidth_bytes_per_ms": PRIOR.bandwidth,
-                "prior_overhead_ms": PRIOR.overhead_ms,
-                "expected_error": NOISE,
-                "carry": SHIPPED_FORM.carry,
-                "v100_rate_macs_per_ms": V100_RATE,
-                "v100_bandwidth_bytes_per_ms": V100_BANDWIDTH,
-            },
-        ),
-        error=_errors(calibration),
-    )
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`rate` in MACs per ms, `bandwidth` in bytes per ms."""
+
+    launch_ms: float
+    rate: float
+    bandwidth: float
+    overhead_ms: float
+
+    def logs(self) -> Floats:
+        return np.log([self.launch_ms, self.rate, self.bandwidth, self.overhead_ms])
 
 
-def _errors(calibration: Calibration) -> dict[str, Any]:
-    kinds = {
-        "leave_one_structure_out": calibration.left_out,
-        "leave_one_structure_out_nested": calibration.nested,
-        "leave_one_structure_out_gflops_line": calibration.left_out_line,
-        "other_backbones": calibration.other_backbones,
-        "other_backbones_gflops_line": calibration.other_backbones_line,
-    }
-    result: dict[str, Any] = {"unit": "percent of the published latency", "structures": len(calibration.fitted)}
-    for name, errors in kinds.items():
-        sizes = 100 * np.abs(list(errors.values()))
-        figures = {f"mean_{name}": round(float(sizes.mean()), 2), f"worst_{name}": round(float(sizes.max()), 2)}
-        if errors is calibration.left_out:
-            result |= figures
-        else:
-            result.setdefault("compared", {}).update(figures)
-    for name, errors in {"fitted": calibration.fitted, **kinds}.items():
-        result[name] = {structure: round(100 * float(error), 2) for structure, error in errors.items()}
-    return result
+PRIOR = Device(launch_ms=0.01, rate=13e9, bandwidth=250e6, overhead_ms=0.2)
+"""The T4's data sheet has 65 TFLOPS at clocks that its 70 W do not sustain (40 % of that is taken), and 320 GB/s (78 %)."""
+PRIOR_SPREAD = np.array([0.5, 0.3, 0.15, 0.7])
+"""Standard deviations of the logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the kernels of one network cost, but for the calibrated parameters. `concat`: which kernels are concats."""
+
+    macs: Floats
+    moved: Floats
+    inefficiency: Floats
+    concat: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The fitted device. Errors are signed and relative, one per structure; `left_out` from a fit without it, `nested`
+    from a fit whose form, too, was chosen without it, `other_backbones` (those structures only) from a fit to the
+    structures that share the commonest backbone; `_line`: the same for a straight line in GFLOPs."""
+
+    device: Device
+    fitted: dict[str, float]
+    left_out: dict[str, float]
+    left_out_line: dict[str, float]
+    nested: dict[str, float]
+    other_backbones: dict[str, float]
+    other_backbones_line: dict[str, float]
+
+
+def network_kernels(structure: Structure) -> list[Kernel]:
+    """The kernels of a network under TensorRT, concats among them (a form may price them), repeats written out."""
+    sites = fuse(emit_detector(structure), replace(fusion_rules("tensorrt"), free=()))
+    return [site.kernel for site in sites for _ in range(int(site.count))]
+
+
+def kernel_work(kernels: Sequence[Kernel], v100: V100Convs) -> Work:
+    """MACs, bytes and V100 inefficiency of each kernel (1 for what is no convolution)."""
+    macs, moved = np.array([work(kernel) for kernel in kernels]).T
+    inefficiency = np.ones(len(kernels))
+    convs = [index for index, kernel in enumerate(kernels) if kernel.kind in CONV_KINDS]
+    if convs:
+        chosen = [kernels[index] for index in convs]
+        floor = np.array([v100.floor_ms[conv_type(kernel)] for kernel in chosen])
+        busy = np.maximum(v100.latency_ms(chosen) - floor + V100_LAUNCH_MS, V100_LAUNCH_MS / 2)
+        roofline = np.maximum(macs[convs] / V100_RATE, moved[convs] / V100_BANDWIDTH)
+        inefficiency[convs] = busy / (V100_LAUNCH_MS + roofline)
+    return Work(macs, moved, inefficiency, np.array([kernel.kind == "concat" for kernel in kernels]))
+
+
+def latency_ms(work: Work, device: Device, form: Form = SHIPPED_FORM) -> Floats:
+    """T4 latency per kernel, without the network's overhead."""
+    busy = np.maximum(work.macs / device.rate, work.moved / device.bandwidth) * work.inefficiency**form.carry
+    result: Floats = device.launch_ms + busy
+    return result if form.copied_concats else np.where(work.concat, 0.0, result)
+
+
+def network_ms(work: Work, device: Device, form: Form = SHIPPED_FORM) -> float:
+    """T4 latency of a whole network."""
+    return float(latency_ms(work, device, form).sum()) + device.overhead_ms
+
+
+def calibrate(structures: Sequence[Published], v100: V100Convs, forms: Sequence[Form] = FORMS) -> Calibration:
+    """Fit the device on relative errors; leave each structure out once, beside a straight line in GFLOPs.
+
+    `nested`: for each structure the form with the least leave-one-out error over the other ones is fitted to those.
+    """
+    works = [kernel_work(network_kernels(item.structure), v100) for item in structures]
+    target = np.array([item.latency_ms for item in structures])
+    gflops = np.array([item.gflops for item in structures])
+    everything = list(range(len(structures)))
+    device = fit(works, target, everything)
+    left_out, line, fitted, nested = {}, {}, {}, {}
+    for index, item in enumerate(structures):
+        rest = [other for other in everything if other != index]
+        fitted[item.name] = network_ms(works[index], device) / target[index] - 1
+        left_out[item.name] = _left_out(works, target, rest, index, SHIPPED_FORM)
+        best = min(forms, key=lambda form: _mean_left_out(works, target, rest, form))
+        nested[item.name] = _left_out(works, target, rest, index, best)
+        line[item.name] = _line_error(gflops, target, rest, index)
+    backbones = [item.structure.backbone for item in structures]
+    common = max(backbones, key=backbones.count)
+    alike = [index for index in everything if backbones[index] == common]
+    others = {structures[index].name: index for index in everything if index not in alike}
+    return Calibration(
+        device, fitted, left_out, line, nested,
+        {name: _left_out(works, target, alike, index, SHIPPED_FORM) for name, index in others.items()},
+        {name: _line_error(gflops, target, alike, index) for name, index in others.items()},
+    )  # fmt: skip
+
+
+def fit(works: Sequence[Work], target: Floats, chosen: Sequence[int], form: Form = SHIPPED_FORM) -> Device:
+    """The most probable device, given the latencies (`target`, ms) of the chosen networks and the priors."""
+    from scipy.optimize import least_squares
+
+    def residuals(logs: Floats) -> Floats:
+        device = Device(*np.exp(logs))
+        errors = [network_ms(works[index], device, form) / target[index] - 1 for index in chosen]
+        return np.concatenate([np.array(errors) / NOISE, (logs - PRIOR.logs()) / PRIOR_SPREAD])
+
+    return Device(*(float(value) for value in np.exp(least_squares(residuals, PRIOR.logs()).x)))
+
+
+def _left_out(works: Sequence[Work], target: Floats, rest: Sequence[int], index: int, form: Form) -> float:
+    return network_ms(works[index], fit(works, target, rest, form), form) / float(target[index]) - 1
+
+
+def _line_error(gflops: Floats, target: Floats, rest: Sequence[int], index: int) -> float:
+    design = np.column_stack([np.ones(len(rest)), gflops[rest]]) / target[rest, None]
+    constant, slope = np.linalg.lstsq(design, np.ones(len(rest)), rcond=None)[0]
+    return float((constant + slope * gflops[index]) / target[index] - 1)
+
+
+def _mean_left_out(works: Sequence[Work], target: Floats, chosen: Sequence[int], form: Form) -> float:
+    errors = [_left_out(works, target, [i for i in chosen if i != index], index, form) for index in chosen]
+    return float(np.mean(np.abs(errors)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from latency_tables import find_table, predict
-from scripts.derivation.derive import SHIPPED_FORM, calibrate
+from scripts.derivation.t4 import SHIPPED_FORM, calibrate
 from scripts.derivation.t4_published import published_structures
 from scripts.derivation.v100 import read_v100
 from search_spaces import costs

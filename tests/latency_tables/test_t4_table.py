@@ -15,7 +15,8 @@ import pytest
 from latency_tables.kernels import Kernel
 from latency_tables.predictor import predict
 from latency_tables.tables import read_table
-from scripts.derivation.derive import (
+from scripts.derivation.gpu_grid import grid_kernels
+from scripts.derivation.t4 import (
     PRIOR,
     SHIPPED_FORM,
     Device,
@@ -26,9 +27,8 @@ from scripts.derivation.derive import (
     network_kernels,
     network_ms,
 )
-from scripts.derivation.gpu_grid import grid_kernels
-from scripts.derivation.t4 import build_t4_table
 from scripts.derivation.t4_published import published_structures
+from scripts.derivation.t4_table import build_t4_table
 from scripts.derivation.v100 import read_v100, work
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError

@@ -35,15 +35,15 @@ class DistillConfig(pydantic.BaseModel):
     )
     distiller: str = pydantic.Field("cwd", description="name of a file in detector/distillers")
     options: dict[str, Any] = pydantic.Field(default_factory=dict, description="options of that distiller")
-    weight: float = pydantic.Field(0.5, gt=0, description="of the distillation loss, at the start of the run")
+    weight: float = pydantic.Field(0.5, gt=0, description="weight of the distillation loss at the start of the run")
     final_share: float = pydantic.Field(
         0.1, ge=0, le=1, description="share of the weight that the cosine over the whole run falls towards; 1: constant"
     )
     threshold: float = pydantic.Field(
-        0.4, ge=0, le=1, description="score from which on an exported teacher's boxes count as pseudo-labels"
+        0.4, ge=0, le=1, description="lowest score at which an exported teacher's boxes become pseudo-labels"
     )
     unlabelled: list[str] = pydantic.Field(
-        default_factory=list, description="folders of pictures without annotations, which the teacher labels"
+        default_factory=list, description="folders of images without annotations, which the teacher labels"
     )
     last_epochs: bool = pydantic.Field(
         False, description="distil in the last epochs too, which are without strong augmentation"

@@ -24,11 +24,11 @@ class EvalConfig(BaseModel):
         10, ge=1, description="epochs from one evaluation to the next; the last one always has one"
     )
     batch_size: int | None = Field(None, ge=1, description="None: the training batch size")
-    score_threshold: Share | None = Field(None, description="least score of a detection")
-    iou_threshold: Share | None = Field(None, description="IoU with a better box of its class from which on a box goes")
-    max_detections: int = Field(500, ge=1, description="boxes of an image that suppression leaves, at most")
+    score_threshold: Share | None = Field(None, description="lowest score of a detection")
+    iou_threshold: Share | None = Field(None, description="IoU threshold of NMS, between boxes of one class")
+    max_detections: int = Field(500, ge=1, description="largest number of boxes per image after NMS")
     counted_detections: int = Field(
-        100, ge=1, description="the best of each image and class that the metrics count (COCO's maxDets)"
+        100, ge=1, description="detections per image and class that the metrics count (COCO's maxDets)"
     )
 
 

@@ -74,12 +74,14 @@ class OptimizerConfig(_Model):
 class ScheduleConfig(_Model):
     """Quadratic warm-up, cosine, floor."""
 
-    warmup_epochs: float = Field(5.0, ge=0, description="epochs in which the rate rises from 0, quadratically")
-    warmup_min_steps: int = Field(0, ge=0, description="warm-up lasts at least so many steps (tiny data sets)")
-    warmup_max_share: Share = Field(0.2, description="and at most this share of the whole run")
-    min_ratio: Share = Field(0.05, description="floor of the cosine, share of the peak rate")
-    no_aug_epochs: int = Field(16, ge=0, description="last epochs: without mosaic, affine and mixup, at the floor rate")
-    no_aug_max_share: Share = Field(0.2, description="and at most this share of all epochs")
+    warmup_epochs: float = Field(5.0, ge=0, description="epochs in which the learning rate rises from 0, quadratically")
+    warmup_min_steps: int = Field(0, ge=0, description="shortest warm-up in steps (for tiny data sets)")
+    warmup_max_share: Share = Field(0.2, description="longest warm-up, as a share of the run")
+    min_ratio: Share = Field(0.05, description="lowest learning rate of the cosine, as a share of the peak")
+    no_aug_epochs: int = Field(
+        16, ge=0, description="last epochs without mosaic, affine and mixup, at the lowest learning rate"
+    )
+    no_aug_max_share: Share = Field(0.2, description="upper limit of no_aug_epochs, as a share of all epochs")
 
 
 class EmaConfig(_Model):
@@ -98,7 +100,7 @@ class EmaConfig(_Model):
 class TrainConfig(_Model):
     """Everything about a training run but the structure, the data and the output folder."""
 
-    preset: str = Field("published", description="the preset that these settings started from")
+    preset: str = Field("published", description="preset from which these settings started")
     epochs: int = Field(300, ge=1, description="passes through the training images")
     minutes: float | None = Field(
         None, gt=0, description="wall-clock budget that epochs and evaluations were chosen for; `--time`"
@@ -106,18 +108,18 @@ class TrainConfig(_Model):
     batch_size: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto)] = Field(
         256, description="images per optimiser step, over all processes and parts; auto: from free memory"
     )
-    accumulate: int = Field(1, ge=1, description="parts that a step's batch goes through the network in, one by one")
+    accumulate: int = Field(1, ge=1, description="number of parts into which a step's batch is split, to save memory")
     image_size: Annotated[list[int] | None, BeforeValidator(_height_width)] = Field(
         None, description="height, width; None: the structure's"
     )
     multi_scale: Annotated[tuple[int, int], AfterValidator(_sides)] | None = Field(
         None, description="smallest and largest longer side, px: every batch is stretched to one in steps of 32"
     )
-    seed: int = Field(0, ge=0, description="of weights, order and augmentation: the same seed gives the same run")
+    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation; the same seed gives the same run")
     workers: int | None = Field(None, ge=0, description="loader processes per rank; None: chosen from the cores")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N")
     amp: Annotated[Literal["auto", "off", "bf16", "fp16"], BeforeValidator(_off)] = Field(
-        "auto", description="arithmetic of the forward pass; auto: what is quicker here; fp16: GPUs only"
+        "auto", description="precision of the forward pass; auto: the faster one on this machine; fp16: GPUs only"
     )
     channels_last: bool = Field(True, description="memory format of images and weights")
     quantise: Annotated[Literal["off", "openvino", "onnx"], BeforeValidator(_off)] = Field(
@@ -125,13 +127,13 @@ class TrainConfig(_Model):
     )
     compile: bool = Field(False, description="torch.compile of the network; needs a C++ compiler, or triton on a GPU")
     tensorboard: bool = Field(False, description="scalars of every epoch for TensorBoard, in the run folder")
-    max_bad_steps: int = Field(10, ge=1, description="stop after so many non-finite steps in a row")
+    max_bad_steps: int = Field(10, ge=1, description="stop after this many non-finite steps in a row")
     checkpoint_minutes: float | None = Field(
         10.0,
         ge=0,
-        description="last.pt is also written within an epoch, about every so many minutes; none: never; 0: always",
+        description="minutes after which last.pt is also written within an epoch; none: never; 0: after every batch",
     )
-    freeze: list[str] = Field(default_factory=list, description="modules that do not learn (`backbone`)")
+    freeze: list[str] = Field(default_factory=list, description="modules to freeze, e.g. `backbone`")
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()

@@ -57,6 +57,8 @@ class Differences:
         return near and self.matched >= tolerance.share * self.compared
 
     def __str__(self) -> str:
+        if not self.compared:
+            return "no detections to compare"
         return f"boxes {self.boxes_px:.2g} px, scores {self.scores:.2g} ({self.matched} of {self.compared} compared)"
 
 

@@ -105,6 +105,8 @@ def _tell(report: Any, *, nms_was_run: bool) -> None:
     elif not nms_was_run:
         print("NMS is TensorRT's plug-in, which was not run: what comes before it was checked")
     print(f"from the golden picture's bytes to boxes: {report.golden}")
+    if not report.golden.compared:
+        print("note: torch finds nothing certain in the golden picture; --golden PICTURE takes one with objects in it")
     print(f"wrote {', '.join(str(file) for file in report.files)} in {report.seconds:.1f} s")
 
 

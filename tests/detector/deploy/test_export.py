@@ -160,6 +160,16 @@ def test_command(models: dict[str, Path], tmp_path: Path, capsys: pytest.Capture
     assert load_model(out).card.image_size == (32, 64)
 
 
+def test_a_golden_picture_without_detections_is_said(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m.onnx"
+    assert main(["export", str(models["pt"]), "-o", str(out), "--score-threshold", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "bytes to boxes: no detections to compare" in told
+    assert "--golden PICTURE takes one with objects" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

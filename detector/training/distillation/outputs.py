@@ -24,6 +24,8 @@ from search_spaces.saying import Say
 
 LEAST_SCORE = 0.05
 """Boxes that the teacher scores lower do not count in the box loss."""
+MOST_LABELS = 300
+"""Pseudo-labels of an image."""
 
 
 def output_terms(
@@ -120,7 +122,7 @@ class Labels:
 def pseudo_labels(boxes_BA4: Tensor, scores_BAC: Tensor, threshold: float, iou_threshold: float) -> Labels:
     """The boxes that score above `threshold`, greedily suppressed, image by image."""
     found = [
-        postprocess(boxes, scores, threshold, iou_threshold, 300) for boxes, scores in zip(boxes_BA4, scores_BAC)
+        postprocess(boxes, scores, threshold, iou_threshold, MOST_LABELS) for boxes, scores in zip(boxes_BA4, scores_BAC)
     ]  # fmt: skip
     most = max(1, *(len(labels) for *_, labels in found))
     batch, device = len(found), boxes_BA4.device

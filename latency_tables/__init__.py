@@ -3,6 +3,18 @@
 table = find_table("t4")
 predict(graph, table).total_ms          # one network, with everything there is to know about the figure
 Pricer(table).price(population_graph)   # P networks at once, {"backbone": (P,), "neck": (P,), "head": (P,)}
+
+    kernels, fusion                       what a runtime executes, made from a graph's ops
+    devices/, registry                    the shipped tables, and how tables are found
+    tables, metadata, trust               a table's two files, and how far its figures go
+    predictor, interpolation, holes       a graph's latency from a table
+    reach                                 the kernels that the networks of given spaces run
+    profiler, measuring, shards, partial  those kernels measured on this machine
+    completion                            all of them from some
+    runtimes/, on_device/                 how models are built and timed, a runtime a file; the part that runs on any device
+    adaptation/, host, probe              another device's table carried over to this host; which host this is
+    kit/                                  devices without tinynas
+    verify                                a table against whole detectors
 """
 
 from __future__ import annotations

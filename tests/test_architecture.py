@@ -1,6 +1,7 @@
 """The layout's own rules: imports point one way, torch stays out of the search, no module is a drawer of odds and ends."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,20 @@ def test_functions_are_readable_at_a_glance():
     ]
     assert len(found) > 1000
     assert {name: n for name, n in found if n > 60} == {}
+
+
+@pytest.mark.parametrize(
+    "folder", ["search_spaces", "latency_tables", "detector", "detector/data", "detector/training"]
+)
+def test_maps_are_complete(folder):
+    """The docstring of a large package lists, in indented lines, every file and folder in it, and nothing else."""
+    here = ROOT / folder
+    lines = (ast.get_docstring(ast.parse((here / "__init__.py").read_text())) or "").splitlines()
+    columns = (re.match(r"    ((?:\w+/?(?:, )?)+)(?:  |$)", line) for line in lines)
+    listed = [name for found in columns if found for name in found[1].strip().split(", ")]
+    there = {path.stem for path in here.glob("[!_]*.py")}
+    there |= {f"{path.name}/" for path in here.glob("[!_]*/") if any(path.glob("*.*"))}
+    assert sorted(listed) == sorted(there)
 
 
 def room(name: str) -> str:

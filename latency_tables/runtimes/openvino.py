@@ -1,8 +1,6 @@
 """OpenVINO on a CPU: kernels and whole networks timed with explicit precision and threads.
 
-A runtime plug-in has `version()`, `device_kind()`, `Gauge`, `batches(kernels)`, `measure(groups, ...)` and
-`network_ms(graphs, ...)`. How models are compiled and read is in latency_tables.on_device.openvino. openvino is imported
-inside functions only.
+How models are compiled and read is in latency_tables.on_device.openvino. openvino is imported inside functions only.
 """
 
 from __future__ import annotations

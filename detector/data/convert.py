@@ -59,7 +59,7 @@ def read_all(source: Path) -> tuple[dict[str, RawSplit], list[str]]:
     Raises UserError when there is no split, or another one cannot be read.
     """
     raw = {}
-    lost = [f"{line}" for line in formats.left_out(source)]
+    lost = formats.left_out(source)
     for name in formats.available_splits(source):
         try:
             raw[name] = formats.read_split(source, name)

@@ -18,7 +18,7 @@ from detector.data.picture_header import Header, read_header
 from search_spaces.errors import UserError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""A picture: (height, width, 3) RGB."""
+"""A picture: (height, width, 3) RGB, where nothing else is said."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 READABLE = ", ".join(sorted(IMAGE_SUFFIXES))
 OTHER_PICTURES = frozenset({".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga"})

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.data.image import Pixels, read_image
+from detector.data.image import read_image
 
 CROPS = 40
 """Of each class, at most."""
@@ -27,6 +27,9 @@ CHANGED = 0.35
 _SIDE, _CELLS, _DIRECTIONS, _NEAREST = 40, 8, 12, 3
 
 Descriptors = npt.NDArray[np.float32]
+"""(n, D): of each crop a row of length 1."""
+Likeness = npt.NDArray[np.float32]
+"""(n, C): how much each crop is like those of each judged class, 1: the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def look(annotations: Annotations, seed: int = 0) -> Looks:
 
 
 def _pairs(
-    as_is: Descriptors, turned: Descriptors, labels: npt.NDArray[np.int32], classes: list[int]
+    as_is: Likeness, turned: Likeness, labels: npt.NDArray[np.int32], classes: list[int]
 ) -> list[tuple[int, int]]:
     """Pairs that can be told apart as they are, and are taken for each other when mirrored; the surest first."""
     found = []
@@ -77,7 +80,7 @@ def _pairs(
     return sorted(chosen)
 
 
-def _changed(as_is: Descriptors, turned: Descriptors, labels: npt.NDArray[np.int32], classes: list[int]) -> list[int]:
+def _changed(as_is: Likeness, turned: Likeness, labels: npt.NDArray[np.int32], classes: list[int]) -> list[int]:
     if len(classes) < 2:
         return []
     before, after = as_is.argmax(axis=1), turned.argmax(axis=1)
@@ -106,6 +109,7 @@ def _drawn(annotations: Annotations, rng: np.random.Generator) -> npt.NDArray[np
 def _described(
     annotations: Annotations, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
 ) -> tuple[Descriptors, Descriptors]:
+    """The boxes `rows` (n,), in the order of their pictures `image` (n,): as they are, and mirrored."""
     plain, mirrored = [], []
     for index in np.unique(image):
         picture = read_image(annotations.image_paths[index])
@@ -118,8 +122,8 @@ def _described(
     return np.stack(plain), np.stack(mirrored)
 
 
-def _edges(crop: Pixels) -> npt.NDArray[np.float32]:
-    """Unit vector: the root of each cell's share of edge strength in each of 12 directions."""
+def _edges(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Of a grey crop (40, 40), a unit vector: the root of each cell's share of edge strength in each of 12 directions."""
     dx, dy = (cv2.Sobel(crop, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     strength = np.hypot(dx, dy)
     angle = (np.arctan2(dy, dx) / (2 * np.pi) % 1) * _DIRECTIONS
@@ -136,8 +140,11 @@ def _edges(crop: Pixels) -> npt.NDArray[np.float32]:
 def _likeness(
     crops: Descriptors, others: Descriptors, labels: npt.NDArray[np.int32], comparable: npt.NDArray[np.bool_],
     classes: list[int],
-) -> Descriptors:  # fmt: skip
-    """Likeness (crops, classes): mean of the three crops of the class that are most like it, of other pictures."""
+) -> Likeness:  # fmt: skip
+    """Of each crop and class: the mean over the three of `others` of the class that are most like it, of other pictures.
+
+    labels (m,): of `others` (m, D); comparable (n, m): crops and others of different pictures.
+    """
     similar = np.where(comparable, crops @ others.T, -1.0).astype(np.float32)
     columns = []
     for c in classes:

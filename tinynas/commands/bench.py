@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,24 +37,23 @@ def run(
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Data folder, to show AP beside latency.")] = None,
     split: Annotated[str, typer.Option(help="The split of --data.")] = "val",
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     picture: Annotated[Path | None, typer.Option(help="PNG file for a plot.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Time model files against one another, in turns: median, p90, p99, throughput, memory, drift; AP beside ms."""
     import json
 
-    from search_spaces.files import claim_outputs, write_text
+    from search_spaces.files import claim_outputs
     from search_spaces.image_size import parse_image_size
     from tinynas.bench.comparison import compare_files
     from tinynas.bench.contestants import Setting
 
     if onnx_runtime not in ("onnxruntime", "openvino"):
         raise UserError(f"--onnx-runtime {onnx_runtime}: expected onnxruntime or openvino")
-    for out in (json_, picture):
-        if out is not None:
-            claim_outputs(out.parent, [out.name], overwrite)
-            out.parent.mkdir(parents=True, exist_ok=True)
+    if picture is not None:
+        claim_outputs(picture.parent, [picture.name], overwrite)
+        picture.parent.mkdir(parents=True, exist_ok=True)
     setting = Setting(threads=threads, batch=batch, image_size=parse_image_size(image_size), onnx_runtime=onnx_runtime)
     with _Bar(seconds) as bar:
         found = compare_files(
@@ -62,16 +62,15 @@ def run(
         )  # fmt: skip
     rows = [row if data is None else _with_ap(row, one, data, split) for row, one in found]
     title = f"{threads} thread{'s' * (threads > 1)}, batch {batch}, {_processor()}"
-    _print(rows, title)
-    if json_ is not None:
-        content = {"setting": title, "seconds": seconds, "models": [row.data() for row in rows]}
-        write_text(json_, json.dumps(content, indent=1) + "\n")
-        print(f"wrote {json_}")
+    if json_:
+        print(json.dumps({"setting": title, "seconds": seconds, "models": [row.data() for row in rows]}, indent=1))
+    else:
+        _print(rows, title)
     if picture is not None:
         from tinynas.bench.picture import write_picture
 
         write_picture(rows, title, picture)
-        print(f"wrote {picture}")
+        print(f"wrote {picture}", file=sys.stderr)
 
 
 class _Bar:

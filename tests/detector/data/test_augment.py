@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from detector.data import dataset, mosaic
-from detector.data.augment import AugmentConfig, Source, augment
+from detector.data.augment import AugmentConfig, PictureOf, augment
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.geometry import Picture, affine_matrix, keep_visible, orient, warp, warp_boxes
@@ -271,7 +271,7 @@ def test_sada_grows_with_every_iteration(tmp_path: Path, monkeypatch: pytest.Mon
     annotations, _ = load_split(tmp_path / "data", "train")
     seen: list[float] = []
 
-    def augment(index: int, source: Source, *_: object, progress: float, **__: object) -> Picture:
+    def augment(index: int, source: PictureOf, *_: object, progress: float, **__: object) -> Picture:
         seen.append(progress)
         return source(index)
 

@@ -166,7 +166,7 @@ def _start(
     direct: dict[str, Any], weights: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     from detector.training.settings.config import build_config
-    from detector.training.settings.presets import preset_values
+    from detector.training.settings.presets import preset_values, with_rounding
     from search_spaces.text import resolve_structure
 
     chosen = resolve_structure(structure)
@@ -174,7 +174,7 @@ def _start(
         preset_values(preset, chosen)
     folder = out or Path("runs") / Path(structure).stem
     _check_folder(folder, overwrite)
-    build_config({}, config, settings, direct=direct)
+    quantised = build_config({}, config, settings, direct=direct).quantise != "off"
 
     from detector.lettering import lettering
     from detector.training.start import load_splits, new_run
@@ -183,7 +183,8 @@ def _start(
     for line in lettering(splits.train.class_names).legend:
         _say(f"in pictures, {line}")
     resolved = _settings(
-        preset, chosen, splits, lambda values: build_config(values, config, settings, direct=direct),
+        preset, chosen, splits,
+        lambda values: build_config(with_rounding(values) if quantised else values, config, settings, direct=direct),
         from_weights=weights is not None,
     )  # fmt: skip
     _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)

@@ -15,6 +15,8 @@ from detector.quantisation.onnx import OnnxQuantiser
 from detector.quantisation.openvino import OpenVINOQuantiser
 from detector.training.loop import fit
 from detector.training.machine.depthwise import speed_up_depthwise
+from detector.training.optimizer.schedule import build_schedule, no_aug_epochs
+from detector.training.settings.config import validate
 from detector.training.start import load_splits, new_run, resumed_run
 from detector.training.step.quantised import round_as_exported, rounded, rounded_weight
 from detector.training.validation import evaluate_run
@@ -23,6 +25,7 @@ from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
 from tests.detector.training.test_training import _config
+from tinynas.cli import main
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (2, 3, 64, 64)).astype(np.float32))
 
@@ -143,6 +146,21 @@ def test_a_run_that_rounds(tiny: Structure, sample: Path, trained: Path, tmp_pat
     resumed = resumed_run(tmp_path / "r", None, None, silent)
     assert type(resumed.stepper.network).__name__ == "QuantisedNetwork"
     assert evaluate_run(resumed).metrics == evaluate_run(run).metrics
+
+
+def test_the_command_rounds_with_small_steps_and_plain_images(
+    tiny_file: Path, sample: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BatchNorms keep their statistics: images of strong augmentation would not be what these are of."""
+    command = ["train", str(tiny_file), "--data", str(sample), "--weights", str(trained), "--set", "quantise=onnx"]
+    assert main([*command, "--out", str(tmp_path / "r"), "--epochs", "2", "--batch-size", "8"]) == 0
+    assert (
+        "adamw with a peak rate of 2e-05, whatever the length of the run; mosaic on no image" in capsys.readouterr().out
+    )
+    config = validate(load_checkpoint(tmp_path / "r" / "last.pt").config)
+    assert no_aug_epochs(config.schedule, config.epochs) == config.epochs == 2
+    schedule = build_schedule(config.schedule, 100, 10)
+    assert schedule.factor(500) == schedule.factor(999) == 1.0
 
 
 def test_rounding_from_a_random_start_is_refused(tiny: Structure, sample: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from detector.network import Network
 from search_spaces.errors import UserError
-from search_spaces.files import replacing, uninterrupted
+from search_spaces.files import check_file, replacing, uninterrupted
 from search_spaces.structure import Structure
 from search_spaces.text import format_structure, parse_structure
 
@@ -87,7 +87,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{path}: cannot write the checkpoint ({_reason(error)}); free some space or make the folder writable, and go on"
+            f"{path}: cannot write the checkpoint ({_reason(error)}); free some space or make the folder writable"
         ) from None
 
 
@@ -113,8 +113,7 @@ def load_safely(path: Path, expected: str) -> object:
 
     Raises UserError, one line that ends in `expected`, for a missing or damaged file and for one with Python objects.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a checkpoint ({expected})")
+    check_file(path, f"a checkpoint ({expected})")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of plain pickles, before they are refused

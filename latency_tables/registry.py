@@ -18,6 +18,7 @@ from latency_tables.metadata import TableMetadata, read_metadata
 from latency_tables.on_device.host import host_processor
 from latency_tables.tables import Table, read_table
 from search_spaces.errors import UserError, nearest
+from search_spaces.files import check_file
 
 SHIPPED = Path(__file__).parent / "devices"
 HOST_NAME = re.compile(
@@ -63,8 +64,7 @@ def find_table(device: str | Path, *, batch: int | None = None, precision: str |
     name = str(device)
     wanted = _Wanted(batch, precision)
     if name.endswith((".csv", ".yaml")):
-        if not Path(name).is_file():
-            raise UserError(f"no table at {name!r}: there is no such file")
+        check_file(Path(name), "a latency table, a .csv with a .yaml beside it")
         table = read_table(name)
         wanted.check(name, table.metadata, [])
     else:

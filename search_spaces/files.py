@@ -47,6 +47,12 @@ def read_text(path: Path, expected: str) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
 
 
+def check_file(path: Path, expected: str) -> None:
+    """Raise UserError, a line that ends in what is `expected`, unless `path` is a file."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'it is a folder' if path.is_dir() else 'no such file'}; expected {expected}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 to a temporary name beside `path`, then rename; what UTF-8 cannot hold (parts of file names) is written
     as JSON escapes it. Raises UserError when that fails.
@@ -69,11 +75,18 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and is deleted when it does not."""
+    """A temporary path beside `path` that takes its place when the block ends well, and is deleted when it does not.
+
+    An OSError of the block names `path`, not the temporary file, or none as those of a full disk do.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -86,6 +99,26 @@ def check_folder(folder: Path, remedy: str = "choose another --out") -> None:
         raise UserError(f"{folder}: {what} is a file, expected a folder; {remedy}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: {what} is read-only, expected a folder to write into; {remedy}")
+
+
+def check_new_file(path: Path, *, overwrite: bool, option: str = "-o") -> None:
+    """Raise UserError unless a file may be written at `path`, which the user names by `option`. Makes nothing."""
+    if path.is_dir():
+        raise UserError(f"{path}: it is a folder, expected a file to write; choose another {option}")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already; choose another {option} or say --overwrite")
+    check_folder(path.parent, f"choose another {option}")
+
+
+def check_new_folder(folder: Path, remedy: str, *, overwrite: bool = False) -> None:
+    """Raise UserError unless a new folder can take the place of `folder`: it is not there yet or empty (`overwrite`:
+    whatever it holds), and it is not the one that the user is in, which would be gone. Makes nothing."""
+    check_folder(folder.parent, remedy)
+    check_folder(folder, remedy)
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise UserError(f"{folder}: already exists and is not empty; {remedy}")
+    if folder.resolve() == Path.cwd():
+        raise UserError(f"{folder}: the folder that you are in cannot be replaced; name a new one")
 
 
 def claim_outputs(folder: Path, names: list[str], overwrite: bool) -> None:

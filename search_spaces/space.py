@@ -230,7 +230,7 @@ def load_space(name_or_path: str | Path) -> Space:
     text = str(name_or_path)
     if text in shipped_spaces():
         source = resources.files("search_spaces").joinpath("spaces", f"{text}.yaml").read_text()
-    elif Path(text).is_file():
+    elif Path(text).exists():
         source = read_text(Path(text), "a space file")
     else:
         raise UserError(f"no space {text!r}: neither a file nor a shipped name; {nearest(text, shipped_spaces())}")

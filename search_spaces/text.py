@@ -42,7 +42,7 @@ def resolve_structure(name_or_path: str | Path, space: str | None = None) -> Str
         shipped = resources.files("search_spaces").joinpath("structures", f"{text}.txt")
         return parse_structure(shipped.read_text(), f"{text} (shipped)")
     path = Path(name_or_path)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"no structure {text!r}: neither a file nor a shipped name; {nearest(text, shipped_names())}")
     return read_structure(path, space)
 
@@ -54,7 +54,10 @@ def read_structure(path: Path, space: str | None = None) -> Structure:
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise UserError(f"{path}: {size} bytes, a structure file has at most {MAX_BYTES}; is this another file?")
+        raise UserError(
+            f"{path}: {size} bytes, a structure file has at most {MAX_BYTES}; is this another file? A run's structure is "
+            "in structure.txt, beside its best.pt"
+        )
     return parse_structure(read_text(path, "a structure file"), str(path), space)
 
 

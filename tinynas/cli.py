@@ -8,6 +8,7 @@ command as Ctrl-C does, with exit code 143.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -140,11 +141,11 @@ def _run(arguments: list[str] | None) -> int:
         return 2
     except OSError as error:
         # what the checks before work could not foresee: a disk that fills up, a folder that only seems writable
-        if error.filename is None:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _show_error(UserError(
-            f"{os.fsdecode(error.filename)}: {error.strerror}; look at the path, its permissions and the free space"
-        ))  # fmt: skip
+        # what writes to a full disk does not know the file's name, that of standard output least of all
+        where = "output" if error.filename is None else os.fsdecode(error.filename)
+        _show_error(UserError(f"{where}: {error.strerror}; look at the path, its permissions and the free space"))
         return 2
     except (KeyboardInterrupt, typer.Abort):
         # some versions of the library answer Ctrl-C with this, others with the exit code below

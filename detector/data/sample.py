@@ -15,7 +15,7 @@ from detector.data import formats
 from detector.data.annotations import Annotations, RawBoxes, pack
 from detector.data.image import Pixels
 from search_spaces.errors import UserError, nearest
-from search_spaces.files import check_folder
+from search_spaces.files import check_new_folder
 
 CORNERS = {"disc": 48, "square": 4, "triangle": 3}
 """The shapes that can be drawn, with their number of polygon corners."""
@@ -45,9 +45,7 @@ def write_sample_data(
             raise UserError(f"unknown sample class {name!r}; {nearest(name, CORNERS)}")
     if not classes or min(size) < 32 or images_train < 1 or images_val < 0:
         raise UserError("sample data: expected at least one class, one training image and sides of at least 32 px")
-    if directory.is_file() or (directory.is_dir() and any(directory.iterdir()) and not overwrite):
-        raise UserError(f"{directory}: already exists and is not empty; choose another folder or pass --overwrite")
-    check_folder(directory.parent, "choose another folder")
+    check_new_folder(directory, "choose another folder or pass --overwrite", overwrite=overwrite)
     formats.get(format)
     directory.parent.mkdir(parents=True, exist_ok=True)
     staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")

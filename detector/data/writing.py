@@ -15,7 +15,7 @@ from detector.data.file_tree import FreeNames
 from detector.data.formats import WritableFormat
 from detector.data.scalars import clean_name
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder
+from search_spaces.files import check_new_folder
 
 Put = Callable[[int, Path], None]
 """`put(i, path)` writes the picture of image i there."""
@@ -31,9 +31,7 @@ class Content:
 
 def claim(out: Path) -> None:
     """Raises UserError unless `out` can be made: it must not exist, or be empty."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError(f"{out}: exists already; choose another OUT")
-    check_folder(out.parent, "choose another OUT")
+    check_new_folder(out, "choose another OUT")
 
 
 def write_data_set(target: WritableFormat, splits: Mapping[str, Content], out: Path) -> int:

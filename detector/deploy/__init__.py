@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
+from search_spaces.files import check_file
 from search_spaces.plugins import load_plugin, plugin_names
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -84,8 +85,7 @@ def load_model(path: str | Path, *, device: str | None = None, threads: int | No
     installed.
     """
     path = Path(path)
+    check_file(path, "a checkpoint (best.pt) or an export of one")
     plugin = format_of(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a checkpoint (best.pt) or an export of one")
     model: Model = plugin.load(path, device, threads)
     return model

@@ -13,7 +13,7 @@ from detector.deploy import get_format
 from detector.deploy.torch import card_of
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder
+from search_spaces.files import check_new_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,8 @@ def claimed_files(path: Path, format_name: str, *, overwrite: bool) -> list[Path
         raise UserError(f"{path}: expected a file name that ends in {suffixes[0]}, as {format_name} models do")
     stem = path.name.removesuffix(suffixes[0])
     files = [path.with_name(stem + suffix) for suffix in suffixes]
-    existing = next((file for file in files if file.exists()), None)
-    if existing is not None and not overwrite:
-        raise UserError(f"{existing}: exists already; choose another -o or say --overwrite")
-    check_folder(path.parent, "choose another -o")
+    for file in files:
+        check_new_file(file, overwrite=overwrite)
     return files
 
 

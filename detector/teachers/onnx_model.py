@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from detector.teachers import Teacher, prepared
 from search_spaces.errors import UserError
+from search_spaces.files import check_file
 
 _DIMENSIONS = 4
 
@@ -54,8 +55,7 @@ def load(path: Path, wanted: OnnxInput) -> Teacher:
     """Raises UserError when the file cannot be run, takes no RGB images, or has no output of a name."""
     import onnxruntime
 
-    if not path.is_file():
-        raise UserError(f"--teacher {path}: no such file; expected an ONNX model")
+    check_file(path, "an ONNX model for --teacher")
     if len(wanted.mean) != 3 or len(wanted.std) != 3 or any(value <= 0 for value in wanted.std):
         raise UserError(f"--teacher {path}: expected three numbers for mean and std, those of std above 0")
     options = onnxruntime.SessionOptions()

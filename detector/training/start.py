@@ -53,10 +53,10 @@ def load_splits(data: Path, say: Say) -> Splits:
     """
     train, report = load_split(data, "train")
     say(str(report))
-    _refuse_without_boxes(train, f"{data}: the training split", "nothing can be learnt")
+    _refuse_without_boxes(train, report.dropped, f"{data}: the training split", "nothing can be learnt")
     val, report = load_split(data, "val", train.class_names)
     say(str(report))
-    _refuse_without_boxes(val, f"{data}: the validation split", "no epoch can be called the best")
+    _refuse_without_boxes(val, report.dropped, f"{data}: the validation split", "no epoch can be called the best")
     _refuse_sets_without_boxes(train, data)
     if lines := table.describe(train, val):
         say("\n".join(lines))
@@ -67,13 +67,16 @@ def load_splits(data: Path, say: Say) -> Splits:
     return Splits(str(data), train, val)
 
 
-def _refuse_without_boxes(split: Annotations, name: str, why: str) -> None:
+def _refuse_without_boxes(split: Annotations, dropped: int, name: str, why: str) -> None:
     if split.ignore.all():
         crowds = f" ({len(split.ignore)} crowd or difficult ones aside)" if len(split.ignore) else ""
-        raise UserError(
-            f"{name} has {len(split)} images but not one box{crowds}, {why}; "
-            "look whether the annotation files are where the layout has them"
+        remedy = (
+            f"{dropped} were dropped, with less than 1 px inside their images: look whether the boxes are in the unit and "
+            "the order that the format has"
+            if dropped
+            else "look whether the annotation files are where the layout has them"
         )
+        raise UserError(f"{name} has {len(split)} images but not one box{crowds}, {why}; {remedy}")
 
 
 def _refuse_sets_without_boxes(train: Annotations, data: Path) -> None:

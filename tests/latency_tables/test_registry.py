@@ -27,7 +27,7 @@ def test_shipped_t4_by_any_name(name: str, user: Path) -> None:
 def test_by_path(user: Path) -> None:
     path = registry.SHIPPED / "t4-tensorrt-fp16-b1.csv"
     assert find_table(str(path)).hash == find_table(path.with_suffix(".yaml")).hash == find_table("t4").hash
-    with pytest.raises(UserError, match=r"no table at 'nothing.csv'"):
+    with pytest.raises(UserError, match=r"nothing.csv: no such file; expected a latency table"):
         find_table("nothing.csv")
 
 

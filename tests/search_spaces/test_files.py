@@ -1,15 +1,27 @@
 """Files are read with a clear refusal and written whole; folders are checked without being made."""
 
 import csv
+import errno
 import io
 import math
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder, claim_outputs, csv_text, read_text, uninterrupted, write_text
+from search_spaces.files import (
+    check_folder,
+    check_new_file,
+    check_new_folder,
+    claim_outputs,
+    csv_text,
+    read_text,
+    replacing,
+    uninterrupted,
+    write_text,
+)
 
 
 def test_text_is_utf8_with_or_without_a_mark(tmp_path):
@@ -36,6 +48,47 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_text(path, "new")
     assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text(encoding="utf-8") == "dés"
+
+
+def test_errors_name_the_file_that_was_to_be_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="Is a directory") as caught, replacing(tmp_path / "folder") as temporary:
+        temporary.write_text("x")
+    assert caught.value.filename == str(tmp_path / "folder")
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "a.png")
+    with pytest.raises(OSError, match="No such file") as caught, replacing(tmp_path / "a.png"):
+        (tmp_path / "read").read_text()
+    assert caught.value.filename == str(tmp_path / "read")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_places_of_new_files_and_folders(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "file").write_text("x")
+    check_new_file(tmp_path / "new" / "a", overwrite=False)
+    check_new_file(tmp_path / "file", overwrite=True)
+    for path, overwrite, words in (
+        (tmp_path / "here", True, "it is a folder, expected a file to write; choose another --kit"),
+        (tmp_path / "file", False, "exists already; choose another --kit or say --overwrite"),
+        (tmp_path / "file" / "a", True, "file is a file|it is a file"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check_new_file(path, overwrite=overwrite, option="--kit")
+    check_new_folder(tmp_path / "new", "try again")
+    check_new_folder(tmp_path / "here", "try again")
+    check_new_folder(tmp_path, "try again", overwrite=True)
+    for folder, words in (
+        (tmp_path, "already exists and is not empty; try again"),
+        (tmp_path / "file", "it is a file, expected a folder; try again"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check_new_folder(folder, "try again")
+    monkeypatch.chdir(tmp_path / "here")
+    for name in (".", "../here"):
+        with pytest.raises(UserError, match="the folder that you are in cannot be replaced"):
+            check_new_folder(Path(name), "try again")
 
 
 def test_folders_are_checked_but_not_made(tmp_path, monkeypatch):

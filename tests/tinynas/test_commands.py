@@ -1,5 +1,6 @@
 """The commands' refusals: one line on stderr, exit code 2, and nothing left behind."""
 
+import errno
 import json
 import os
 import signal
@@ -33,11 +34,25 @@ def here(tmp_path, monkeypatch):
         (["explain", "Sx"], "neither a file nor a shipped name; did you mean S"),
         (["explain", "S", "--device", "t44"], "unknown device 't44': did you mean t4"),
         (["explain", "S", "--image-size", "650"], "650 is not a multiple of 32; the nearest is 640"),
-        (["explain", "."], "no structure '.'"),
+        (["explain", "."], ".: cannot be read (Is a directory); expected a structure file"),
         (["train", "S"], "no data: pass --data (a folder or YAML with VOC, COCO or YOLO annotations, a labelling"),
         (["train", "S", "--data", "nowhere"], "nowhere: no such folder or file"),
         (["eval", "best.pt"], "no such file; expected a checkpoint"),
         (["export", "best.pt"], "no such file; expected a checkpoint"),
+        (["export", "."], ".: it is a folder; expected a checkpoint"),
+        (["eval", "..", "--data", "."], "..: it is a folder; expected a checkpoint (best.pt) or an export"),
+        (["verify", "."], ".: it is a folder; expected a model file"),
+        (["sample-data", "."], ".: the folder that you are in cannot be replaced; name a new one"),
+        (["sample-data", ".", "--overwrite"], ".: the folder that you are in cannot be replaced; name a new one"),
+        (["import-weights", ".", "--model", "S"], ".: it is a folder; expected a checkpoint"),
+        (
+            ["pretrain", "S", "--teacher", "t.pt", "--images", "a", "-o", ".", "--overwrite"],
+            ".: it is a folder, expected a file to write; choose another -o",
+        ),
+        (
+            ["bench", "a.onnx", "--picture", "..", "--overwrite"],
+            "..: it is a folder, expected a file to write; choose another --picture",
+        ),
         (["export", "best.pt", "--format", "onxx"], "unknown export 'onxx': did you mean onnx"),
         (["export", "best.pt", "--batch", "0"], "--batch 0: expected a number from 1 to 1024, or dynamic"),
         (["predict", "best.pt", "."], "no pictures in this folder"),
@@ -46,6 +61,7 @@ def here(tmp_path, monkeypatch):
         (["sample-data", "d", "--format", "cocoo"], "unknown data format 'cocoo'; did you mean coco"),
         (["sample-data", "d", "--size", "100"], "100 is not a multiple of 32"),
         (["search", "--budget", "3.8ms", "--device", "t4", "--space", "rex"], "no space 'rex'"),
+        (["search", "--budget", "3.8ms", "--device", "t4", "--space", ".."], "..: cannot be read (Is a directory)"),
         (["search", "--budget", "3.8ms", "--device", "t4", "--space", "res,mob"], "with --rank-by-training"),
         (["search", "--evaluations", "0"], "greater than or equal to 1; see "),
         (["sample-data", "d", "--image-size", "64"], "no such option: --image-size"),
@@ -64,12 +80,20 @@ def test_outputs_below_a_file(here, capsys):
     for arguments in (
         ["sample-data", "file/d"],
         ["search", "--budget", "3.8ms", "--device", "t4", "--out", "file/d"],
-        ["import-weights", "a.pth", "--model", "S", "-o", "file/a.pt"],
+        ["import-weights", "file", "--model", "S", "-o", "file/a.pt"],
     ):
         assert "file is a file, expected a folder" in refused(arguments, capsys).replace(
             "it is a file", "file is a file"
         )
     assert [path.name for path in here.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_one_line(here, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tinynas.commands.explain._print_table", full)
+    assert "output: No space left on device; look at" in refused(["explain", "S"], capsys)
 
 
 def test_an_unreachable_budget_leaves_no_folder(here, capsys):

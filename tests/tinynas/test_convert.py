@@ -53,7 +53,7 @@ def test_the_source_is_never_overwritten(here, capsys):
     [
         (["nothing.txt", "o.txt"], "neither a file nor a shipped name"),
         (["S", "o.txt", "--to", "dmao"], "'dmao' is not one of"),
-        (["S", "."], ".: is a folder; name the file to write"),
+        (["S", "."], ".: it is a folder, expected a file to write; choose another OUT"),
         (["public.txt", "o.txt", "--space", "mbo"], "space 'mbo': the public formats hold only res, csp, mob blocks"),
         (["free.txt", "o.txt", "--to", "damo"], "cannot hold stage 1: hidden_channels 96"),
         (["S", "public.txt/o.txt"], "public.txt: it is a file, expected a folder"),

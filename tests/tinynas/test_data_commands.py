@@ -61,7 +61,7 @@ def test_convert(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "not kept: pose, truncated" in printed
     assert detect(here / "y") == "yolo"
     assert main(["data", "convert", "d", "y", "--to", "coco"]) == 2
-    assert "y: exists already; choose another OUT" in capsys.readouterr().err
+    assert "y: already exists and is not empty; choose another OUT" in capsys.readouterr().err
     assert detect(here / "y") == "yolo"
 
 
@@ -149,6 +149,8 @@ def test_merge_labels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert expected in capsys.readouterr().err
     assert (here / "mine.yaml").read_text() == before
     assert not list(here.glob("new.*"))
+    assert main(["data", "merge-labels", "rooms", "pets", "-o", "not/there/yet.yaml"]) == 0
+    assert (here / "not" / "there" / "yet.yaml").is_file()
 
 
 def test_names_that_would_be_markup_are_printed_as_they_are(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

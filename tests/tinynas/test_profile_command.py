@@ -135,10 +135,10 @@ def test_a_space_of_ones_own(user, capsys, tmp_path):
         (["--name", "chip", "--precision", "fp16"], "runtime openvino measures fp32"),
         (["--name", "chip", "--store"], "no such option: --store"),
         (["--name", "chip", "--verify", "t4"], "no such option: --name"),
-        (["--verify", "t4", "--plot", "."], "it is a folder, expected a PNG's name"),
+        (["--verify", "t4", "--plot", "."], "it is a folder, expected a file to write; choose another --plot"),
         (["--verify", "v100-tensorrt-fp16-b32"], "is for batch 32; networks are measured at batch 1 only"),
         (["--name", "chip", "--workers", "2", "--backend", "spark"], "unknown backend 'spark'"),
-        (["--verify", "nothing.csv"], "no table at 'nothing.csv'"),
+        (["--verify", "nothing.csv"], "nothing.csv: no such file; expected a latency table"),
     ],
 )
 def test_refusals_are_one_line_and_leave_nothing(user, capsys, arguments, expected):

@@ -14,6 +14,7 @@ from detector.deploy import load_model
 from detector.detector import Detector
 from detector.golden import drawn_scene
 from search_spaces.errors import UserError
+from search_spaces.files import check_file
 
 PICTURE_HW = (720, 1280)
 """Of the picture that is timed from pixels to boxes."""
@@ -46,8 +47,7 @@ class Contestant:
 
 def contestant(path: Path, setting: Setting) -> Contestant:
     """Load a file. Raises UserError for one that cannot be run, and for a batch that it does not take."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a model to time")
+    check_file(path, "a model file, as .onnx, .xml or best.pt")
     if path.suffix == ".onnx" and setting.onnx_runtime == "openvino":
         return _foreign(path, setting, _openvino_run(path, setting))
     try:

@@ -44,7 +44,7 @@ def run(
     """Time model files against one another, in turns: median, p90, p99, throughput, memory, drift; AP beside ms."""
     import json
 
-    from search_spaces.files import claim_outputs
+    from search_spaces.files import check_new_file
     from search_spaces.image_size import parse_image_size
     from tinynas.bench.comparison import compare_files
     from tinynas.bench.contestants import Setting
@@ -52,7 +52,7 @@ def run(
     if onnx_runtime not in ("onnxruntime", "openvino"):
         raise UserError(f"--onnx-runtime {onnx_runtime}: expected onnxruntime or openvino")
     if picture is not None:
-        claim_outputs(picture.parent, [picture.name], overwrite)
+        check_new_file(picture, overwrite=overwrite, option="--picture")
         picture.parent.mkdir(parents=True, exist_ok=True)
     setting = Setting(threads=threads, batch=batch, image_size=parse_image_size(image_size), onnx_runtime=onnx_runtime)
     with _Bar(seconds) as bar:

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from search_spaces.errors import UserError
-
 
 class StructureFormat(StrEnum):
     """Formats that can be written."""
@@ -39,16 +37,12 @@ def run(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Turn a structure file into one of two public formats, or one of those into a structure file."""
-    from search_spaces.files import check_folder, write_text
+    from search_spaces.files import check_new_file, write_text
     from search_spaces.public_formats import not_held, write_public
     from search_spaces.text import format_structure, resolve_structure
 
     structure = resolve_structure(source, space)
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; name the file to write")
-    if out.exists() and (not overwrite or _same_file(source, out)):
-        raise UserError(f"{out}: exists already; choose another OUT or say --overwrite")
-    check_folder(out.parent, "choose another OUT")
+    check_new_file(out, overwrite=overwrite and not _same_file(source, out), option="OUT")
     text = (
         format_structure(structure)
         if to is StructureFormat.tinynas

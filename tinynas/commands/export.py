@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from search_spaces.errors import UserError
+from search_spaces.files import check_file
 
 Preprocess: TypeAlias = Annotated[
     str | None,
@@ -78,12 +79,10 @@ def run(
     pictures = _picture_size(preprocess)
     _check_choices(channels, preprocess, nms)
     thresholds = None if class_thresholds is None else _thresholds(class_thresholds)
+    name, path = _target(checkpoint, out, format_)
     from detector.checkpoint import load_checkpoint
-    from detector.deploy import get_format
     from detector.export import ExportSettings, export_checkpoint
 
-    name = format_ or _format_by(out)
-    path = out or checkpoint.with_suffix(get_format(name).SUFFIXES[0])
     settings = ExportSettings(
         output="raw" if raw else "nms", image_size=size, batch=images, score_threshold=score_threshold,
         iou_threshold=iou_threshold, max_detections=max_detections, half=half,
@@ -150,6 +149,16 @@ def _quantised(
     if record.kept:
         print(f"left in floating point: {', '.join(record.kept)}")
     print(f"wrote {', '.join(str(file) for file in done.files)}")
+
+
+def _target(checkpoint: Path, out: Path | None, format_: str | None) -> tuple[str, Path]:
+    """The format, and the file to write: `out`, else one beside the checkpoint."""
+    from detector.deploy import get_format
+
+    name = format_ or _format_by(out)
+    suffix = get_format(name).SUFFIXES[0]
+    check_file(checkpoint, "a checkpoint (best.pt or last.pt of a training run)")
+    return name, out or checkpoint.with_suffix(suffix)
 
 
 def _format_by(out: Path | None) -> str:

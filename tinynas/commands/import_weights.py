@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder
+from search_spaces.files import check_file, check_new_file
 
 if TYPE_CHECKING:
     from detector.checkpoint import Checkpoint
@@ -28,10 +28,9 @@ def run(
     from search_spaces.text import resolve_structure
 
     structure = resolve_structure(model)
+    check_file(source, "a checkpoint (a public DAMO-YOLO .pth)")
     target = out or source.with_suffix(".pt")
-    if target.exists() and (not overwrite or target.resolve() == source.resolve()):
-        raise UserError(f"{target}: exists already; choose another -o or say --overwrite")
-    check_folder(target.parent, "choose another -o")
+    check_new_file(target, overwrite=overwrite and target.resolve() != source.resolve())
     from detector.checkpoint import save_checkpoint
 
     checkpoint = _converted(source, structure, class_names.split(",") if class_names else [])

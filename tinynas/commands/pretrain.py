@@ -12,7 +12,7 @@ import typer
 from detector.training.machine.process_settings import let_threads_sleep
 from detector.training.timing.durations import parse_minutes
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder
+from search_spaces.files import check_new_file
 from search_spaces.image_size import parse_image_size
 
 OnnxMean: TypeAlias = Annotated[
@@ -95,9 +95,7 @@ def _refuse(amp: str, out: Path, overwrite: bool) -> None:
         raise UserError(f"--amp {amp}: expected auto, off, bf16 or fp16")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("pretrain runs as one process; start it without torchrun")
-    check_folder(out.parent, "choose another -o")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; choose another -o or say --overwrite")
+    check_new_file(out, overwrite=overwrite)
 
 
 def _done(job: Callable[[], Any]) -> str:

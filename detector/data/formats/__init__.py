@@ -31,7 +31,7 @@ __all__ = [
 
 LAYOUTS = (
     "VOC (Annotations/*.xml, JPEGImages/, ImageSets/Main/SPLIT.txt; or XML files beside the images), "
-    "COCO (annotations/*SPLIT*.json, SPLIT/_annotations.coco.json, or one JSON file), "
+    "COCO (annotations/*SPLIT*.json, SPLIT/_annotations.coco.json, or a folder with one JSON file), "
     "YOLO (data.yaml, obj.data, or images/SPLIT + labels/SPLIT + classes.txt), "
     "an export of CVAT, Label Studio, LabelMe, VIA, CreateML or CSV, "
     "or a list of several data sets (tinynas data merge-labels)"

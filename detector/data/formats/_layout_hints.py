@@ -39,7 +39,7 @@ _MOST = 5000
 def nearest_layout(root: Path) -> str:
     """`; it looks like ...`, what is missing or what to do; "" where nothing can be said."""
     if root.is_file():
-        return f"; {root.suffix or root.name} is no data set: name its folder, or its data.yaml"
+        return f"; {root.suffix or root.name} files are not data sets: name the folder, or its data.yaml"
     counts = Counter(path.suffix.lower() for path in files_below(root, depth=4)[:_MOST])
     pictures = sum(counts[suffix] for suffix in IMAGE_SUFFIXES)
     if counts[".txt"] and pictures:

@@ -153,7 +153,9 @@ def build_config(
     """
     merged = merge({}, base)
     if file is not None:
-        merged = merge(merged, _read_yaml(file))
+        found = _read_yaml(file)
+        _check_keys(found, TrainConfig, "", f"{file}: ")
+        merged = merge(merged, found)
     merged = merge(merged, {key: value for key, value in direct.items() if value is not None})
     for text in overrides:
         merged = merge(merged, parse_override(text))
@@ -213,18 +215,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _check_keys(values: Mapping[Any, Any], model: type[BaseModel], prefix: str) -> None:
+def _check_keys(values: Mapping[Any, Any], model: type[BaseModel], prefix: str, where: str = "") -> None:
     fields = model.model_fields
     for key, value in values.items():
         if key not in fields:
             named = nearest(str(key), [*fields, *_deeper(str(key), model)])
-            raise UserError(f"unknown training setting {prefix}{key}; {named}")
+            raise UserError(f"{where}unknown training setting {prefix}{key}; {named}")
         inner = model_in(fields[key].annotation)
         if inner is not None:
             if not isinstance(value, Mapping):
                 keys = ", ".join(inner.model_fields)
-                raise UserError(f"training setting {prefix}{key}: {value!r} found; expected the keys {keys}")
-            _check_keys(value, inner, f"{prefix}{key}.")
+                raise UserError(f"{where}training setting {prefix}{key}: {value!r} found; expected the keys {keys}")
+            _check_keys(value, inner, f"{prefix}{key}.", where)
 
 
 def _deeper(key: str, model: type[BaseModel]) -> list[str]:

@@ -87,7 +87,7 @@ def test_nothing_is_overwritten_or_left_half(tmp_path: Path, monkeypatch: pytest
     write_sample_data(tmp_path / "a", 2, 1, (64, 64))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("x")
-    with pytest.raises(UserError, match="mine: exists already; choose another OUT"):
+    with pytest.raises(UserError, match="mine: already exists and is not empty; choose another OUT"):
         convert(tmp_path / "a", tmp_path / "mine", "voc")
     with pytest.raises(UserError, match="unknown data format 'vocs'"):
         convert(tmp_path / "a", tmp_path / "b", "vocs")

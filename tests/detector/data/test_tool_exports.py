@@ -250,6 +250,12 @@ def test_unknown_layouts_name_the_next_step(tmp_path: Path, files: dict[str, str
     assert expected in str(caught.value)
 
 
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    text(tmp_path / "train.json", coco(FILES))
+    with pytest.raises(UserError, match="json files are not data sets: name the folder"):
+        detect(tmp_path / "train.json")
+
+
 def test_a_file_of_results_does_not_hide_a_yolo_set(tmp_path: Path) -> None:
     EXPORTS["Roboflow YOLO, no test"][2](tmp_path)
     text(tmp_path / "predictions.json", coco(FILES))

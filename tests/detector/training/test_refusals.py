@@ -64,6 +64,11 @@ def test_a_cut_picture_is_found_before_the_first_step(
     ("split", "change", "expected"),
     [
         ("train", lambda d: d.update(annotations=[]), "training split has 10 images but not one box, nothing can be"),
+        (
+            "train",
+            lambda d: [box.update(bbox=[0.1, 0.1, 0.5, 0.5]) for box in d["annotations"]],
+            r"dropped, with less than",
+        ),
         ("val", lambda d: d.update(annotations=[]), "validation split has 4 images but not one box, no epoch"),
         ("train", lambda d: [box.update(iscrowd=1) for box in d["annotations"]], "not one box .* crowd or difficult"),
         ("train", lambda d: d.update(images=[], annotations=[]), "no images"),

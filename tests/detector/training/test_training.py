@@ -23,6 +23,7 @@ from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from tinynas.cli import main
 
+ANNOTATIONS = "data/annotations/instances_train.json"
 BASE = {
     "epochs": 4, "batch_size": 4, "workers": 0, "device": "cpu", "amp": "off",
     "schedule": {"warmup_epochs": 1},
@@ -164,6 +165,7 @@ def test_command_line(
         ),
         (["train", "Ns", "--device", "tpu"], "expected auto, cpu, cuda"),
         (["train", "--resume", "nowhere"], "no such run folder"),
+        (["train", "Ns", "--config", ANNOTATIONS], f"{ANNOTATIONS}: unknown training setting images"),
         (["train", "Ns", "--resume", "nowhere"], "leave out structure"),
         (["eval", "nothing.pt"], "no such file"),
     ],

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from search_spaces.errors import UserError
-from search_spaces.files import check_folder, write_text
+from search_spaces.files import check_new_file, write_text
 
 SHOWN = 40
 
@@ -28,10 +28,9 @@ def run(
         raise UserError(f"{sources[0]}: one data set; expected two or more, whose classes are to be one list")
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise UserError(f"-o {out}: expected a name that ends in .yaml")
-    check_folder(out.parent, "choose another -o")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already; choose another -o or say --overwrite")
+    check_new_file(out, overwrite=overwrite)
     proposal = propose(find_sets(sources))
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text_of(proposal, out))
     space = read_label_space(out)
     for one in proposal.sets:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from search_spaces.errors import UserError
 from tinynas.commands._reach import CLASSES, IMAGE_SIZES, SPACES, ImageSizes, Spaces, parse_reach
 
 
@@ -31,14 +30,12 @@ def run(
     """Check a table on whole random detectors, measured on this machine."""
     from tqdm import tqdm
 
-    from search_spaces.files import check_folder
+    from search_spaces.files import check_new_file
     from tinynas.verification import Verification
 
     reach = parse_reach(spaces, image_sizes, num_classes)
     if plot is not None:
-        check_folder(plot.parent, "choose another --plot")
-        if plot.is_dir():
-            raise UserError(f"{plot}: it is a folder, expected a PNG's name; choose another --plot")
+        check_new_file(plot, overwrite=True, option="--plot")
     job = Verification(
         device=table, spaces=reach.spaces, sizes=reach.sizes, num_classes=reach.classes[-1], number=number, seed=seed,
         fit_number=fit_number if fit_overhead else 0,

@@ -93,6 +93,7 @@ def run(
             "weights": weights,
             "teacher_classes": teacher_classes,
             "unlabelled": unlabelled,
+            "overwrite": overwrite or None,
         }
         _refuse_with_resume({**direct, **only_new})
         _resume(resume, data, device, teacher)
@@ -221,6 +222,8 @@ def _settings(
 def _resume(folder: Path, data: Path | None, device: str | None, teacher: Path | None) -> None:
     from detector.training.start import resumed_run
 
+    if folder.is_file():
+        raise UserError(f"{folder}: it is a file; expected the run folder: --resume {folder.parent}")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; --resume expects one with last.pt in it")
     _fit(lambda: resumed_run(folder, data, device, _say, teacher), folder)

@@ -165,6 +165,8 @@ def test_command_line(
         ),
         (["train", "Ns", "--device", "tpu"], "expected auto, cpu, cuda"),
         (["train", "--resume", "nowhere"], "no such run folder"),
+        (["train", "--resume", ANNOTATIONS], f"{ANNOTATIONS}: it is a file; expected the run folder: --resume"),
+        (["train", "--resume", "data", "--overwrite"], "leave out overwrite"),
         (["train", "Ns", "--config", ANNOTATIONS], f"{ANNOTATIONS}: unknown training setting images"),
         (["train", "Ns", "--resume", "nowhere"], "leave out structure"),
         (["eval", "nothing.pt"], "no such file"),

@@ -10,7 +10,7 @@ from detector.checkpoint import Checkpoint
 from detector.export import ExportReport, ExportSettings, claimed_files, export_checkpoint
 from detector.quantisation.openvino import require_nncf
 from detector.quantisation.record import Record
-from detector.quantisation.run import Fp32Export, Settings, quantise
+from detector.quantisation.run import Fp32Export, Settings, quantise, read_pictures
 from search_spaces.errors import UserError
 from search_spaces.saying import Say, silent
 
@@ -32,7 +32,7 @@ def export_quantised(
 ) -> QuantisedExport:  # fmt: skip
     """Write `checkpoint` as an int8 file, calibrated on and judged by `data`.
 
-    Raises UserError as `export_checkpoint` and `quantise` do, and for a format that has no int8.
+    Raises UserError as `export_checkpoint`, `read_pictures` and `quantise` do, and for a format that has no int8.
     """
     if format_name not in FORMATS:
         raise UserError(f"--precision int8 is for --format {' and '.join(FORMATS)}; {format_name} was asked for")
@@ -48,6 +48,7 @@ def export_quantised(
         raise UserError("--precision int8 is calibrated on tensors, --preprocess takes pictures; say one of them")
     if format_name == "openvino":
         require_nncf()
+    pictures = read_pictures(data, checkpoint.class_names, settings)
     files = claimed_files(path, format_name, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -56,7 +57,7 @@ def export_quantised(
         report = export_checkpoint(checkpoint, source.onnx, "onnx", export)
         if source.openvino is not None:
             report = export_checkpoint(checkpoint, source.openvino, "openvino", export)
-        record = quantise(source, data, target, settings, say)
+        record = quantise(source, pictures, target, settings, say)
         for file in files:
             (scratch / file.name).replace(file)
     return QuantisedExport(tuple(files), report, record)

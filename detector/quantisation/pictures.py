@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,14 @@ from detector.data.annotations import Annotations
 from detector.data.formats import load_split
 from detector.data.image import read_image, resize_stretch
 from search_spaces.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """train: to calibrate on. val: to judge by."""
+
+    train: Annotations
+    val: Annotations
 
 
 def drawn_pictures(data: Path, split: str, class_names: Sequence[str], number: int, seed: int) -> Annotations:

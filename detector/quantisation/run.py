@@ -13,7 +13,7 @@ from detector.data.annotations import Annotations
 from detector.detector import Detector
 from detector.quantisation.onnx import Inputs, OnnxQuantiser
 from detector.quantisation.openvino import OpenVINOQuantiser, require_nncf
-from detector.quantisation.pictures import drawn_pictures, model_inputs
+from detector.quantisation.pictures import Pictures, drawn_pictures, model_inputs
 from detector.quantisation.record import Record
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
@@ -55,19 +55,26 @@ class _Quantiser(Protocol):
     def save(self, model: Any, path: Path, record: str) -> None: ...
 
 
-def quantise(source: Fp32Export, data: Path, target: Path, settings: Settings, say: Say = silent) -> Record:
-    """Write `target` (and its .bin), an int8 file of `source` for the data set `data`; what was done.
+def read_pictures(data: Path, class_names: Sequence[str], settings: Settings) -> Pictures:
+    """What a model of these classes is calibrated on and judged by. Raises UserError as `drawn_pictures` does."""
+    return Pictures(
+        train=drawn_pictures(data, "train", class_names, settings.calibrate, settings.seed),
+        val=drawn_pictures(data, "val", class_names, settings.judge, settings.seed),
+    )
 
-    `say`: told of each step in a line. Raises UserError when a package is missing, when the data are of other classes or
-    have no pictures, and, with nothing written, when AP falls by more than `settings.max_drop` whatever is kept.
+
+def quantise(source: Fp32Export, pictures: Pictures, target: Path, settings: Settings, say: Say = silent) -> Record:
+    """Write `target` (and its .bin), an int8 file of `source`; what was done.
+
+    `say`: told of each step in a line. Raises UserError when a package is missing and, with nothing written, when AP falls
+    by more than `settings.max_drop` whatever is kept.
     """
     if source.openvino is not None:
         require_nncf()
     detector = Detector.load(source.path)
     if detector.card.batch not in (1, None):
         raise UserError("--precision int8 is calibrated with one picture at a time; export with --batch 1, or dynamic")
-    train = drawn_pictures(data, "train", detector.class_names, settings.calibrate, settings.seed)
-    val = drawn_pictures(data, "val", detector.class_names, settings.judge, settings.seed)
+    train, val = pictures.train, pictures.val
     say(f"calibrating on {len(train)} pictures of train, judging by {len(val)} of val")
     images = model_inputs(train, detector.image_size)
     ap_fp32 = _ap(source.path, val)

@@ -13,11 +13,11 @@ import pytest
 
 from detector.checkpoint import Checkpoint, save_checkpoint
 from detector.detector import Detector
-from detector.quantisation import Record, Settings, openvino, quantise, read_record, run
+from detector.quantisation import Record, Settings, export, openvino, quantise, read_record, run
 from detector.quantisation.layers import find_layers
 from detector.quantisation.onnx import OnnxQuantiser
-from detector.quantisation.pictures import drawn_pictures, model_inputs
-from detector.quantisation.run import Fp32Export
+from detector.quantisation.pictures import Pictures, drawn_pictures, model_inputs
+from detector.quantisation.run import Fp32Export, read_pictures
 from detector.quantisation.sensitivity import scan
 from search_spaces.errors import UserError
 from tests.terminal import Terminal
@@ -43,6 +43,11 @@ def fed_by_int8(model: onnx.ModelProto) -> dict[str, bool]:
         node.name: all(producer.get(name) == "DequantizeLinear" for name in node.input[:2])
         for node in model.graph.node if node.op_type == "Conv"
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(source: Fp32Export, data: Path) -> Pictures:
+    return read_pictures(data, Detector.load(source.onnx).class_names, LOOSE)
 
 
 def test_layers_are_blocks_of_the_structure(source: Fp32Export) -> None:
@@ -98,9 +103,11 @@ def test_the_scan_finds_the_layer_that_was_made_harmful(
     assert harm["neck.m3.entry"] > 2 * healthy["neck.m3.entry"]
 
 
-def test_onnx_file_says_what_was_done_and_runs(source: Fp32Export, data: Path, tmp_path: Path) -> None:
+def test_onnx_file_says_what_was_done_and_runs(
+    source: Fp32Export, data: Path, pictures: Pictures, tmp_path: Path
+) -> None:
     target, lines = tmp_path / "int8.onnx", []
-    record = quantise(Fp32Export(source.onnx), data, target, LOOSE, lines.append)
+    record = quantise(Fp32Export(source.onnx), pictures, target, LOOSE, lines.append)
     assert read_record(target) == record
     assert record.tool.startswith("onnxruntime ")
     assert (record.calibrated_on, record.judged_on) == ("6 pictures of train", "6 pictures of val")
@@ -115,12 +122,12 @@ def test_onnx_file_says_what_was_done_and_runs(source: Fp32Export, data: Path, t
     assert read_record(source.onnx) is None
 
 
-def test_openvino_file_holds_int8_weights(source: Fp32Export, data: Path, tmp_path: Path) -> None:
+def test_openvino_file_holds_int8_weights(source: Fp32Export, pictures: Pictures, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     import openvino as runtime
 
     target = tmp_path / "int8.xml"
-    record = quantise(source, data, target, LOOSE)
+    record = quantise(source, pictures, target, LOOSE)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["int8.bin", "int8.xml"]
     assert read_record(target) == record
     assert record.tool.startswith("nncf ")
@@ -169,9 +176,9 @@ def costly(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def test_the_most_harmful_layers_are_kept_until_ap_is_close_enough(
-    source: Fp32Export, data: Path, tmp_path: Path, costly: list[tuple[str, ...]]
+    source: Fp32Export, pictures: Pictures, tmp_path: Path, costly: list[tuple[str, ...]]
 ) -> None:
-    record = quantise(Fp32Export(source.onnx), data, tmp_path / "int8.onnx", Settings(max_drop=0.5))
+    record = quantise(Fp32Export(source.onnx), pictures, tmp_path / "int8.onnx", Settings(max_drop=0.5))
     heads = tuple(f"head.level{level}.{task}" for level in (1, 2, 3) for task in ("cls", "reg"))
     assert costly[0] == ()
     assert costly[1] == ("head.level1.cls", "head.level2.cls", "head.level3.cls")
@@ -189,26 +196,26 @@ def test_the_most_harmful_layers_are_kept_until_ap_is_close_enough(
 
 
 def test_what_loses_too_much_is_refused_and_not_written(
-    source: Fp32Export, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Fp32Export, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_ap", lambda path, annotations: 0.5 if read_record(path) is None else 0.4)
     with pytest.raises(UserError, match=r"int8 costs 10.00 points of AP .* layers in floating point; at most 0.5 may"):
-        quantise(Fp32Export(source.onnx), data, tmp_path / "int8.onnx", Settings(max_drop=0.5))
+        quantise(Fp32Export(source.onnx), pictures, tmp_path / "int8.onnx", Settings(max_drop=0.5))
     assert not list(tmp_path.iterdir())
 
 
 def test_openvino_without_nncf_says_what_to_install(
-    source: Fp32Export, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Fp32Export, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"int8 for OpenVINO needs NNCF; pip install 'tinynas\[int8\]'"):
-        quantise(source, data, tmp_path / "int8.xml", LOOSE)
+        quantise(source, pictures, tmp_path / "int8.xml", LOOSE)
 
 
-def test_an_int8_file_is_not_quantised_again(source: Fp32Export, data: Path, tmp_path: Path) -> None:
-    quantise(Fp32Export(source.onnx), data, tmp_path / "int8.onnx", LOOSE)
+def test_an_int8_file_is_not_quantised_again(source: Fp32Export, pictures: Pictures, tmp_path: Path) -> None:
+    quantise(Fp32Export(source.onnx), pictures, tmp_path / "int8.onnx", LOOSE)
     with pytest.raises(UserError, match=r"int8.onnx: its convs have no weights of their own .* expected a fp32 export"):
-        quantise(Fp32Export(tmp_path / "int8.onnx"), data, tmp_path / "again.onnx", LOOSE)
+        quantise(Fp32Export(tmp_path / "int8.onnx"), pictures, tmp_path / "again.onnx", LOOSE)
 
 
 def test_a_damaged_record_is_said(tmp_path: Path, source: Fp32Export) -> None:
@@ -281,3 +288,13 @@ def test_refusals(
     assert message in error
     assert "Traceback" not in error
     assert not list(checkpoint.parent.glob("*.onnx"))
+
+
+def test_the_data_are_looked_at_before_the_export(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "export_checkpoint", lambda *_: pytest.fail("exported first"))
+    command = ["export", str(checkpoint), "-o", str(tmp_path / "new" / "int8.onnx"), "--precision", "int8"]
+    assert main([*command, "--data", str(tmp_path / "nosuch")]) == 2
+    assert "nosuch: no such folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

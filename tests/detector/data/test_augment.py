@@ -288,6 +288,28 @@ def test_sada_grows_with_every_iteration(tmp_path: Path, monkeypatch: pytest.Mon
         seen.clear()
 
 
+def test_a_shift_moves_the_centre_right_and_down() -> None:
+    matrix = affine_matrix((40, 60), (80, 100), scale=1.5, degrees=30, shift=(7, -3))
+    np.testing.assert_allclose(matrix @ (30, 20, 1), (50 + 7, 40 - 3))
+
+
+def test_the_four_images_of_a_mosaic_meet_anywhere_in_the_middle() -> None:
+    """From a quarter to three quarters of the canvas, in both directions."""
+    layouts = (mosaic.lay_out((100, 200), np.arange(9), np.random.default_rng(seed)) for seed in range(400))
+    meetings = np.array([layout.corners_xy[3] for layout in layouts])
+    np.testing.assert_allclose(meetings.min(axis=0), (100, 50), atol=4)
+    np.testing.assert_allclose(meetings.max(axis=0), (300, 150), atol=4)
+
+
+@pytest.mark.parametrize(("shift_px", "expected"), [(-1, True), (30, False)])
+def test_a_tile_at_the_very_edge_of_the_frame_is_seen(shift_px: int, expected: bool) -> None:
+    layout = mosaic.lay_out((100, 200), np.arange(9), np.random.default_rng(0))
+    x, y = layout.corners_xy[3]  # of the tile at the lower right
+    for move in ((200 + shift_px - x, -y), (-x, 100 + shift_px - y)):
+        matrix = np.array([[1.0, 0, move[0]], [0, 1.0, move[1]]])
+        assert mosaic.seen(layout, matrix)[3] is expected
+
+
 def test_nothing_to_draw_from() -> None:
     empty = Picture(
         np.zeros((32, 32, 3), dtype=np.uint8),

@@ -18,7 +18,15 @@ from detector.data.geometry import Picture, affine_matrix
 from detector.data.sada.box_level import augment_boxes, change_colours, gaussian_map, move_boxes
 from detector.data.sada.colour import COLOUR_OPS
 from detector.data.sada.geometric import GEOMETRIC_OPS, Move, move_of
-from detector.data.sada.policy import PUBLISHED, Operation, Policy, blended_shares, parse_policy, size_classes
+from detector.data.sada.policy import (
+    AREA_RATIOS,
+    PUBLISHED,
+    Operation,
+    Policy,
+    blended_shares,
+    parse_policy,
+    size_classes,
+)
 
 Pixels = npt.NDArray[np.uint8]
 ALWAYS = (1.0, 1.0, 1.0)
@@ -78,6 +86,12 @@ def test_indices_wrap_and_ratios_are_shares() -> None:
 def test_other_vectors_are_refused(vector: tuple[int, ...], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         parse_policy(vector)
+
+
+def test_the_area_ratios_ascend_from_a_fifth_to_ten() -> None:
+    """By fifths up to the box's own area, by twos beyond it (the ten values of the search space of SADA's areas)."""
+    np.testing.assert_allclose(AREA_RATIOS[:5], np.arange(1, 6) / 5)
+    np.testing.assert_allclose(AREA_RATIOS[5:], np.arange(2, 12, 2))
 
 
 def test_size_classes_and_blended_areas() -> None:

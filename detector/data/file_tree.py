@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ def is_file(path: Path | str) -> bool:
 
 def files_below(folder: Path, suffixes: Iterable[str] | None = None, depth: int = 64) -> list[Path]:
     """The files in a folder and those below it, sorted; hidden ones left out. Links are followed, each folder once.
+    Folders that may not be read are left out with a warning.
 
     suffixes: in lower case, with the dot; None: all. depth: how many levels of folders below are looked at.
     """
@@ -43,6 +45,9 @@ def _walk(folder: Path, depth: int, seen: set[tuple[int, int]]) -> Iterator[Path
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        warnings.warn(f"{folder}: left out, you may not read this folder", stacklevel=2)
+        return
     except OSError:
         return
     # The same folder reached again, through a link, ends here: a loop, or a part listed already.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,3 +94,17 @@ def test_no_two_outputs_share_a_name() -> None:
     taken = [free.take(stem) for stem in ("a", "A", "a-2", "\u00e9", "e\u0301", "a")]
     assert taken == ["a", "A-2", "a-2-2", "\u00e9", "e\u0301-2", "a-3"]
     assert len({unicodedata.normalize("NFC", name).casefold() for name in taken}) == len(taken)
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched(tmp_path, "train/a.jpg", "val/a.jpg")
+    scandir = os.scandir
+
+    def closed(folder: Path) -> Any:
+        if Path(folder).name == "train":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.warns(UserWarning, match="train: left out, you may not read this folder"):
+        assert names_below(tmp_path) == ["val/a.jpg"]

@@ -18,9 +18,11 @@ from detector.training.machine.depthwise import speed_up_depthwise
 from detector.training.optimizer.schedule import build_schedule, no_aug_epochs
 from detector.training.settings.config import validate
 from detector.training.start import load_splits, new_run, resumed_run
+from detector.training.step import quantised
 from detector.training.step.quantised import round_as_exported, rounded, rounded_weight
 from detector.training.validation import evaluate_run
 from search_spaces.errors import UserError
+from search_spaces.graph import Op
 from search_spaces.saying import silent
 from search_spaces.structure import Structure
 from search_spaces.text import resolve_structure
@@ -52,6 +54,41 @@ def test_activations_have_256_levels_over_their_range(symmetric: bool, low: floa
     found.sum().backward()
     assert x.grad is not None
     assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_zero_is_a_level_of_a_range_that_lies_above_it() -> None:
+    """Padding is zero, so exporters widen every range to hold it."""
+    levels = rounded(torch.linspace(5, 9, 1000), symmetric=False) * 255 / 9
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+    assert len(levels.unique()) == round(255 * 4 / 9) + 1
+
+
+@pytest.mark.parametrize(("format_name", "symmetric", "logits"), [("openvino", True, False), ("onnx", False, True)])
+def test_each_format_rounds_as_its_exporter(
+    tiny: Structure, monkeypatch: pytest.MonkeyPatch, format_name: str, symmetric: bool, logits: bool
+) -> None:
+    """NNCF's levels lie around zero, and the head's outputs stay as they are; ONNX Runtime's cover the range, logits too."""
+    calls: list[bool] = []
+
+    def recorded(x: torch.Tensor, *, symmetric: bool) -> torch.Tensor:
+        calls.append(symmetric)
+        return rounded(x, symmetric=symmetric)
+
+    network = round_as_exported(Network(tiny).eval(), format_name)
+    seen: dict[str, torch.Tensor] = {}
+    run = type(network)._run
+
+    def kept(self: Network, op: Op, inputs: list[torch.Tensor]) -> torch.Tensor:
+        seen[op.path] = run(self, op, inputs)
+        return seen[op.path]
+
+    monkeypatch.setattr(quantised, "rounded", recorded)
+    monkeypatch.setattr(type(network), "_run", kept)
+    network(torch.rand(2, 3, 64, 64) * 255)
+    assert set(calls) == {symmetric}
+    *_, detect = network.graph.ops
+    values = max(len(seen[network.graph.ops[source].path].unique()) for source in detect.inputs)
+    assert (values <= 256) == logits
 
 
 def test_nothing_but_zeros_stays_so() -> None:

@@ -65,7 +65,7 @@ ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "optimiser": (
         ("detector/training/optimizer/*.py", "detector/training/step/*.py", "detector/training/epoch.py"),
         tuple(f"{T}/training/test_{name}.py" for name in
-              ("schedule_ema_optimizer", "step", "terms", "finetune", "multi_scale")),
+              ("schedule_ema_optimizer", "step", "terms", "finetune", "multi_scale", "quantised", "processes")),
     ),
     "nms": (("detector/postprocess.py", "detector/suppression.py"), (f"{T}/test_postprocess.py",)),
     "pricing": (

@@ -186,5 +186,8 @@ def _proof(member: dict[str, Any]) -> str:
     if is_best(proof):
         return f"; proven to be the best (bound {proof['bound']:.2f})"
     if proof["gap_percent"] > LOOSE_PERCENT and not proof.get("dropped"):
-        return f"; no proof within {proof['seconds']:.1f} s (bound {proof['bound']:.2f}); --certify takes longer"
+        return (
+            f"; no proof within {proof['seconds']:.1f} s (bound {proof['bound']:.2f}); "
+            "--certify and --proof-seconds give it more"
+        )
     return f"; within {proof['gap_percent']:.3f} % of the best there can be (bound {proof['bound']:.2f})"

@@ -53,7 +53,7 @@ _FINE_TUNED_WITH_ROUNDING: dict[str, Any] = {
     "epochs": 3,
     "optimizer": {"name": "adamw", "learning_rate_per_image": 2e-5 / 8, "short_run_factor": 1.0},
     "schedule": {"min_ratio": 1.0, "no_aug_epochs": 1_000_000, "no_aug_max_share": 1.0},
-    "augment": {"mosaic": 0.0, "mixup": 0.0},
+    "augment": {"mosaic": 0.0, "mixup": 0.0},  # left out in all these epochs anyway: said where settings are printed
     "eval": {"every_epochs": 1},
 }
 NAMES = ("published", "small", "auto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from detector.data import augment as augmentation
 from detector.data import dataset, mosaic
-from detector.data.augment import AugmentConfig, PictureOf, augment
+from detector.data.augment import AugmentConfig, PictureOf, augment, jitter
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
 from detector.data.geometry import Picture, affine_matrix, keep_visible, orient, warp, warp_boxes
@@ -308,6 +310,50 @@ def test_a_tile_at_the_very_edge_of_the_frame_is_seen(shift_px: int, expected: b
     for move in ((200 + shift_px - x, -y), (-x, 100 + shift_px - y)):
         matrix = np.array([[1.0, 0, move[0]], [0, 1.0, move[1]]])
         assert mosaic.seen(layout, matrix)[3] is expected
+
+
+@pytest.mark.parametrize(("setting", "low", "high"), [("brightness", 100, 255), ("saturation", 100, 255)])
+def test_colours_go_both_ways_and_never_wrap_round(setting: str, low: int, high: int) -> None:
+    """Half less to half more of 200 levels, cut at 255."""
+    config = AugmentConfig(**{setting: 0.5})
+    channel = 2 if setting == "brightness" else 1
+    image = cv2.cvtColor(np.full((1, 1, 3), (60, 200, 200), np.uint8), cv2.COLOR_HSV2RGB)
+    found = [jitter(image, config, np.random.default_rng(seed)) for seed in range(300)]
+    levels = [int(cv2.cvtColor(one, cv2.COLOR_RGB2HSV)[0, 0, channel]) for one in found]
+    assert min(levels) == pytest.approx(low, abs=5)
+    assert max(levels) == pytest.approx(high, abs=5)
+
+
+def test_hues_turn_as_far_either_way() -> None:
+    image = cv2.cvtColor(np.full((1, 1, 3), (90, 200, 200), np.uint8), cv2.COLOR_HSV2RGB)
+    config = AugmentConfig(hue=0.2)
+    found = [jitter(image, config, np.random.default_rng(seed)) for seed in range(300)]
+    hues = [int(cv2.cvtColor(one, cv2.COLOR_RGB2HSV)[0, 0, 0]) for one in found]
+    assert min(hues) == pytest.approx(90 - 36, abs=2)
+    assert max(hues) == pytest.approx(90 + 36, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("flip", "pairs", "mirror"), [(0.5, {}, True), (0.0, {}, False), (0.5, {"a": "b"}, False), (0.0, {"a": "b"}, False)]
+)
+def test_sada_mirrors_where_all_may_be_mirrored(
+    monkeypatch: pytest.MonkeyPatch, flip: float, pairs: dict[str, str], mirror: bool
+) -> None:
+    """A box alone cannot change its label, and what must not be mirrored is not mirrored in a box either."""
+    asked: list[bool] = []
+
+    def recorded(picture: Picture, *_: object, mirror: bool, **__: object) -> Picture:
+        asked.append(mirror)
+        return picture
+
+    monkeypatch.setattr(augmentation, "augment_boxes", recorded)
+    labels = np.zeros(1, np.int32)
+    picture = Picture(np.zeros((32, 32, 3), np.uint8), np.array([[4, 4, 20, 20]], np.float32), labels, labels != 0)
+    config = AugmentConfig(mosaic=0, mixup=0, flip=flip, flip_pairs=pairs, sada=1.0)
+    augment(
+        0, lambda index: picture, np.arange(1), config, np.random.default_rng(0), mirrored=np.arange(2, dtype=np.int32)
+    )
+    assert asked == [mirror]
 
 
 def test_nothing_to_draw_from() -> None:

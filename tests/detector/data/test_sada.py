@@ -247,6 +247,11 @@ def test_crops_change_in_place(op: str, negative: bool) -> None:
     assert (out.image != start.image).any()
 
 
+def test_a_shift_changes_no_pixel_of_its_crop() -> None:
+    crop = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert Move(shift=(3.0, -2.0)).apply(crop, 114) is crop
+
+
 def test_strengths_are_the_published_ones() -> None:
     assert move_of("rotate", 2, negative=True).degrees == pytest.approx(-6)
     assert move_of("shear_x", 6, negative=False).shear_degrees == pytest.approx((9, 0))

@@ -68,6 +68,9 @@ def test_what_cannot_be_proven_is_refused(tmp_path, capsys, options, words):
 
 def test_a_proof_that_ran_out_of_time_is_not_called_a_gap():
     loose = {"exact": False, "gap_percent": 63.6, "bound": 2323.0, "seconds": 1.02, "dropped": []}
-    assert _proof({"certified": loose}) == "; no proof within 1.0 s (bound 2323.00); --certify takes longer"
+    assert (
+        _proof({"certified": loose})
+        == "; no proof within 1.0 s (bound 2323.00); --certify and --proof-seconds give it more"
+    )
     assert "within 63.600 % of the best" in _proof({"certified": {**loose, "dropped": ["peak_memory_bytes"]}})
     assert "within 0.030 % of the best" in _proof({"certified": {**loose, "gap_percent": 0.03}})

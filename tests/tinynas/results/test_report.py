@@ -13,7 +13,7 @@ from tests.tinynas.results.page import Page
 from tests.tinynas.search_account import search_account
 from tinynas.results.drawing import PX_PER_CHANNEL, draw
 from tinynas.results.report import write_report
-from tinynas.results.report.latency import MEANINGS
+from tinynas.results.report.latency import MEANINGS, off_text
 
 
 def page_of(data, folder):
@@ -277,3 +277,9 @@ def test_no_two_slabs_overlap():
             beside = node.x + node.width <= other.x or other.x + other.width <= node.x
             apart = abs(node.y - other.y) >= (node.height + other.height) / 2
             assert beside or apart, (node.scope, other.scope)
+
+
+def test_a_corrected_prediction_is_held_to_the_measurement():
+    row = {"predicted_ms": 10.0, "corrected_ms": 8.8, "measured_ms": 8.0}
+    assert off_text(row) == "the prediction is +10.0 % off, the table alone +25.0 %"
+    assert off_text({**row, "corrected_ms": 10.0}) == "the table is +25.0 % off"

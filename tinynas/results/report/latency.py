@@ -65,19 +65,9 @@ def trust_text(account: Data) -> str:
 
 def off_text(row: Data) -> str:
     """`the table is -3.0 % off`."""
-    return f"the table is {_off(row, 'predicted_ms')} off"
+    return f"the table is {percent(row['predicted_ms'] - row['measured_ms'], row['measured_ms']):+.1f} % off"
 
 
 def timed_with(row: Data) -> str:
-    """`the whole detector, openvino 2026.4.1 on AMD EPYC`; of a search that corrected its table, `the corrected prediction is
-    -1.6 % off`; empty where neither is kept."""
-    corrected = row.get("corrected_ms", row["predicted_ms"]) != row["predicted_ms"]
-    parts = (
-        f"the corrected prediction is {_off(row, 'corrected_ms')} off" if corrected else "",
-        f"the whole detector, {row['runtime']} on {row['processor']}" if "runtime" in row else "",
-    )
-    return "; ".join(part for part in parts if part)
-
-
-def _off(row: Data, key: str) -> str:
-    return f"{percent(row[key] - row['measured_ms'], row['measured_ms']):+.1f} %"
+    """`the whole detector, openvino 2026.4.1 on AMD EPYC`; empty where that is not kept."""
+    return f"the whole detector, {row['runtime']} on {row['processor']}" if "runtime" in row else ""

@@ -164,6 +164,10 @@ def _headline(target: Data, latency: Data, certified: Data) -> tuple[tuple[str, 
     ]
     for table, row in (target.get("measured") or {}).items():
         tiles.append((f"{row['measured_ms']:.3f}", "ms", f"measured on {table} ({off_text(row)})", timed_with(row)))
+        corrected = row.get("corrected_ms", row["predicted_ms"])
+        if corrected != row["predicted_ms"]:
+            off = percent(corrected - row["measured_ms"], row["measured_ms"])
+            tiles.append((f"{off:+.1f}", "%", "off: the corrected prediction, to what was measured", ""))
     tiles.append((f"{target['score']:,.2f}", "", "score", ""))
     if certified:
         tiles.append((_gap(float(certified["gap_percent"])), "%", "certified gap to the optimum, at most", ""))

@@ -21,12 +21,14 @@ def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool
     """Write down what the folder's chain is; what `resume` goes on with must be the same. `overwrite` deletes the members'
     run folders of an earlier chain.
 
-    wanted: `members`, each with a `name`, and the settings, as plain values. Raises UserError for a folder that is in use,
-    and for a chain with other settings than the one to go on with.
+    wanted: `members`, each with a `name`, and the settings, as plain values. A chain none of whose trainings began, because
+    something was wrong with them, claims nothing. Raises UserError for a folder that is in use, and for a chain with other
+    settings than the one to go on with.
     """
     check_folder(out)
     path, text = out / CHAIN_FILE, yaml.safe_dump(dict(wanted), sort_keys=False, width=120)
-    if path.is_file() and resume:
+    begun = out.is_dir() and any(there.name != CHAIN_FILE for there in out.iterdir())
+    if path.is_file() and resume and begun:
         began = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         other = [key for key in {**began, **wanted} if began.get(key) != wanted.get(key)]
         if other:
@@ -36,9 +38,9 @@ def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool
                 "command, or another --out"
             )
         return
-    if resume:
+    if resume and not path.is_file():
         raise UserError(f"{path}: no such file; --resume expects the --out of a chain that was stopped")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
+    if begun and not overwrite:
         raise UserError(
             f"{out}: already exists and is not empty; pass --resume to go on, --overwrite, or another --out"
         )

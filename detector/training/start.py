@@ -185,6 +185,9 @@ def resumed_run(
         config = config.model_copy(update={"device": device})
     if teacher is not None:
         config = config.model_copy(update={"distill": _moved(config.distill, teacher, folder)})
+    processes = join_processes(config.device)
+    if not processes.is_main:
+        say = silent
     there = Path(checkpoint.training["data"])
     if data is None and not there.exists():
         raise UserError(f"{there}: the run's data are not there any more; say where they are now with --data")
@@ -192,10 +195,7 @@ def resumed_run(
     if splits.train.class_names != checkpoint.class_names:
         classes = ", ".join(checkpoint.class_names)
         raise UserError(f"{splits.source}: its classes are not those of the run in {folder} ({classes})")
-    processes = join_processes(config.device)
     torch.manual_seed(config.seed)
-    if not processes.is_main:
-        say = silent
     splits, _ = with_unlabelled(splits, config.distill, processes, say, resumed=folder)
     terms = _with_teacher(terms, config, splits, processes, say)
     network = Network(checkpoint.structure)

@@ -175,11 +175,14 @@ def _start(
         preset_values(preset, chosen)
     folder = out or Path("runs") / Path(structure).stem
     _check_folder(folder, overwrite)
-    quantised = build_config({}, config, settings, direct=direct).quantise != "off"
+    first = build_config({}, config, settings, direct=direct)
+    quantised = first.quantise != "off"
 
+    from detector.devices import choose_device
     from detector.lettering import lettering
     from detector.training.start import load_splits, new_run
 
+    choose_device(first.device)
     splits = load_splits(data, _say)
     for line in lettering(splits.train.class_names).legend:
         _say(f"in pictures, {line}")

@@ -147,6 +147,9 @@ def test_command_line(
     assert set(json.loads(capsys.readouterr().out)["classes"]) == {"disc", "square", "triangle"}
     assert main(["train", "--resume", "again"]) == 0
     assert "done already" in capsys.readouterr().out
+    for command in (["train", str(tiny_file), "--out", "new"], ["train", "--resume", "again"]):
+        assert main([*command, "--device", "tpu", "--data", "nowhere"]) == 2
+        assert "device 'tpu'" in capsys.readouterr().err, "before the data are looked at"
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,17 @@ def test_overwrite_takes_what_the_earlier_chain_left(tmp_path: Path) -> None:
     assert (tmp_path / "mine").is_dir()
 
 
+def test_a_chain_that_never_began_stands_in_nobodys_way(
+    family: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typing error is refused before a training begins; then the right command does, with --resume or without."""
+    assert call(family, data, tmp_path, "--preset", "smal") == 2
+    assert "unknown preset 'smal'" in capsys.readouterr().err
+    for resume in (True, False):
+        claim(tmp_path, {"members": [{"name": "2ms"}], "data": f"{resume}"}, resume=resume, overwrite=False)
+        assert yaml.safe_load((tmp_path / "chain.yaml").read_text())["data"] == f"{resume}"
+
+
 def test_an_earlier_chain_that_names_the_folder_above_takes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "chain"
     folder.mkdir()

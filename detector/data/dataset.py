@@ -172,7 +172,7 @@ class DetectionDataset(Dataset[Sample]):
             boxes_xyxy=torch.from_numpy(np.array(picture.boxes_xyxy, dtype=np.float32)),
             labels=torch.from_numpy(picture.labels.astype(np.int64)),
             ignore=torch.from_numpy(picture.ignore.copy()),
-            regions=torch.from_numpy(np.ascontiguousarray(picture.regions)),
+            regions=torch.from_numpy(picture.regions.copy()),
             index=index,
             scale_xy=(self.image_size[1] / width, self.image_size[0] / height),
         )

@@ -62,7 +62,7 @@ def _against_strongest(score: Values, costs: Values) -> npt.NDArray[np.bool_]:
     spread = np.maximum(costs.max(axis=0) - costs.min(axis=0), 1e-300)
     rise = (score.max() - score.min()) / costs.shape[1]
     strength = score - rise * ((costs - costs.min(axis=0)) / spread).sum(axis=1)
-    strongest = np.argsort(-strength, kind="stable")[: max(STRONG, 1)]
+    strongest = np.argsort(-strength, kind="stable")[:STRONG]
     for row in strongest.tolist():
         if keep[row]:
             beaten = (score <= score[row]) & (costs >= costs[row]).all(axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -312,6 +313,41 @@ def test_a_tile_at_the_very_edge_of_the_frame_is_seen(shift_px: int, expected: b
         assert mosaic.seen(layout, matrix)[3] is expected
 
 
+def test_the_affine_goes_as_far_either_way_as_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, ...]] = []
+
+    def recorded(*sizes: tuple[int, int], **how: Any) -> npt.NDArray[np.float64]:
+        drawn.append((how["scale"], how["degrees"], *how["shear_degrees"], *how["shift"]))
+        return affine_matrix(*sizes, **how)
+
+    monkeypatch.setattr(augmentation, "affine_matrix", recorded)
+    config = AugmentConfig(mosaic=0, mixup=0, scale=(0.5, 1.5), degrees=10, shear_degrees=2, translate=0.2)
+    for seed in range(300):
+        augment(0, lambda _: bright(40, 30, 20, 10), np.arange(1), config, np.random.default_rng(seed))
+    height, width = SIZE
+    most = np.array([0.5, 10, 2, 2, 0.2 * width, 0.2 * height])
+    found = (np.array(drawn) - (1, 0, 0, 0, 0, 0)) / most
+    assert found.shape == (300, 6)
+    np.testing.assert_allclose(found.min(axis=0), -1, atol=0.05)
+    np.testing.assert_allclose(found.max(axis=0), 1, atol=0.05)
+    assert (np.abs(found) <= 1).all()
+
+
+def test_black_stays_black() -> None:
+    black = np.zeros((2, 2, 3), np.uint8)
+    config = AugmentConfig(hue=0.5, saturation=1.0, brightness=1.0)
+    assert not any(jitter(black, config, np.random.default_rng(seed)).any() for seed in range(20))
+
+
+@pytest.mark.parametrize(("left_px", "stays"), [(15, True), (7, False)])
+def test_a_tenth_of_a_box_is_enough_by_default(left_px: int, stays: bool) -> None:
+    """A box 100 px wide, of which the picture's frame cuts off all but so many columns."""
+    whole = np.array([[left_px - 100, 10, left_px, 60]], np.float32)
+    cut = bright(0, 10, left_px, 50)
+    config = AugmentConfig()
+    assert len(keep_visible(cut, whole, config.min_side_px, config.min_visible).labels) == stays
+
+
 @pytest.mark.parametrize(("setting", "low", "high"), [("brightness", 100, 255), ("saturation", 100, 255)])
 def test_colours_go_both_ways_and_never_wrap_round(setting: str, low: int, high: int) -> None:
     """Half less to half more of 200 levels, cut at 255."""
@@ -377,3 +413,22 @@ def test_config_is_the_published_recipe_and_refuses_nonsense() -> None:
     for wrong in ({"mosiac": 1}, {"mosaic": 1.2}, {"scale": (2.0, 0.1)}):
         with pytest.raises(ValidationError):
             AugmentConfig.model_validate(wrong)
+    with pytest.raises(ValidationError):
+        config.hue = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("setting", "most"),
+    [
+        *((name, 1.0) for name in ("mosaic", "mixup", "flip", "sada", "vertical_flip", "min_visible")),
+        *((name, 1.0) for name in ("translate", "saturation", "brightness")),
+        *(("degrees", 180.0), ("shear_degrees", 45.0), ("hue", 0.5), ("fill", 255), ("min_side_px", None)),
+    ],
+)
+def test_settings_end_where_they_mean_nothing_more(setting: str, most: float | None) -> None:
+    step = 1 if setting == "fill" else 0.01
+    for value in (0, *(() if most is None else (most,))):
+        assert getattr(AugmentConfig.model_validate({setting: value}), setting) == value
+    for value in (-step, *(() if most is None else (most + step,))):
+        with pytest.raises(ValidationError):
+            AugmentConfig.model_validate({setting: value})

@@ -261,7 +261,7 @@ def test_strengths_are_the_published_ones() -> None:
     assert move_of("mirror", 1, negative=True).mirror
 
 
-@pytest.mark.parametrize("shift", [(30, 0), (-12, 0), (0, 20), (0, -14)])
+@pytest.mark.parametrize("shift", [(30, 0), (40, 0), (-12, 0), (0, 20), (0, -14)])
 def test_translation_pastes_a_copy_and_adds_its_box(shift: tuple[int, int]) -> None:
     start = picture(3)
     boxes = np.array([[10, 12, 30, 32], [2, 2, 9, 9], [45, 30, 63, 47]], dtype=np.float32)
@@ -325,6 +325,14 @@ def test_nothing_happens_at_the_start_or_to_ignored_boxes() -> None:
         np.testing.assert_array_equal(augment_boxes(start, policy, 0.0, rng).image, start.image)
         np.testing.assert_array_equal(augment_boxes(crowds, policy, 1.0, rng).image, start.image)
         assert (augment_boxes(start, policy, 1.0, rng).image != start.image).any()
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("op", ["mirror", "shear_x"])
+def test_boxes_are_mirrored_where_they_may_be(op: str, mirror: bool) -> None:
+    start = picture(6)
+    out = augment_boxes(start, certain(parse_policy(), geometric=op), 1.0, np.random.default_rng(0), mirror=mirror)
+    assert (out.image != start.image).any() == (mirror or op != "mirror")
 
 
 @pytest.mark.parametrize("progress", [0.25, 1.0])

@@ -183,6 +183,15 @@ def test_equalize_and_auto_contrast_are_those_of_pil(seed: int) -> None:
     assert COLOUR_OPS["auto_contrast"](image, 3).min() == 0
 
 
+def test_equalize_of_a_small_picture_keeps_black_black() -> None:
+    """Fewer than 512 pixels: every one of them is a level."""
+    image = np.arange(384, dtype=np.uint16).reshape(16, 24, 1) // 2
+    small = np.tile(image.astype(np.uint8), (1, 1, 3))
+    out = COLOUR_OPS["equalize"](small, 3)
+    np.testing.assert_array_equal(out, np.asarray(ImageOps.equalize(Pil.fromarray(small))))
+    assert out.min() == 0
+
+
 @pytest.mark.parametrize("op", COLOUR_OPS)
 def test_flat_pictures_stay_finite(op: str) -> None:
     flat = np.full((9, 12, 3), 90, dtype=np.uint8)
@@ -256,6 +265,7 @@ def test_strengths_are_the_published_ones() -> None:
     assert move_of("rotate", 2, negative=True).degrees == pytest.approx(-6)
     assert move_of("shear_x", 6, negative=False).shear_degrees == pytest.approx((9, 0))
     assert move_of("shear_y", 10, negative=True).shear_degrees == pytest.approx((0, -15))
+    assert move_of("shear_y", 4, negative=False).shear_degrees == pytest.approx((0, 6))
     assert move_of("translate_x", 4, negative=True).shift == pytest.approx((-48, 0))
     assert move_of("translate_y", 8, negative=False).shift == pytest.approx((0, 96))
     assert move_of("mirror", 1, negative=True).mirror

@@ -60,7 +60,7 @@ ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
     "augmentation": (
         ("detector/data/augment.py", "detector/data/mosaic.py", "detector/data/geometry.py", "detector/data/sada/*.py"),
-        (f"{T}/data/test_augment.py", f"{T}/data/test_sada.py", f"{T}/data/test_mirror.py"),
+        tuple(f"{T}/data/test_{name}.py" for name in ("augment", "sada", "mirror", "mosaic", "regions")),
     ),
     "optimiser": (
         ("detector/training/optimizer/*.py", "detector/training/step/*.py", "detector/training/epoch.py"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -333,6 +334,14 @@ def test_the_affine_goes_as_far_either_way_as_it_may(monkeypatch: pytest.MonkeyP
     assert (np.abs(found) <= 1).all()
 
 
+def test_hues_go_round() -> None:
+    """From magenta (300 degrees) a quarter turn on is orange (30 degrees)."""
+    magenta = np.full((1, 1, 3), (255, 0, 255), np.uint8)
+    as_far_as_it_goes = SimpleNamespace(uniform=lambda *_: np.array([1.0, 0.0, 0.0]))
+    found = jitter(magenta, AugmentConfig(hue=0.25), as_far_as_it_goes)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found[0, 0], (255, 127.5, 0), atol=3)
+
+
 def test_black_stays_black() -> None:
     black = np.zeros((2, 2, 3), np.uint8)
     config = AugmentConfig(hue=0.5, saturation=1.0, brightness=1.0)
@@ -346,6 +355,12 @@ def test_a_tenth_of_a_box_is_enough_by_default(left_px: int, stays: bool) -> Non
     cut = bright(0, 10, left_px, 50)
     config = AugmentConfig()
     assert len(keep_visible(cut, whole, config.min_side_px, config.min_visible).labels) == stays
+
+
+@pytest.mark.parametrize(("side_px", "stays"), [(3, True), (1, False)])
+def test_boxes_below_two_pixels_are_dropped_by_default(side_px: int, stays: bool) -> None:
+    thin, config = bright(10, 10, side_px, 50), AugmentConfig()
+    assert len(keep_visible(thin, thin.boxes_xyxy, config.min_side_px, config.min_visible).labels) == stays
 
 
 @pytest.mark.parametrize(("setting", "low", "high"), [("brightness", 100, 255), ("saturation", 100, 255)])
@@ -410,7 +425,7 @@ def test_config_is_the_published_recipe_and_refuses_nonsense() -> None:
     assert (config.mosaic, config.scale, config.degrees, config.translate) == (1.0, (0.1, 2.0), 10.0, 0.2)
     assert (config.shear_degrees, config.mixup, config.mixup_scale, config.flip) == (2.0, 0.15, (0.5, 1.5), 0.5)
     assert (config.fill, config.vertical_flip, config.hue) == (114, 0.0, 0.0)
-    for wrong in ({"mosiac": 1}, {"mosaic": 1.2}, {"scale": (2.0, 0.1)}):
+    for wrong in ({"mosiac": 1}, {"mosaic": 1.2}, {"scale": (2.0, 0.1)}, {"scale": (0.0, 1.0)}):
         with pytest.raises(ValidationError):
             AugmentConfig.model_validate(wrong)
     with pytest.raises(ValidationError):

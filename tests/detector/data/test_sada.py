@@ -171,6 +171,8 @@ def test_colour_ops_equal_their_formula(op: str, level: int) -> None:
     out = COLOUR_OPS[op](image, level)
     assert out.dtype == np.uint8
     np.testing.assert_allclose(out, slow_colour(op, image, level), atol=1.01)
+    if op in ("solarize_add", "brightness", "contrast"):  # by tables, whose entries are rounded
+        assert np.abs(out - slow_colour(op, image, level)).mean() < 0.3
     np.testing.assert_array_equal(image, before)
 
 

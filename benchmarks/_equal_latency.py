@@ -88,11 +88,11 @@ def networks_of(
         print(f"{name}: {row.get('left_out') or _told(row)}", flush=True)
 
     if published not in found:
-        keep(published, _row("published", base.backbone.space, base, bench, bench.times([base])[0], 1.0))
+        keep(published, row_of("published", base.backbone.space, base, bench, bench.times([base])[0], 1.0))
     for space in spaces:
         name = f"{published}-searched-{space}"
         if name not in found:
-            keep(name, _searched(load_space(space), base, bench))
+            keep(name, equally_fast(load_space(space), base, bench))
     missing = [n for n in range(1, number + 1) if f"{published}-random-{n}" not in found]
     if missing:
         known = [row["structure"] for row in found.values() if row["kind"] == "random"]
@@ -115,10 +115,15 @@ def time_together(found: Mapping[str, dict[str, Any]], bench: Bench, path: Path)
     write_text(path, json.dumps(found, indent=1) + "\n")
 
 
-def _searched(space: Space, base: Structure, bench: Bench) -> dict[str, Any]:
-    """The best of a space at the published detector's measured latency; the limit by the table is corrected until it is."""
+def layer_limit(space: Space) -> tuple[Budget, ...]:
+    """The budget of layers that a search of the space has by itself."""
+    return (Budget("layers", float(space.max_layers)),) if space.max_layers else ()
+
+
+def equally_fast(space: Space, base: Structure, bench: Bench, score: str | None = None) -> dict[str, Any]:
+    """The best of a space at the base's measured latency; the limit by the table is corrected until it is."""
     encoding, table, limit, seen = bench.encoding(space), bench.table, bench.predicted(base), []
-    layers = (Budget("layers", float(space.max_layers)),) if space.max_layers else ()
+    layers = layer_limit(space)
     for _ in range(ATTEMPTS):
         budgets = [Budget("latency_ms", limit, table.id), *layers]
         if (fastest := least(encoding, budgets[0], {table.id: table})) > limit:
@@ -127,7 +132,7 @@ def _searched(space: Space, base: Structure, bench: Bench) -> dict[str, Any]:
                 "left_out": f"the fastest of the space takes {fastest:.2f} ms of the table's, {limit:.2f} ms are wanted",
             }  # fmt: skip
         try:
-            solution = solve(encoding, budgets, {table.id: table}, seconds=PROOF_SECONDS)
+            solution = solve(encoding, budgets, {table.id: table}, score=score, seconds=PROOF_SECONDS)
         except UserError as error:
             return {"kind": "searched", "space": space.name, "left_out": str(error)}
         structure = encoding.single(solution.genes)
@@ -135,7 +140,7 @@ def _searched(space: Space, base: Structure, bench: Bench) -> dict[str, Any]:
         ratio = own / published
         seen.append(round(ratio, 4))
         if abs(ratio - 1) <= EQUAL:
-            return _row("searched", space.name, structure, bench, own, ratio)
+            return row_of("searched", space.name, structure, bench, own, ratio)
         if ratio < 1 and bench.predicted(structure) < UNUSED * limit:
             return {
                 "kind": "searched", "space": space.name,
@@ -160,14 +165,15 @@ def _random(space: Space, base: Structure, bench: Bench) -> Iterator[dict[str, A
             structure = encoding.single(genes, place)
             own, published = bench.times([structure, base])
             if abs(own / published - 1) <= EQUAL:
-                yield _row("random", space.name, structure, bench, own, own / published)
+                yield row_of("random", space.name, structure, bench, own, own / published)
             # where the table errs by a factor in this space, the next draws aim at what was measured
             target = float(np.clip(target * (published / own) ** 0.5, 0.5 * target, 2 * target))
 
 
-def _row(
+def row_of(
     kind: str, space: str, structure: Structure, bench: Bench, measured: float, ratio: float
 ) -> dict[str, Any]:  # fmt: skip
+    """What is kept of a network. `ratio`: its measured latency over the base's."""
     found = explain(structure)
     return {
         "kind": kind, "space": space, "structure": format_structure(structure), "score": round(found.totals["score"], 3),

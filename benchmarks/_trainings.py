@@ -37,12 +37,13 @@ POLL_SECONDS, STOP_SECONDS = 0.5, 30.0
 
 
 def add_options(
-    parser: argparse.ArgumentParser, out: str, *, epochs: int | None, seeds: int = 3, size: int = 320
+    parser: argparse.ArgumentParser, out: str, *, epochs: int | None, seeds: int = 3, size: int | None = 320
 ) -> None:
-    """The options that every comparison has, with defaults; epochs: None leaves that option to the caller."""
+    """The options that every comparison has, with defaults; epochs, size: None leaves that option out."""
     parser.add_argument("data", type=Path, help="data folder or YAML")
     parser.add_argument("--out", type=Path, default=Path(out))
-    parser.add_argument("--size", type=int, default=size, help="side of the images, px")
+    if size is not None:
+        parser.add_argument("--size", type=int, default=size, help="side of the images, px")
     parser.add_argument("--seeds", type=int, default=seeds)
     if epochs is not None:
         parser.add_argument("--epochs", type=int, default=epochs)

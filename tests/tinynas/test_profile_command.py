@@ -73,6 +73,9 @@ def test_profile_then_verify_then_list(user, capsys):
     assert main(["tables"]) == 0
     shown = capsys.readouterr().out
     assert all(row["id"] in shown for row in rows)  # no id is folded
+    names = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if " --device " in line}
+    assert names[ID] == ["--device", "mine", "--device", "cpu"], "of the host's tables the user's come first"
+    assert names["t4-tensorrt-fp16-b1"] == ["--device", "t4"]
     assert f"{told['median']:.1f} % median error" in shown
     assert f"yours: {user}" in shown
 

@@ -49,26 +49,25 @@ def _row(table: Any) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from latency_tables.registry import SHIPPED, user_folder
 
-    shown = Table(title="latency tables", header_style="bold")
-    shown.add_column("id", no_wrap=True)
-    shown.add_column("default for", overflow="fold", width=7)
-    shown.add_column("device", overflow="fold", max_width=12)
-    shown.add_column("date", no_wrap=True)
-    shown.add_column("rows", justify="right")
-    shown.add_column("figures", overflow="fold", max_width=12)
-    shown.add_column("checked error")
     for row in rows:
         figures = ", ".join(f"{100 * share:.0f} % {source}" for source, share in row["sources"].items())
-        shown.add_row(
-            row["id"], ", ".join(row["short_names"]), row["device"], row["date"], f"{row['rows']:,}", figures,
-            row["trust"]["checked"],
-        )  # fmt: skip
-    # a narrow terminal folds cells; a pipe has no width at all
-    console = Console(width=None if Console().width >= 120 else 120)
-    console.print(shown)
-    print(f"yours: {user_folder()}\nshipped: {SHIPPED}\n--json tells more of each")
+        print(row["id"] + "".join(f"  --device {name}" for name in _names(row)))
+        print(f"    {row['device']}, {row['date']}; {row['rows']:,} kernels: {figures}")
+        print(f"    {row['trust']['checked']}")
+    print(f"\nyours: {user_folder()}\nshipped: {SHIPPED}\n--json tells more of each")
+    print("--device cpu is this machine: where none of these is its own, tinynas adapts one")
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    """What `--device` may say for a table besides its id. A name of the host (`cpu`) means this machine's own table alone."""
+    from latency_tables import list_tables
+    from latency_tables.registry import HostName, host_tables, parse_host_name
+
+    names = [name for name in row["short_names"] if parse_host_name(name) is None]
+    if row["kind"] == "cpu" and row["batch"] == 1:
+        host = HostName(row["runtime"], row["precision"], row["threads"] or 1)
+        if [str(path) for path in host_tables(host, list_tables())[:1]] == [row["path"]]:
+            names.append(host.name)
+    return names

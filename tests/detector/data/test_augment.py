@@ -20,7 +20,7 @@ from detector.data import dataset, mosaic
 from detector.data.augment import AugmentConfig, PictureOf, augment, jitter
 from detector.data.dataset import DetectionDataset
 from detector.data.formats import load_split
-from detector.data.geometry import Picture, affine_matrix, keep_visible, orient, warp, warp_boxes
+from detector.data.geometry import Picture, affine_matrix, box_areas, keep_visible, orient, warp, warp_boxes
 from detector.data.loader import build_loader
 from detector.data.sample import write_sample_data
 
@@ -202,6 +202,62 @@ def test_mixup_is_the_mean_of_two_pictures(zoom: float) -> None:
     inside = min(zoom, 1.0) ** 2
     assert shares[150] == pytest.approx(inside, abs=0.05)
     assert shares.get(130, 0.0) == pytest.approx(1 - inside, abs=0.05)
+
+
+def mixed(other: Picture, seed: int, zoom: float, flip: float) -> Picture:
+    """A black picture mixed with `other`, which alone has a box."""
+    black = other._replace(
+        image=np.zeros_like(other.image),
+        boxes_xyxy=other.boxes_xyxy[:0],
+        labels=other.labels[:0],
+        ignore=other.ignore[:0],
+    )
+    still = {"mosaic": 0, "scale": (1, 1), "degrees": 0, "translate": 0, "shear_degrees": 0}
+    config = AugmentConfig.model_validate({**still, "mixup": 1, "mixup_scale": (zoom, zoom), "flip": flip})
+    return augment(0, [black, other].__getitem__, np.array([1]), config, np.random.default_rng(seed))
+
+
+def test_a_smaller_picture_is_mixed_in_anywhere_inside_and_a_larger_one_covers_all() -> None:
+    height, width = SIZE
+    whole = bright(0, 0, width, height)
+    small = np.concatenate([mixed(whole, seed, 0.5, 0).boxes_xyxy for seed in range(150)])
+    np.testing.assert_allclose(small[:, 2:] - small[:, :2], [(width / 2, height / 2)] * 150, rtol=1e-5)
+    np.testing.assert_allclose(small[:, :2].min(axis=0), (0, 0), atol=2)
+    np.testing.assert_allclose(small[:, :2].max(axis=0), (width / 2, height / 2), atol=2)
+    for seed in range(20):
+        np.testing.assert_allclose(mixed(whole, seed, 1.5, 0).boxes_xyxy, [(0, 0, width, height)], atol=1e-3)
+
+
+def test_the_picture_mixed_in_is_mirrored_half_of_the_time_and_never_upside_down() -> None:
+    """Of a finished picture that is hardly ever mirrored itself."""
+    found = [mixed(bright(10, 5, 20, 20), seed, 1.0, 1e-9).boxes_xyxy[0].tolist() for seed in range(200)]
+    left = sum(box == [10, 5, 30, 25] for box in found)
+    right = sum(box == [SIZE[1] - 30, 5, SIZE[1] - 10, 25] for box in found)
+    assert left + right == 200
+    assert 70 < left < 130
+
+
+def test_quarter_turns_are_drawn_evenly() -> None:
+    config = AugmentConfig(flip=0, quarter_turns=True)
+    start, corners = bright(0, 0, 20, 20), []
+    for seed in range(400):
+        out = augment(0, lambda _: start, np.arange(1), config, np.random.default_rng(seed), strong=False)
+        corners.append((bool(out.boxes_xyxy[0, 0] == 0), bool(out.boxes_xyxy[0, 1] == 0)))
+    assert len(set(corners)) == 4
+    assert all(70 < corners.count(corner) < 130 for corner in set(corners))
+
+
+def test_areas_of_thin_and_of_inverted_boxes() -> None:
+    boxes = np.array([[0, 0, 0.5, 4], [3, 0, 1, 4]], np.float32)
+    assert box_areas(boxes).tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize(("side_px", "stays"), [(1.5, True), (0.5, False)])
+def test_a_tiles_box_of_a_pixel_stays_on_the_canvas(side_px: float, stays: bool) -> None:
+    """What the zoom then makes of it decides."""
+    tile = bright(10, 10, 1, 30)._replace(boxes_xyxy=np.array([[10, 10, 10 + side_px, 40]], np.float32))
+    layout = mosaic.lay_out(SIZE, np.zeros(0, np.int64), np.random.default_rng(0))
+    assert len(mosaic.boxes_on_canvas(layout, [tile], 0.0).labels) == stays
 
 
 @given(seed=st.integers(0, 2**32))

@@ -194,6 +194,13 @@ def test_equalize_of_a_small_picture_keeps_black_black() -> None:
     assert out.min() == 0
 
 
+def test_equalize_leaves_the_brightest_value_out_of_its_step() -> None:
+    """As PIL does: half of this picture is white."""
+    image = picture(2).image.copy()
+    image[:24] = 255
+    np.testing.assert_array_equal(COLOUR_OPS["equalize"](image, 3), np.asarray(ImageOps.equalize(Pil.fromarray(image))))
+
+
 @pytest.mark.parametrize("op", COLOUR_OPS)
 def test_flat_pictures_stay_finite(op: str) -> None:
     flat = np.full((9, 12, 3), 90, dtype=np.uint8)
@@ -326,6 +333,33 @@ def test_any_picture_keeps_its_form(seed: int, colour: str, geometric: str, coun
         np.testing.assert_array_equal(one, other)
     for part, copy in zip(start, copies):
         np.testing.assert_array_equal(part, copy)
+
+
+def one_box(size: tuple[int, int], box: tuple[float, ...]) -> Picture:
+    start = picture(7, size, 1)
+    return start._replace(boxes_xyxy=np.array([box], np.float32), ignore=np.zeros(1, np.bool_))
+
+
+@pytest.mark.parametrize("size", [(64, 200), (200, 64)])
+def test_the_shorter_side_says_how_large_a_box_is(size: tuple[int, int]) -> None:
+    """900 px^2 are a large box beside 64 px, and would be a medium one beside 200 px."""
+    start = one_box(size, (10, 10, 40, 40))
+    for large in (0.0, 1.0):
+        policy = dataclasses.replace(
+            certain(parse_policy(), "brightness", level=9), box_probabilities=(0.0, 0.0, large)
+        )
+        out = augment_boxes(start, policy, 1.0, np.random.default_rng(0))
+        assert (out.image != start.image).any() == bool(large)
+
+
+def test_a_box_without_area_changes_nothing() -> None:
+    start = one_box((48, 64), (10, 10, 10, 30))
+    for geometric in ("mirror", "translate_x"):
+        policy = certain(parse_policy(), "brightness", geometric)
+        with np.errstate(all="raise"):
+            out = augment_boxes(start, policy, 1.0, np.random.default_rng(0), min_side_px=0.0)
+        np.testing.assert_array_equal(out.image, start.image)
+        assert len(out.labels) == 1
 
 
 def test_nothing_happens_at_the_start_or_to_ignored_boxes() -> None:

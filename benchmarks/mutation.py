@@ -63,9 +63,12 @@ ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
         tuple(f"{T}/data/test_{name}.py" for name in ("augment", "sada", "mirror", "mosaic", "regions")),
     ),
     "optimiser": (
-        ("detector/training/optimizer/*.py", "detector/training/step/*.py", "detector/training/epoch.py"),
-        tuple(f"{T}/training/test_{name}.py" for name in
-              ("schedule_ema_optimizer", "step", "terms", "finetune", "multi_scale", "quantised", "processes")),
+        ("detector/training/optimizer/*.py", "detector/training/epoch.py"),
+        tuple(f"{T}/training/test_{name}.py" for name in ("schedule_ema_optimizer", "step", "terms", "finetune")),
+    ),
+    "step": (
+        ("detector/training/step/*.py",),
+        tuple(f"{T}/training/test_{name}.py" for name in ("step", "terms", "multi_scale", "quantised", "processes")),
     ),
     "nms": (("detector/postprocess.py", "detector/suppression.py"), (f"{T}/test_postprocess.py",)),
     "pricing": (

@@ -14,7 +14,7 @@ from search_spaces.space import load_space
 from tinynas.budgets import Budget
 from tinynas.exact import labels
 from tinynas.exact import solver as exact
-from tinynas.exact.bounds import descend
+from tinynas.exact.bounds import descend, relax
 from tinynas.exact.dominance import undominated
 from tinynas.exact.lattice import attainable, build_lattice
 from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM
@@ -191,6 +191,14 @@ def test_a_narrow_beam_still_gives_a_bound(monkeypatch, tables):
     assert solution.upper_bound >= best - 1e-9
 
 
+def test_a_sweep_that_ran_out_of_time_says_so(tables):
+    encoding = a_tiny_space()
+    lattice = build_lattice(AdditiveCosts(encoding, [columns.score(encoding), columns.layers()]), [99.0])
+    at = [relax(lattice, np.zeros(1))]
+    assert labels.sweep(lattice, at, -np.inf, 1000, deadline=np.inf).finished
+    assert not labels.sweep(lattice, at, -np.inf, 1000, deadline=-np.inf).finished
+
+
 def test_out_of_time_the_bound_still_holds(tables):
     encoding = Encoding(load_space("res"), (640, 640), 80)
     budgets = [make_budget(QUANTITIES[0], 3.8)]
@@ -212,6 +220,14 @@ def test_a_limit_of_layers_is_that_of_networks(space, above, backbone_only):
     assert layers[layers <= limit].max() <= found <= limit
     if limit <= layers.max():
         assert found == layers[layers <= limit].max()
+
+
+def test_layers_are_counted_whole_whatever_the_limit():
+    """Res networks have odd numbers of layers; 2 x (1 / 98) x 98 is a little less than 2."""
+    encoding = Encoding(load_space("res"), (64, 64), 4)
+    costs = AdditiveCosts(encoding, [columns.score(encoding), columns.layers()])
+    for limit in range(20, 101):
+        assert attainable(build_lattice(costs, [limit]), 0, limit) == limit - (limit % 2 == 0)
 
 
 def test_layers_that_no_network_has_do_not_slow_the_proof(monkeypatch, tables):
@@ -249,6 +265,9 @@ def test_certificates(tables):
     assert certificate.exact
     assert certificate.bound == pytest.approx(best)
     assert certificate.gap_percent == pytest.approx(100 / 0.99 - 100)
+    told = certificate.data()
+    assert (told["bound"], told["exact"], told["dropped"]) == (certificate.bound, True, [])
+    assert told["seconds"] == pytest.approx(certificate.seconds, abs=0.001)
     loose = exact.certify(encoding, [latency, Budget("peak_memory_bytes", 1e6)], tables, best)
     assert not loose.exact
     assert loose.dropped == ["peak_memory_bytes"]

@@ -64,7 +64,8 @@ ROOMS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     ),
     "optimiser": (
         ("detector/training/optimizer/*.py", "detector/training/epoch.py"),
-        tuple(f"{T}/training/test_{name}.py" for name in ("schedule_ema_optimizer", "step", "terms", "finetune")),
+        (*(f"{T}/training/test_{name}.py" for name in
+           ("schedule_ema_optimizer", "step", "terms", "finetune", "multi_scale")), f"{T}/data/test_augment.py"),
     ),
     "step": (
         ("detector/training/step/*.py",),

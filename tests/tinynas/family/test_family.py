@@ -116,6 +116,8 @@ def test_a_chain_stopped_and_taken_up_equals_one_that_was_not(
         )
     page = (tmp_path / "whole" / "report.html").read_text()
     assert 'href="2ms-by-itself/report.html"' in page
+    assert ">predicted ms<" in page
+    assert "Latency at the size of the search, on t4;" in page
     run, left = Stepper.run, 5  # the first member has four steps
 
     def stopping(stepper: Stepper, batch: Any) -> dict[str, float]:

@@ -95,13 +95,11 @@ def _show(links: list[Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tinynas.results.chain import cells_of, columns_of, rows_of
+    from tinynas.results.chain import rows_of, shown_of
 
-    rows = rows_of(links, out)
-    table = Table(*columns_of(rows))
-    for cells in cells_of(rows):
-        table.add_row(
-            *(f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells)
-        )
+    columns, rows, latency_table = shown_of(rows_of(links, out))
+    table = Table(*columns, caption=f"milliseconds: {latency_table}" if latency_table else None)
+    for cells in rows:
+        table.add_row(*cells)
     Console().print(table)
     print(f"wrote {out / 'family.csv'} and {out / 'report.html'}")

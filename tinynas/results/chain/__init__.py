@@ -52,10 +52,10 @@ def rows_of(links: Sequence[Link], out: Path) -> list[Row]:
 def write_chain(rows: Sequence[Row], out: Path, *, title: str, data: str) -> None:
     """Write family.csv and report.html into `out`. title: of the page; data: what was trained on."""
     write_text(out / TABLE_FILE, csv_text([columns_of(rows), *cells_of(rows)]))
-    shown = [[_shown(cell) for cell in cells] for cells in cells_of(rows)]
+    columns, shown, table = shown_of(rows)
     content = {
         "title": title, "tool": f"tinynas {importlib.metadata.version('tinynas')}", "kind": "family", "work": data,
-        "notes": [], "commands": [], "settings": [], "charts": {}, "columns": columns_of(rows),
+        "notes": [], "commands": [], "settings": [], "charts": {}, "columns": columns, "table": table,
         "rows": [(cells, quote(f"{row.name}/{PAGE_FILE}")) for cells, row in zip(shown, rows, strict=True)],
     }  # fmt: skip
     write_text(out / PAGE_FILE, render_page("tinynas.results.chain", "chain.html.j2", "chain.js", content))
@@ -84,9 +84,20 @@ def _tables(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(table for row in rows for table in (*row.predicted, *row.measured)))
 
 
-def _shown(cell: object) -> str:
+def shown_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
+    """For people: head and cells, and the latency table that all milliseconds are of, empty where there are several."""
+    tables = _tables(rows)
+    head = [name.split(" (")[0] if len(tables) == 1 else name for name in columns_of(rows)]
+    places = {"AP": 3, "AP50": 3, "minutes": 1}
+    cells = [
+        [_shown(cell, places.get(name, 2)) for name, cell in zip(head, row, strict=True)] for row in cells_of(rows)
+    ]
+    return head, cells, tables[0] if len(tables) == 1 else ""
+
+
+def _shown(cell: object, places: int) -> str:
     if cell is None:
         return "–"
     if isinstance(cell, float):
-        return f"{cell:.3f}"
+        return f"{cell:.{places}f}"
     return f"{cell:,}" if isinstance(cell, int) else str(cell)

@@ -35,6 +35,7 @@ def test_phases() -> None:
     assert [phase.strong for phase in phases] == [True] * 8 + [False] * 2
     assert [phase.progress for phase in phases] == [(0.125 * e, 0.125 * (e + 1)) for e in range(8)] + [(1.0, 1.0)] * 2
     assert not phase_of(settings(epochs=1, schedule={"no_aug_max_share": 1.0}), 0).strong
+    assert phase_of(settings(epochs=2, schedule={"no_aug_max_share": 0.5, "no_aug_epochs": 1}), 0) == (True, (0.0, 1.0))
 
 
 def test_a_run_has_its_data_draw_what_each_epoch_calls_for(

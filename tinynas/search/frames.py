@@ -57,10 +57,10 @@ def score_for(kind: str, options: SearchOptions, sizes: Sequence[ImageSize]) -> 
     if len(sizes) == 1 or sees(kind, "image_size"):
         return kind, ()
     if options.score is None and kind in SIZED:
-        text = (
-            f"the image size is chosen by score {SIZED[kind]}, {kind} times the log of the maps' size; no training says"
+        text = f"the image size is chosen by score {SIZED[kind]}, {kind} times the log of the maps' size, which favours"
+        return SIZED[kind], (
+            f"{text} large images (docs/scores.md says what these gained); --rank-by-training lets your data decide",
         )
-        return SIZED[kind], (f"{text} yet whether its trade of pixels against layers is right (docs/scores.md)",)
     raise UserError(
         f"score {kind} does not see the image size, so that the smallest would always win; leave --score out or take one "
         "that does (entropy_sized, entropy_detector), or give one --image-size"

@@ -65,8 +65,8 @@ def tell_estimate(run: Run, pace: Pace) -> None:
     left = steps_left * seconds + evaluations * each
     done = (datetime.datetime.now() + datetime.timedelta(seconds=left)).strftime("%a %H:%M")
     run.say(
-        f"estimate: about {clock(left)} to go, done {done} ({epochs_left} epoch{'s' * (epochs_left != 1)} of {steps} "
-        f"steps at {seconds:.2g} s; {evaluations} evaluation{'s' * (evaluations != 1)} at {each:.2g} s)"
+        f"estimate: about {clock(left)} to go, done {done} ({epochs_left} epochs of {steps} steps at "
+        f"{seconds:.2g} s; {evaluations} evaluations at {each:.2g} s)"
     )
 
 

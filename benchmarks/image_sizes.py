@@ -25,14 +25,10 @@ from typing import Any
 import numpy as np
 from _equal_latency import PROOF_SECONDS, Bench, equally_fast, layer_limit, row_of, time_together
 from _sets import parse_set, prepared
-from _trainings import Job, add_options, epochs_of, every_epochs, finish, run_jobs, run_program
-from searched_vs_published import EVALUATIONS, compared, trained
-from small_data import flat
+from _trainings import add_options, finish, run_jobs, run_program
+from searched_vs_published import alike, compared, trained
 
-from detector.data.annotations import Annotations
 from detector.data.formats import load_split
-from detector.data.mirror import advise
-from detector.training.settings.auto_preset import choice_of, facts_of
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.files import replacing, write_text
@@ -60,8 +56,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
     for spec in specs:
-        made = jobs(rows, trains[spec.text], options)
-        runs, bad = run_jobs(made, folders[spec.text], options.out / spec.folder, options.jobs)
+        jobs = alike(trained(rows), trains[spec.text], options, {size: int(size) for size in rows})
+        runs, bad = run_jobs(jobs, folders[spec.text], options.out / spec.folder, options.jobs)
         failed |= {f"{spec.text} {name}": error for name, error in bad.items()}
         about = compared(rows, chosen, runs, options.seeds)
         seconds = {name: [run["seconds"] for run in runs.values() if run["arm"] == name] for name in trained(rows)}
@@ -123,23 +119,6 @@ def _scored(row: dict[str, Any], space: Space) -> dict[str, Any]:
     """With the score that compares sizes in place of the one that does not."""
     graph = emit_detector(parse_structure(row["structure"]))
     return {**row, "score": round(float(entropy_sized.score(graph, space.score.weights or entropy_sized.WEIGHTS)), 3)}
-
-
-def jobs(rows: Rows, train: Annotations, options: argparse.Namespace) -> list[Job]:
-    """The trainings on one set, the first seed of every size first."""
-    facts, mirror, epochs = facts_of(train), advise(train), epochs_of(options.steps, len(train))
-    made = []
-    for seed in range(options.seeds):
-        for size, row in trained(rows).items():
-            structure = parse_structure(row["structure"])
-            settings = (*flat(choice_of(structure, facts, mirror).values), *options.set)
-            made.append(
-                Job(
-                    f"{size}-seed{seed}", size, structure, epochs, seed, int(size), "small", settings,
-                    every_epochs=every_epochs(epochs, EVALUATIONS),
-                )
-            )  # fmt: skip
-    return made
 
 
 def draw(found: Mapping[str, Any], rows: Rows, path: Path) -> None:

@@ -69,20 +69,27 @@ def main() -> None:
 
 def jobs(groups: Groups, train: Annotations, options: argparse.Namespace) -> list[Job]:
     """The trainings on one set, the first seed of every network first."""
+    rows = {name: row for group in groups.values() for name, row in trained(group).items()}
+    return alike(rows, train, options, dict.fromkeys(rows, options.size))
+
+
+def alike(
+    rows: Mapping[str, Mapping[str, Any]], train: Annotations, options: argparse.Namespace, sizes: Mapping[str, int]
+) -> list[Job]:
+    """Trainings of networks with the preset `auto`, each at its size (px), the first seed of every network first."""
     facts, mirror = facts_of(train), advise(train)
     epochs = epochs_of(options.steps, len(train))
     made = []
     for seed in range(options.seeds):
-        for group in groups.values():
-            for name, row in trained(group).items():
-                structure = parse_structure(row["structure"])
-                settings = flat(choice_of(structure, facts, mirror).values)
-                made.append(
-                    Job(
-                        f"{name}-seed{seed}", name, structure, epochs, seed, options.size, "small",
-                        (*settings, *options.set), every_epochs=every_epochs(epochs, EVALUATIONS),
-                    )
-                )  # fmt: skip
+        for name, row in rows.items():
+            structure = parse_structure(row["structure"])
+            settings = (*flat(choice_of(structure, facts, mirror).values), *options.set)
+            made.append(
+                Job(
+                    f"{name}-seed{seed}", name, structure, epochs, seed, sizes[name], "small", settings,
+                    every_epochs=every_epochs(epochs, EVALUATIONS),
+                )
+            )  # fmt: skip
     return made
 
 

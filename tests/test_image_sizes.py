@@ -66,7 +66,8 @@ def test_a_budget_that_nothing_meets(options: argparse.Namespace) -> None:
 def test_every_network_trains_at_its_own_size(options: argparse.Namespace, tmp_path: Path) -> None:
     write_sample_data(tmp_path / "shapes", images_train=20, images_val=4, size=(64, 64))
     train, _ = load_split(tmp_path / "shapes", "train")
-    jobs = image_sizes.jobs(image_sizes.networks(options, classes=3), train, options)
+    rows = image_sizes.trained(image_sizes.networks(options, classes=3))
+    jobs = image_sizes.alike(rows, train, options, {size: int(size) for size in rows})
     assert [job.name for job in jobs] == ["256-seed0", "192-seed0", "256-seed1", "192-seed1"]
     assert [job.config().image_size for job in jobs[:2]] == [[256, 256], [192, 192]]
     assert {(job.epochs, job.config().optimizer.short_run_factor) for job in jobs} == {(10, 8.0)}

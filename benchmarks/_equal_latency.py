@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,10 +30,13 @@ from tinynas.explanation import explain
 from tinynas.genes.population import Encoding
 from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
+from tinynas.scores import entropy_sized
 from tinynas.search.measure import runtime_here
 
 EQUAL = 0.03
 """Relative difference of two measured latencies that count as equal."""
+SIZED_SCORE = "entropy_sized"
+"""The score that compares image sizes."""
 ATTEMPTS, PROOF_SECONDS = 8, 20.0
 UNUSED = 0.97
 """Share of its limit below which the best network of a space is its largest."""
@@ -68,10 +71,11 @@ class Bench:
         return Encoding(space, (self.size, self.size), self.classes)
 
 
-def bench_of(device: str, spaces: Sequence[str], size: int, classes: int, seed: int) -> Bench:
-    """Raises UserError where the device's runtime cannot run here."""
-    table = find_device(device, Wanted([load_space(name) for name in spaces], [(size, size)], [classes]))
-    return Bench(table=table, runtime=runtime_here(table), size=size, classes=classes, seed=seed)
+def bench_of(device: str, spaces: Sequence[str], sizes: Sequence[int], classes: int, seed: int) -> Bench:
+    """Of the first of the sizes (px). Raises UserError where the device's runtime cannot run here."""
+    wanted = Wanted([load_space(name) for name in spaces], [(size, size) for size in dict.fromkeys(sizes)], [classes])
+    table = find_device(device, wanted)
+    return Bench(table=table, runtime=runtime_here(table), size=sizes[0], classes=classes, seed=seed)
 
 
 def networks_of(
@@ -148,6 +152,30 @@ def equally_fast(space: Space, base: Structure, bench: Bench, score: str | None 
             }  # fmt: skip
         limit /= ratio
     return {"kind": "searched", "space": space.name, "left_out": f"measured ratios {seen} came no nearer than {EQUAL}"}
+
+
+def sized_networks(
+    found: dict[str, dict[str, Any]], published: str, spaces: Sequence[str], sizes: Sequence[int], bench: Bench, path: Path
+) -> None:  # fmt: skip
+    """Adds the best network of each space over several image sizes (px) to what `networks_of` found, and keeps it.
+
+    Of kind `sized`; its `sized_score` is the highest SIZED_SCORE among the sizes that have a network so fast."""
+    base = parse_structure(found[published]["structure"])
+    for space in map(load_space, spaces):
+        name = f"{published}-sized-{space.name}"
+        if name in found:
+            continue
+        rows = [equally_fast(space, base, replace(bench, size=size), SIZED_SCORE) for size in sizes]
+        there = [{**row, "kind": "sized", "sized_score": sized_score(row, space)} for row in rows if "structure" in row]
+        found[name] = max(there, key=lambda row: float(row["sized_score"])) if there else {**rows[0], "kind": "sized"}
+        write_text(path, json.dumps(found, indent=1) + "\n")
+        print(f"{name}: {found[name].get('left_out') or _told(found[name])}", flush=True)
+
+
+def sized_score(row: Mapping[str, Any], space: Space) -> float:
+    """The score that compares image sizes, of a row's network."""
+    graph = emit_detector(parse_structure(row["structure"]))
+    return round(float(entropy_sized.score(graph, space.score.weights or entropy_sized.WEIGHTS)), 3)
 
 
 def _random(space: Space, base: Structure, bench: Bench) -> Iterator[dict[str, Any]]:

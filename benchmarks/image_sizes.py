@@ -23,13 +23,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _equal_latency import PROOF_SECONDS, Bench, equally_fast, layer_limit, row_of, time_together
+from _equal_latency import (
+    PROOF_SECONDS,
+    SIZED_SCORE,
+    Bench,
+    equally_fast,
+    layer_limit,
+    row_of,
+    sized_score,
+    time_together,
+)
 from _sets import parse_set, prepared
 from _trainings import add_options, finish, run_jobs, run_program
 from searched_vs_published import alike, compared, trained
 
 from detector.data.formats import load_split
-from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.files import replacing, write_text
 from search_spaces.space import Space, load_space
@@ -38,10 +46,8 @@ from search_spaces.text import parse_structure
 from tinynas.budgets import Budget
 from tinynas.devices import Wanted, find_device
 from tinynas.exact.solver import least, solve
-from tinynas.scores import entropy_sized
 from tinynas.search.measure import runtime_here
 
-SCORE = "entropy_sized"
 Rows = dict[str, dict[str, Any]]
 
 
@@ -87,7 +93,7 @@ def networks(options: argparse.Namespace, classes: int) -> Rows:
     base = parse_structure(next(iter(found.values()))["structure"])
     for size in sizes:
         if str(size) not in found:
-            row = equally_fast(space, base, replace(bench, size=size), SCORE)
+            row = equally_fast(space, base, replace(bench, size=size), SIZED_SCORE)
             found[str(size)] = _scored(row, space) if "structure" in row else row
             write_text(path, json.dumps(found, indent=1) + "\n")
             print(f"{size} px: {found[str(size)].get('left_out') or found[str(size)]['measured_ms']}", flush=True)
@@ -104,7 +110,11 @@ def chosen_by_score(space: Space, bench: Bench, sizes: Sequence[int], budget_ms:
         if least(encoding, budget, {bench.table.id: bench.table}) > budget_ms:
             continue
         solution = solve(
-            encoding, [budget, *layer_limit(space)], {bench.table.id: bench.table}, score=SCORE, seconds=PROOF_SECONDS
+            encoding,
+            [budget, *layer_limit(space)],
+            {bench.table.id: bench.table},
+            score=SIZED_SCORE,
+            seconds=PROOF_SECONDS,
         )
         if best is None or solution.score > best[0]:
             best = solution.score, encoding.single(solution.genes)
@@ -117,8 +127,7 @@ def chosen_by_score(space: Space, bench: Bench, sizes: Sequence[int], budget_ms:
 
 def _scored(row: dict[str, Any], space: Space) -> dict[str, Any]:
     """With the score that compares sizes in place of the one that does not."""
-    graph = emit_detector(parse_structure(row["structure"]))
-    return {**row, "score": round(float(entropy_sized.score(graph, space.score.weights or entropy_sized.WEIGHTS)), 3)}
+    return {**row, "score": sized_score(row, space)}
 
 
 def draw(found: Mapping[str, Any], rows: Rows, path: Path) -> None:

@@ -1,16 +1,19 @@
 """Does the search pay? Published, searched and random networks of one measured latency, trained alike.
 
     python benchmarks/searched_vs_published.py FOLDER --sets bccd signs pcb [--published Ns Nm T] [--spaces mob res csp]
-        [--random 4] [--size 320] [--steps 2000] [--seeds 3] [--jobs 1] [--device cpu] [--out runs/searched-vs-published]
+        [--random 4] [--sized-spaces mob --image-sizes 256 320 384] [--size 320] [--steps 2000] [--seeds 3] [--jobs 1]
+        [--device cpu] [--out runs/searched-vs-published]
 
 FOLDER holds data sets, one a folder (parts of them as small_data.py names them: `signs:150`). For each published detector,
 the best network of each space and some random ones of its own space are found whose latency, timed on this machine in turn
 with the published one's, is within 3 % of it (networks-NAME.json, written once; `equal: false` marks those that a last timing
-of all together finds farther off, as on a busy machine). All are trained with the preset `auto` for about --steps steps.
+of all together finds farther off, as on a busy machine). Those of --sized-spaces are searched over --image-sizes too, by
+`entropy_sized`. All are trained at their own size with the preset `auto` for about --steps steps.
 
 AP is that of the evaluation best on `val`, on `test` where a set has one, else of the last epoch on `val`. By set and
 detector: mean and standard deviation of each network, the difference to the published one paired by seed with its t-test,
-the same over all sets together, and Kendall's tau of score and AP with a 95 % interval (bootstrap over networks and seeds).
+the same over all sets together, and Kendall's tau of score and AP at --size with a 95 % interval (bootstrap over networks
+and seeds).
 Every run can be stopped; called again, the program goes on where it was. `--size 192 --steps 300 --seeds 1` is a rehearsal.
 Prints JSON, also in searched_vs_published.json, with the picture searched_vs_published.png. Needs SciPy, of the `dev` extra.
 """
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _equal_latency import bench_of, networks_of, time_together
+from _equal_latency import bench_of, networks_of, sized_networks, time_together
 from _sets import parse_set, prepared
 from _trainings import Job, add_options, epochs_of, every_epochs, finish, run_jobs, run_program, summary
 from scipy.stats import ttest_rel
@@ -38,7 +41,7 @@ from search_spaces.text import parse_structure, resolve_structure
 
 EVALUATIONS = 6
 RESAMPLES = 2000
-COLOURS = {"published": "tab:red", "searched": "tab:blue", "random": "tab:gray"}
+COLOURS = {"published": "tab:red", "searched": "tab:blue", "sized": "tab:green", "random": "tab:gray"}
 Groups = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By published detector and network, what is known of it."""
 
@@ -59,7 +62,8 @@ def main() -> None:
         failed |= {f"{spec.text} {name}": error for name, error in bad.items()}
         found[spec.text] = {name: compared(group, name, runs, options.seeds) for name, group in groups.items()}
     result = {
-        "data": str(options.data), "size": options.size, "steps": options.steps, "seeds": options.seeds,
+        "data": str(options.data), "size": options.size, "image_sizes": options.image_sizes, "steps": options.steps,
+        "seeds": options.seeds,
         "settings": options.set, "device": options.device, "networks": groups, "sets": found,
         "together": {name: over_sets(found, group, name) for name, group in groups.items()}, "failed": failed,
     }  # fmt: skip
@@ -70,7 +74,12 @@ def main() -> None:
 def jobs(groups: Groups, train: Annotations, options: argparse.Namespace) -> list[Job]:
     """The trainings on one set, the first seed of every network first."""
     rows = {name: row for group in groups.values() for name, row in trained(group).items()}
-    return alike(rows, train, options, dict.fromkeys(rows, options.size))
+    return alike(rows, train, options, {name: side_of(row) for name, row in rows.items()})
+
+
+def side_of(row: Mapping[str, Any]) -> int:
+    """The image size of a row's network, px."""
+    return parse_structure(row["structure"]).image_size[0]
 
 
 def alike(
@@ -114,11 +123,12 @@ def compared(
         for name in names
     }
     mine = {name: run for name, run in runs.items() if run["arm"] in names}
+    one_size = [name for name in names if group[name]["kind"] != "sized"]
     return {
         "aps": aps,
         "arms": summary(mine, published),
         "paired": {name: paired(aps[name], aps[published]) for name in names if name != published},
-        "tau": tau_with_interval([group[name]["score"] for name in names], [aps[name] for name in names]),
+        "tau": tau_with_interval([group[name]["score"] for name in one_size], [aps[name] for name in one_size]),
         "random_to_searched": beside_random(group, aps),
     }
 
@@ -209,7 +219,9 @@ def draw(found: Mapping[str, Any], groups: Groups, path: Path) -> None:
                     continue
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
                 axis.errorbar(about["score"], np.mean(values), spread, fmt="o", color=COLOURS[about["kind"]])
-                label = about["space"] if about["kind"] == "searched" else name if about["kind"] == "published" else ""
+                label = {
+                    "published": name, "random": "", "sized": f"{about['space']} {side_of(about)} px",
+                }.get(about["kind"], about["space"])  # fmt: skip
                 axis.annotate(
                     label, (about["score"], np.mean(values)), xytext=(5, 4), textcoords="offset points", fontsize=7
                 )
@@ -231,12 +243,13 @@ def draw(found: Mapping[str, Any], groups: Groups, path: Path) -> None:
 
 def _groups(options: argparse.Namespace, classes: int) -> dict[str, dict[str, dict[str, Any]]]:
     own = {name: resolve_structure(name).backbone.space for name in options.published}
-    spaces = list(dict.fromkeys([*options.spaces, *own.values()]))
-    bench = bench_of(options.device, spaces, options.size, classes, options.draw_seed)
+    spaces = list(dict.fromkeys([*options.spaces, *options.sized_spaces, *own.values()]))
+    bench = bench_of(options.device, spaces, (options.size, *options.image_sizes), classes, options.draw_seed)
     groups = {}
     for name in options.published:
         path = options.out / f"networks-{name}.json"
         group = networks_of(name, options.spaces, own[name], options.random, bench, path)
+        sized_networks(group, name, options.sized_spaces, options.image_sizes, bench, path)
         time_together(group, bench, path)
         groups[name] = group
     return groups
@@ -249,12 +262,17 @@ def _options() -> argparse.Namespace:
         "--sets", nargs="+", default=["bccd", "signs", "pcb"], help="NAME[:IMAGES][@CLASS] under FOLDER"
     )
     parser.add_argument("--published", nargs="+", default=["Ns", "Nm", "T"])
-    parser.add_argument("--spaces", nargs="+", default=["mob", "res", "csp"])
+    parser.add_argument("--spaces", nargs="*", default=["mob", "res", "csp"], help="searched at --size")
+    parser.add_argument("--sized-spaces", nargs="*", default=[], help="searched over --image-sizes")
+    parser.add_argument("--image-sizes", nargs="*", type=int, default=[], help="sides of the images, px")
     parser.add_argument("--random", type=int, default=4, help="random networks beside each published one")
     parser.add_argument("--steps", type=int, default=2000, help="of every training, about")
     parser.add_argument("--device", default="cpu", help="latency table; its runtime times the networks here")
     parser.add_argument("--draw-seed", type=int, default=0, help="of the random networks")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if bool(options.sized_spaces) != bool(options.image_sizes):
+        parser.error("--sized-spaces needs --image-sizes, and the other way round")
+    return options
 
 
 if __name__ == "__main__":

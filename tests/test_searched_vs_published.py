@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,41 @@ def test_a_space_that_is_too_slow_is_left_out_with_the_reason(tmp_path: Path, mo
     assert list(versus.trained(found)) == ["Ns"]
 
 
+def test_the_best_over_image_sizes_joins_them_and_trains_at_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, seen = find_table("epyc-zen5-openvino-fp32-b1-t1"), []  # type: ignore[var-annotated]
+    runtime, emitted = runtime_of(table, seen)
+    monkeypatch.setattr(_equal_latency, "emit_detector", emitted)
+    bench = _equal_latency.Bench(table=table, runtime=runtime, size=256, classes=12, seed=0)
+    path = tmp_path / "networks.json"
+    found = _equal_latency.networks_of("Ns", [], "mob", 0, bench, path)
+    _equal_latency.sized_networks(found, "Ns", ["mob"], (640, 192, 384), bench, path)
+    assert json.loads(path.read_text()) == found
+    row, base = found["Ns-sized-mob"], parse_structure(found["Ns"]["structure"])
+    assert (row["kind"], abs(row["ratio"] - 1) <= 0.03) == ("sized", True)
+    space = _equal_latency.load_space("mob")
+    at = {
+        size: _equal_latency.equally_fast(space, base, replace(bench, size=size), "entropy_sized")
+        for size in (192, 384, 640)
+    }
+    assert "structure" not in at[640], "too slow at this latency"
+    scores = {size: _equal_latency.sized_score(one, space) for size, one in at.items() if "structure" in one}
+    best = max(scores, key=lambda size: scores[size])
+    assert (versus.side_of(row), row["sized_score"]) == (best, scores[best])
+    calls = len(seen)
+    _equal_latency.sized_networks(found, "Ns", ["mob"], (640, 192, 384), bench, path)
+    assert len(seen) == calls
+    _equal_latency.sized_networks(found, "Ns", ["csp"], (640,), bench, path)
+    assert found["Ns-sized-csp"]["left_out"]
+
+    write_sample_data(tmp_path / "shapes", images_train=20, images_val=4, size=(64, 64))
+    train, _ = load_split(tmp_path / "shapes", "train")
+    options = argparse.Namespace(steps=30, seeds=1, size=256, set=[])
+    jobs = versus.jobs({"Ns": found}, train, options)
+    assert [(job.name, job.image_size) for job in jobs] == [("Ns-seed0", 256), ("Ns-sized-mob-seed0", best)]
+
+
 def test_trainings_are_alike_and_the_first_seed_comes_first(tmp_path: Path) -> None:
     write_sample_data(tmp_path / "shapes", images_train=20, images_val=4, size=(64, 64))
     train, _ = load_split(tmp_path / "shapes", "train")
@@ -142,6 +178,8 @@ def test_statistics_against_hand_computations() -> None:
     }
     tau = kendalltau([10, 15, 8, 9], [0.31, 0.345, 0.20, 0.35]).statistic
     assert found["tau"]["tau"] == pytest.approx(tau, abs=1e-3)
+    other_size = {**GROUP, "S": {**GROUP["S"], "kind": "sized"}}
+    assert versus.compared(other_size, "P", runs(test=False), 2)["tau"]["networks"] == 3, "scores of one image size"
     low, high = found["tau"]["interval"]
     assert -1 <= low <= tau <= high <= 1
     assert versus.compared(GROUP, "P", runs(test=True), 2)["aps"]["P"] == pytest.approx([0.20, 0.22])

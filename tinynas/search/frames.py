@@ -126,11 +126,15 @@ def check_sizes_covered(plan: SearchPlan) -> None:
         beyond = [size for size in sizes if _least_beyond(plan, table, size) > MAX_EXTRAPOLATED]
         if beyond:
             covered = [f"{height}x{width}" for height, width in sizes if (height, width) not in beyond]
-            reach = f"{covered[0]} to {covered[-1]} of them are covered" if covered else "none of them is covered"
+            reach = (
+                f"{covered[0]} to {covered[-1]} of them are covered; give these"
+                if covered
+                else "none of them is covered; take other sizes"
+            )
             height, width = beyond[0]
             raise UserError(
                 f"--image-size: table {name} does not cover {height}x{width}, more than {MAX_EXTRAPOLATED:.0%} of the "
-                f"latency lies beyond its rows; {reach}; give these, or profile the table further"
+                f"latency lies beyond its rows; {reach}, or profile the table further"
             )
 
 

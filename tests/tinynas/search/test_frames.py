@@ -154,6 +154,10 @@ def test_from_the_command_line(tmp_path, capsys):
             ["--image-size", "608..768", "--budget", "60ms", "--device", CPU, "--no-measure"],
             f"table {CPU} does not cover 672x672, .* 608x608 to 640x640 of them are covered",
         ),
+        (
+            ["--image-size", "736,768", "--budget", "60ms", "--device", CPU, "--no-measure"],
+            "does not cover 736x736, .*; none of them is covered; take other sizes, or profile",
+        ),
         (["--image-size", "320,416", "--score", "zen"], "score zen does not see the image size"),
         (["--image-size", "320,416", "--score", "entropy"], "score entropy does not see the image size"),
         (["--image-size", "320,416", "--measure", "2"], "--measure goes with one image size and one neck"),

@@ -159,7 +159,8 @@ def sized_networks(
 ) -> None:  # fmt: skip
     """Adds the best network of each space over several image sizes (px) to what `networks_of` found, and keeps it.
 
-    Of kind `sized`; its `sized_score` is the highest SIZED_SCORE among the sizes that have a network so fast."""
+    Of kind `sized`; its `sized_score` is the highest SIZED_SCORE among the sizes that have a network so fast. Where none
+    has, `left_out` is the first size's."""
     base = parse_structure(found[published]["structure"])
     for space in map(load_space, spaces):
         name = f"{published}-sized-{space.name}"

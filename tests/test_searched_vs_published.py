@@ -54,13 +54,18 @@ def runtime_of(table: Any, seen: list[int]) -> Any:
     return SimpleNamespace(network_ms=network_ms), emitted
 
 
-def test_networks_take_the_published_ones_measured_time_and_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def bench_at(size: int, monkeypatch: pytest.MonkeyPatch) -> tuple[_equal_latency.Bench, list[int]]:
+    """A bench of 12 classes whose networks take FACTORS times what the table says, and how many were timed by each call."""
     table, seen = find_table("epyc-zen5-openvino-fp32-b1-t1"), []  # type: ignore[var-annotated]
     runtime, emitted = runtime_of(table, seen)
     monkeypatch.setattr(_equal_latency, "emit_detector", emitted)
-    bench = _equal_latency.Bench(table=table, runtime=runtime, size=416, classes=12, seed=0)
+    return _equal_latency.Bench(table=table, runtime=runtime, size=size, classes=12, seed=0), seen
+
+
+def test_networks_take_the_published_ones_measured_time_and_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, seen = bench_at(416, monkeypatch)
     path = tmp_path / "networks.json"
     found = _equal_latency.networks_of("Ns", ["mob", "res"], "mob", 2, bench, path)
     assert list(found) == ["Ns", "Ns-searched-mob", "Ns-searched-res", "Ns-random-1", "Ns-random-2"]
@@ -83,11 +88,8 @@ def test_networks_take_the_published_ones_measured_time_and_are_kept(
 
 
 def test_a_space_that_is_too_slow_is_left_out_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = find_table("epyc-zen5-openvino-fp32-b1-t1")
-    runtime, emitted = runtime_of(table, [])
-    monkeypatch.setattr(_equal_latency, "emit_detector", emitted)
+    bench, _ = bench_at(416, monkeypatch)
     monkeypatch.setitem(FACTORS, "csp", 30.0)
-    bench = _equal_latency.Bench(table=table, runtime=runtime, size=416, classes=12, seed=0)
     found = _equal_latency.networks_of("Ns", ["csp"], "mob", 0, bench, tmp_path / "networks.json")
     assert "structure" not in found["Ns-searched-csp"]
     assert found["Ns-searched-csp"]["left_out"]
@@ -97,10 +99,7 @@ def test_a_space_that_is_too_slow_is_left_out_with_the_reason(tmp_path: Path, mo
 def test_the_best_over_image_sizes_joins_them_and_trains_at_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, seen = find_table("epyc-zen5-openvino-fp32-b1-t1"), []  # type: ignore[var-annotated]
-    runtime, emitted = runtime_of(table, seen)
-    monkeypatch.setattr(_equal_latency, "emit_detector", emitted)
-    bench = _equal_latency.Bench(table=table, runtime=runtime, size=256, classes=12, seed=0)
+    bench, seen = bench_at(256, monkeypatch)
     path = tmp_path / "networks.json"
     found = _equal_latency.networks_of("Ns", [], "mob", 0, bench, path)
     _equal_latency.sized_networks(found, "Ns", ["mob"], (640, 192, 384), bench, path)

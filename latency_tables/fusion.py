@@ -18,8 +18,8 @@ from search_spaces.graph import IMAGE_PATH, Dim, Graph, Op
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionRules:
-    """What a runtime fuses; one YAML file per runtime in `latency_tables/runtimes/`, where the key of a precision (`int8`)
-    holds what differs in that one.
+    """What a runtime fuses; one YAML file per runtime in `latency_tables/runtimes/`, where `avx2` holds what differs on
+    x86 processors without AVX-512, and the key of a precision (`int8`) what differs in that one.
 
     - `add_into_conv`: a conv takes over the add that alone reads it. `add_after_activation`: also when the conv has an
       activation of its own before the add. `add_needs_private_operand`: only when nobody reads the add's other operand
@@ -43,15 +43,19 @@ class FusionRules:
 
 
 @cache
-def fusion_rules(runtime: str, precision: str = "fp32") -> FusionRules:
-    """The rules of a runtime in a precision. Raises UserError, naming the nearest, for an unknown runtime."""
+def fusion_rules(runtime: str, precision: str = "fp32", extensions: tuple[str, ...] = ()) -> FusionRules:
+    """The rules of a runtime in a precision, on a processor with these vector extensions (as HostFacts has them; none: not
+    known, taken for one with AVX-512). Raises UserError, naming the nearest, for an unknown runtime."""
     folder = resources.files("latency_tables").joinpath("runtimes")
     known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
     if runtime not in known:
         raise UserError(f"unknown runtime {runtime!r}: {nearest(runtime, known)}")
     data: dict[str, Any] = yaml.safe_load(folder.joinpath(f"{runtime}.yaml").read_text())
-    data.update(data.pop("int8", {}) if precision == "int8" else {})
-    data.pop("int8", None)
+    without_avx512, int8 = data.pop("avx2", {}), data.pop("int8", {})
+    if "avx2" in extensions and "avx512f" not in extensions:
+        data.update(without_avx512)
+    if precision == "int8":
+        data.update(int8)
     return FusionRules(**{"runtime": runtime, **data, "free": tuple(data["free"])})
 
 

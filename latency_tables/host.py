@@ -8,13 +8,7 @@ two, once per boot, and have to agree.
 from __future__ import annotations
 
 from latency_tables.metadata import HostFacts, TableMetadata
-from latency_tables.on_device.host import cpu_info, governor, host_processor
-
-EXTENSIONS = (
-    "sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
-    "amx_bf16", "amx_int8", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
-)  # fmt: skip
-"""Flags that the choice of kernels depends on."""
+from latency_tables.on_device.host import flags, governor, host_processor, vector_extensions
 
 
 def differences(metadata: TableMetadata) -> list[str]:
@@ -39,9 +33,6 @@ def is_this_host(metadata: TableMetadata) -> bool:
 
 def host_facts() -> HostFacts:
     """What this host tells of itself."""
-    info = cpu_info()
-    flags = set((info.get("flags") or info.get("Features") or "").split())
     return HostFacts(
-        processor=host_processor(), extensions=tuple(name for name in EXTENSIONS if name in flags), governor=governor(),
-        virtual="hypervisor" in flags,
-    )  # fmt: skip
+        processor=host_processor(), extensions=vector_extensions(), governor=governor(), virtual="hypervisor" in flags()
+    )

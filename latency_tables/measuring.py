@@ -47,15 +47,16 @@ def measured_metadata(
         raise UserError(f"{settings.threads} threads asked for; this machine has {cores} cores")
     suffix = f"-t{settings.threads}" if kind == "cpu" else ""
     host = host_processor()
+    facts = host_facts() if kind == "cpu" else None
     device_name, clocks = getattr(plugin, "device_name", None), getattr(plugin, "clocks", None)
     return new_metadata(
         id=f"{name}-{runtime}-{settings.precision}-b1{suffix}", short_names=list(short_names), kind=kind,
         device=device or (device_name() if device_name else host), processor=host if kind == "cpu" else "",
-        host=host_facts() if kind == "cpu" else None, runtime=runtime, runtime_version=version,
+        host=facts, runtime=runtime, runtime_version=version,
         precision=settings.precision, batch=1,
         threads=settings.threads if suffix else None, date=date.today().isoformat(),
         clocks=clocks() if clocks else host_clock() if kind == "cpu" else "",
-        tail_block=fusion_rules(runtime, settings.precision).tail_block,
+        tail_block=fusion_rules(runtime, settings.precision, facts.extensions if facts else ()).tail_block,
         measured={
             "method": plugin.METHOD, "statistic": plugin.STATISTIC, "warm_up": plugin.WARM_UP,
             "repeats": plugin.REPEATS, "host": f"{host}, {cores} cores", "reach": reach_note,

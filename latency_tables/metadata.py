@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from latency_tables.fusion import FusionRules, fusion_rules
 from latency_tables.kernels import KINDS
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import read_text
@@ -113,6 +115,12 @@ class TableMetadata(_Model):
         if self.measured is None and self.derived is None:
             raise ValueError("measured: one of `measured` and `derived` must say where the figures come from")
         return self
+
+    @property
+    def rules(self) -> FusionRules:
+        """What the table's runtime fuses on the table's processor."""
+        rules = fusion_rules(self.runtime, self.precision, self.host.extensions if self.host else ())
+        return replace(rules, tail_block=self.tail_block)
 
     @property
     def default_space(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.fusion import fuse, fusion_rules
+from latency_tables.fusion import fuse
 from latency_tables.interpolation import Latencies, Shares, Surface, plane
 from latency_tables.kernels import TWO_CHANNEL_KINDS, Group, Kernel, KernelSite
 from latency_tables.tables import Floats, Table
@@ -92,7 +92,7 @@ class Pricer:
 
     def __init__(self, table: Table, *, max_extrapolated: float = MAX_EXTRAPOLATED) -> None:
         self.table = table
-        self.rules = fusion_rules(table.metadata.runtime, table.metadata.precision)
+        self.rules = table.metadata.rules
         self.overhead_ms = table.metadata.overhead_ms
         self._limit = max_extrapolated
         self._surfaces: dict[tuple[Group, int], Surface] = {}

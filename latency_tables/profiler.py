@@ -15,7 +15,6 @@ from types import ModuleType
 import numpy as np
 
 from latency_tables.completion import Fit, complete, expected_error, fit, latency_shares
-from latency_tables.fusion import fusion_rules
 from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Measured, read_metadata
@@ -84,7 +83,7 @@ def profile(
         raise UserError(f"{target} exists; give another name or remove it")
     if path.exists() and not resume:
         raise UserError(f"{path} exists, from a profile that was cut short; go on with it by --resume or remove it")
-    grids = reach(graphs, fusion_rules(runtime, settings.precision), [row.kernel for row in adapted])
+    grids = reach(graphs, metadata.rules, [row.kernel for row in adapted])
     with held(path, conditions(metadata)):
         partial, started = Partial(path), time.monotonic()
         partial.add_rows(

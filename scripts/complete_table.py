@@ -12,7 +12,6 @@ from pathlib import Path
 
 from latency_tables import read_table
 from latency_tables.adaptation.adapted import begin
-from latency_tables.fusion import fusion_rules
 from latency_tables.metadata import Adapted
 from latency_tables.reach import reach
 from latency_tables.tables import read_rows, row_key, write_table
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--num-classes", default="1,80")
     options = parser.parse_args()
     table, source = read_table(options.table), read_table(options.source)
-    rules = fusion_rules(table.metadata.runtime, table.metadata.precision)
+    rules = table.metadata.rules
     classes = [int(word) for word in options.num_classes.split(",")]
     graphs = list(
         populations(

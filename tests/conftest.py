@@ -47,6 +47,12 @@ def reference(real_data: Path) -> Path:
 
 
 @pytest.fixture
+def with_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This host says that it has AVX-512, as the fake runtime of the latency tables' tests does: runtimes differ by that."""
+    monkeypatch.setattr("latency_tables.on_device.host.flags", lambda: {"avx2", "avx512f"})
+
+
+@pytest.fixture
 def interruptible() -> Iterator[None]:
     """Ctrl-C works, here and in processes started here, also where the tests run in the background (SIGINT ignored)."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

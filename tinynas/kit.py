@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.fusion import fusion_rules
+from latency_tables.fusion import FusionRules, fusion_rules
 from latency_tables.kit.archive import Kit, KitContent, check_kit_path, write_kit
 from latency_tables.kit.collected import Collected, collected
 from latency_tables.kit.plan import estimate_from
@@ -93,7 +93,7 @@ def collect(
     header = found.header
     sizes, classes = str(header.get("image_sizes", "")), header.get("num_classes", [])
     try:
-        grids = _grids(str(header["runtime"]), header)
+        grids = _device_grids(found)
         if adapt is not None:
             completion = _adapting(adapt, found, across_runtimes)
     except (KeyError, TypeError, ValueError) as error:
@@ -118,7 +118,7 @@ def _adapting(device: str, found: Collected, across_runtimes: bool) -> Completio
         kind=load_plugin("latency_tables.runtimes", runtime).device_kind(),
     )  # fmt: skip
     drawn = _populations({**header, "members": min(DRAWN_TO_ADAPT, header["members"])})
-    return completed_from(sources, list(drawn), fusion_rules(runtime))
+    return completed_from(sources, list(drawn), _device_rules(found))
 
 
 def _another_version(results: Path, found: Collected, error: Exception) -> UserError:
@@ -132,6 +132,20 @@ def _another_version(results: Path, found: Collected, error: Exception) -> UserE
 def _grids(runtime: str, origin: Mapping[str, Any]) -> list[Cells]:
     """The cells that the kit's networks reach, drawn again as they were when it was made."""
     return reach(_populations(origin), fusion_rules(runtime))
+
+
+def _device_rules(found: Collected) -> FusionRules:
+    return fusion_rules(str(found.header["runtime"]), extensions=found.extensions)
+
+
+def _device_grids(found: Collected) -> list[Cells]:
+    """The kit's cells; on a device whose rules are others than the kit was drawn by, those that its networks run beside
+    them, too."""
+    runtime, rules = str(found.header["runtime"]), _device_rules(found)
+    grids = _grids(runtime, found.header)
+    if rules == fusion_rules(runtime):
+        return grids
+    return reach(_populations(found.header), rules, [kernel for grid in grids for kernel in grid.kernels])
 
 
 def _populations(origin: Mapping[str, Any]) -> Iterator[Graph]:

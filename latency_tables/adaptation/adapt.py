@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from latency_tables.adaptation.adapted import AdaptedFigures, begin, likelihood
-from latency_tables.fusion import FusionRules, fusion_rules
+from latency_tables.fusion import FusionRules
 from latency_tables.kernels import Kernel
 from latency_tables.measuring import ProfileSettings, conditions, measured_metadata
 from latency_tables.metadata import Adapted, TableMetadata
@@ -102,7 +102,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self.started = time.monotonic()
         self.sources, self.partial, self.graphs, self.settings = sources, partial, graphs, settings
-        self.plugin, self.rules, self.progress = plugin, fusion_rules(metadata.runtime, metadata.precision), progress
+        self.plugin, self.rules, self.progress = plugin, metadata.rules, progress
         self.source = sources[0]
 
     def run(self) -> AdaptedFigures:

@@ -25,7 +25,8 @@ CONDITIONS = ("host", "processor", "device", "runtime_version", "threads")
 class Collected:
     """`header`: the kit's. `conditions`: host, processor, device, runtime_version and threads of the measurements.
     `rows`: by row_key, of several looks at a kernel the fastest. `detectors`: name -> measured ms. `minutes` that it took.
-    `clock`: what the device told of it. `program`: the benchmark program that measured, if one did. `warnings`: what
+    `clock`: what the device told of it. `extensions`: its vector extensions (older kits and benchmark programs tell none).
+    `program`: the benchmark program that measured, if one did. `warnings`: what
     to tell, a line each."""
 
     header: Mapping[str, Any]
@@ -34,6 +35,7 @@ class Collected:
     detectors: Mapping[str, float]
     minutes: float
     clock: str
+    extensions: tuple[str, ...]
     program: str
     warnings: tuple[str, ...]
 
@@ -87,7 +89,9 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Collected:
         header=header, conditions=conditions, rows=rows,
         detectors={row[0]: float(row[1]) for row in content["detectors"]},
         minutes=sum(session["seconds"] for session in content["sessions"]) / 60,
-        clock=str(machines[-1]["clock"]) if machines else "", program=content.get("program", ""),
+        clock=str(machines[-1]["clock"]) if machines else "",
+        extensions=tuple(map(str, machines[-1].get("extensions", ()))) if machines else (),
+        program=content.get("program", ""),
         warnings=tuple(line for line in warnings if line),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from latency_tables.adaptation.adapted import begin, likelihood
 from latency_tables.completion import Fit, complete, expected_error, fit, rough_ms
 from latency_tables.fusion import FusionRules, fusion_rules
 from latency_tables.kit.collected import Collected
-from latency_tables.metadata import Adapted, Measured, TableMetadata, new_metadata
+from latency_tables.metadata import Adapted, HostFacts, Measured, TableMetadata, new_metadata
 from latency_tables.partial import Key
 from latency_tables.reach import Cells
 from latency_tables.registry import refuse_claimed
@@ -154,14 +154,16 @@ def _metadata(found: Collected, name: str, short_names: Sequence[str], reach_not
     plugin = load_plugin("latency_tables.runtimes", runtime)
     kind = plugin.device_kind()
     suffix = f"-t{conditions['threads']}" if kind == "cpu" else ""
+    processor = str(conditions["processor"]) if kind == "cpu" else ""
+    facts = HostFacts(processor=processor, extensions=found.extensions) if processor and found.extensions else None
     method = f"average figures of {found.program} on a kit's models" if found.program else f"by a kit; {plugin.METHOD}"
     statistic = "mean of all runs but the warm-up's" if found.program else plugin.STATISTIC
     return new_metadata(
         id=f"{name}-{runtime}-{header['precision']}-b1{suffix}", short_names=list(short_names), kind=kind,
-        device=str(conditions["device"]), processor=str(conditions["processor"]) if kind == "cpu" else "",
-        runtime=runtime, runtime_version=str(conditions["runtime_version"]), precision=header["precision"], batch=1,
+        device=str(conditions["device"]), processor=processor, host=facts, runtime=runtime,
+        runtime_version=str(conditions["runtime_version"]), precision=header["precision"], batch=1,
         threads=conditions["threads"] if suffix else None, date=date.today().isoformat(), clocks=found.clock,
-        tail_block=fusion_rules(runtime, header["precision"]).tail_block,
+        tail_block=fusion_rules(runtime, header["precision"], found.extensions).tail_block,
         measured={
             "method": method, "statistic": statistic, "warm_up": plugin.WARM_UP, "repeats": plugin.REPEATS,
             "host": f"{conditions['host']}, {conditions['processor']}, kit {header['id']}", "reach": reach_note,

@@ -6,6 +6,12 @@ import os
 import platform
 from typing import Any
 
+EXTENSIONS = (
+    "sse4_2", "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
+    "amx_bf16", "amx_int8", "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",
+)  # fmt: skip
+"""Flags that the choice of kernels depends on."""
+
 
 def cpu_info() -> dict[str, str]:
     """The first value of each key of /proc/cpuinfo; nothing on systems without it."""
@@ -26,6 +32,18 @@ def host_processor() -> str:
     if "model name" not in info:
         return platform.processor() or platform.machine()
     return "{} (family {}, model {})".format(info["model name"], info.get("cpu family", "?"), info.get("model", "?"))
+
+
+def flags() -> set[str]:
+    """What the system says that the processor can do."""
+    info = cpu_info()
+    return set((info.get("flags") or info.get("Features") or "").split())
+
+
+def vector_extensions() -> tuple[str, ...]:
+    """Those flags that the choice of kernels depends on."""
+    known = flags()
+    return tuple(name for name in EXTENSIONS if name in known)
 
 
 def board() -> str:
@@ -58,6 +76,7 @@ def machine() -> dict[str, Any]:
     return {
         "host": platform.node(),
         "processor": host_processor(),
+        "extensions": vector_extensions(),
         "board": board(),
         "cores": os.cpu_count() or 1,
         "system": platform.platform(),

@@ -110,7 +110,7 @@ class Profile:
             return int(name[6:].replace("_", ".").replace(":", ".").split(".")[0])
         kind = self._kinds[0]
         if kind == "stem":
-            return 0 if self._before_a_stem(name) else None
+            return 0 if self._before_a_stem(name) or operator == "ReorderInput" else None
         if kind not in ("detect", "reordered_concat") or last or operator in ("Conv", "QLinearConv"):
             return None
         taken_back = operator == "DequantizeLinear" and kind == "detect"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from latency_tables import profiler
+from latency_tables.on_device import host
 from latency_tables.profiler import ProfileSettings, profile
 from search_spaces.emit import emit_detector
 from search_spaces.graph import Graph
@@ -23,6 +24,7 @@ def graphs() -> list[Graph]:
 
 if __name__ == "__main__":
     profiler.load_plugin = lambda package, name: fake_runtime
+    host.flags = lambda: {"avx2", "avx512f"}  # whatever the true host is
     profile(
         "chip",
         "openvino",

@@ -57,6 +57,20 @@ def test_openvino_adds_join_only_where_the_runtime_does_it() -> None:
     assert "backbone.stage2.block2.conv2" in {site.path for site in sites if site.kernel.fused_add}
 
 
+def test_blocks_are_as_wide_as_the_processors_vectors() -> None:
+    avx2, avx512 = ("avx", "avx2", "fma"), ("avx", "avx2", "fma", "avx512f")
+    graph = emit_detector(resolve_structure("Ns"))
+    for extensions, block, ragged in (((), 16, 6), (avx512, 16, 6), (("asimd",), 16, 6), (avx2, 8, 1)):
+        rules = fusion_rules("onnxruntime", extensions=extensions)
+        sites = fuse(graph, rules)
+        assert rules.channel_block == block
+        assert {site.kernel.out_channels % block for site in sites if site.kernel.kind == "conv"} == {0}
+        assert sum(site.kernel.kind == "reordered_concat" for site in sites) == ragged
+        assert fusion_rules("openvino", extensions=extensions).tail_block == block
+    assert fusion_rules("onnxruntime", "int8", avx2).channel_block == 1
+    assert fusion_rules("tensorrt", extensions=avx2) == fusion_rules("tensorrt")
+
+
 def test_unknown_runtime_names_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown runtime 'openvin': did you mean openvino"):
         fusion_rules("openvin")

@@ -28,6 +28,7 @@ from tests.latency_tables.profile_fake import graphs
 
 ID = "chip-openvino-fp32-b1-t1"
 ALL = ProfileSettings(target_error=0.0)
+pytestmark = pytest.mark.usefixtures("with_avx512")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,8 @@ from search_spaces.graph import Graph
 from search_spaces.text import resolve_structure
 from tests.latency_tables import fake_runtime
 
+pytestmark = pytest.mark.usefixtures("with_avx512")
+
 
 @pytest.fixture
 def graphs() -> list[tuple[str, Graph]]:

@@ -39,6 +39,11 @@ def slower(folder: Path, own: Table, name: str, *, spread: float = 0.05, factor:
     return read_table(write_table(folder, own.metadata.model_copy(update=changes), rows))
 
 
+@pytest.fixture(autouse=True)
+def _host(with_avx512: None) -> None:
+    pass
+
+
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """The fake device, profiled whole."""

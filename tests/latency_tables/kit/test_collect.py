@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -15,14 +16,19 @@ import pytest
 from latency_tables.kit.collected import collected
 from latency_tables.kit.table import Completed, completed_alone, fit_where_it_helps
 from latency_tables.on_device.results import read_results, write_results
+from latency_tables.predictor import predict
 from latency_tables.tables import Row, read_rows, read_table, row_key
 from latency_tables.verify import Check
+from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
+from search_spaces.text import parse_structure
 from tests.latency_tables import fake_runtime
 from tests.latency_tables.kit import fake_device
+from tests.latency_tables.kit.conftest import small_request
 from tests.latency_tables.kit.fake_device import measure
 from tinynas import kit as job
 from tinynas.cli import main
+from tinynas.kit import make_kit
 
 ID = "board-openvino-fp32-b1-t1"
 
@@ -116,6 +122,42 @@ def test_other_ways_of_completing_plug_in(results: Path) -> None:
     assert table.metadata.measured is not None
     assert table.metadata.measured.expected_error == 0.123
     assert "said so" in told
+
+
+@pytest.mark.parametrize("extensions", [["avx2"], ["avx2", "avx512f"]])
+def test_narrower_vectors_have_cells_of_their_own(extensions: list[str], tmp_path: Path) -> None:
+    """A kit is drawn before it is known where it will run: ONNX Runtime's blocks are of 8 channels without AVX-512."""
+    make_kit(tmp_path / "kit.zip", small_request("onnxruntime"))
+    with zipfile.ZipFile(tmp_path / "kit.zip") as file:
+        file.extractall(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fake_device.timing, "PATIENCE_S", 0.0)
+        patch.setattr(fake_device.timing, "EVICTING_BYTES", 8)
+        patch.setattr(fake_device, "RUNS", count(1))
+        assert measure(tmp_path / "tinynas_kit_onnxruntime") == 0
+    results = tmp_path / "tinynas_kit_onnxruntime" / "results.json"
+
+    def of_this_processor(content: dict[str, Any]) -> None:
+        for session in content["sessions"]:
+            session["machine"]["extensions"] = extensions
+
+    changed(results, of_this_processor)
+    table, _ = job.collect(results, "board", tmp_path)
+    rows = collected(results).rows
+    kept = {row_key(row.kernel) for row in read_rows(tmp_path / f"{table.id}.csv") if row.source == "measured"}
+    assert kept == rows.keys()
+    assert table.metadata.host is not None
+    assert table.metadata.host.extensions == tuple(extensions)
+    narrow = extensions == ["avx2"]
+    assert table.metadata.rules.channel_block == (8 if narrow else 16)
+    widths = set()
+    for text in collected(results).header["detectors"].values():
+        prediction = predict(emit_detector(parse_structure(text)), table, max_extrapolated=1.0)
+        widths |= {
+            int(site.site.kernel.out_channels) % 16 for site in prediction.sites if site.site.kernel.kind == "conv"
+        }
+        assert prediction.shares["extrapolated"] < 0.3  # the kit of this test draws two networks
+    assert widths == ({0, 8} if narrow else {0})
 
 
 def test_another_table_fills_what_was_not_measured(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

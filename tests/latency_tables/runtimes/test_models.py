@@ -11,6 +11,9 @@ import pytest
 
 from latency_tables.fusion import fuse, fusion_rules
 from latency_tables.kernels import Kernel
+from latency_tables.on_device import onnxruntime as onnxruntime_device
+from latency_tables.on_device import openvino as openvino_device
+from latency_tables.on_device.host import vector_extensions
 from latency_tables.runtimes._models import batches, detect_maps, write_batch, write_network
 from latency_tables.runtimes._onnx_models import OnnxWriter
 from latency_tables.runtimes._openvino_models import OpenVINOWriter
@@ -103,15 +106,38 @@ def test_onnxruntime_fuses_as_its_rules_say(name: str, tmp_path: Path) -> None:
     nodes = executed(graph, tmp_path)
     if "ReorderInput" not in nodes and "ReorderOutput" not in nodes:
         pytest.skip("no blocked convs on this processor")
-    sites = fuse(graph, fusion_rules("onnxruntime"))
+    rules = fusion_rules("onnxruntime", extensions=vector_extensions())
+    sites = fuse(graph, rules)
     kinds = Counter(site.kernel.kind for site in sites)
+    folded = sum(site.kernel.kind == "stem" and site.kernel.in_channels > rules.channel_block for site in sites)
     silus = sum(site.kernel.activation == "silu" for site in sites)
     assert nodes["Conv"] == kinds["conv"] + kinds["depthwise"] + kinds["stem"]
     assert nodes["Add"] == kinds["add"]
     assert nodes["QuickGelu"] == silus
     assert nodes["Concat"] == kinds["concat"] + kinds["reordered_concat"]
-    assert nodes["ReorderInput"] == kinds["reordered_concat"]
+    assert nodes["ReorderInput"] == kinds["reordered_concat"] + folded  # a folded image of more than a block, too
     assert nodes["Upsample"] == kinds["upsample"]
+
+
+@pytest.mark.parametrize("name", ["Ns", "T"])
+def test_openvino_sums_in_place_where_its_rules_say(name: str) -> None:
+    pytest.importorskip("openvino")
+    graph = emit_detector(resolve_structure(name).with_image_size(320, 320))
+    request = openvino_device.request(write_network(graph, OpenVINOWriter()), threads=1, counters=True)
+    request.infer()
+    ran = [node for node in request.get_profiling_info() if node.status == node.Status.EXECUTED]
+    sites = fuse(graph, fusion_rules("openvino", extensions=vector_extensions()))
+    alone = sum(site.kernel.kind == "add" for site in sites)
+    assert sum(node.node_name.endswith((".add", ".add.relu")) for node in ran) == alone
+
+
+def test_folding_the_image_is_part_of_a_stem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a block holds fewer channels than a folded image, ONNX Runtime changes its layout first."""
+    probe = onnxruntime_device.Profile.__new__(onnxruntime_device.Profile)
+    monkeypatch.setattr(probe, "_kinds", ["stem"], raising=False)
+    assert probe._target("ReorderInput_kernel_time", "ReorderInput", False) == 0
+    assert probe._target("ReorderOutput_kernel_time", "ReorderOutput", True) is None
+    assert probe._target("fold_kernel_time", "SpaceToDepth", False) is None
 
 
 @pytest.mark.parametrize(("height", "width"), [(640, 640), (384, 640), (32, 32), (224, 1280)])

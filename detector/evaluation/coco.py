@@ -49,7 +49,8 @@ class Metrics:
 
     def __str__(self) -> str:
         shown = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar_100")
-        return "  ".join(f"{name} {100 * getattr(self, name):.1f}" for name in shown)
+        found = ((name, getattr(self, name)) for name in shown)
+        return "  ".join(f"{name} {value:.3f}" for name, value in found if not math.isnan(value))
 
 
 METRIC_NAMES = tuple(name for name in Metrics.__dataclass_fields__ if not name.startswith("class_"))

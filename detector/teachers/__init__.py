@@ -87,14 +87,14 @@ def check_class_names(
 ) -> tuple[str, ...]:
     """The classes (of the data) that a teacher with these classes knows by name, whatever the case and the order.
 
-    Raises UserError that names the differing ones: under `same` for any, under `shared` when none is shared.
+    Raises UserError that names the differing ones: under `same` for any, in any case when none is shared.
     """
     known = {name.casefold(): name for name in teacher}
     wanted = {name.casefold(): name for name in class_names}
     shared = tuple(name for key, name in wanted.items() if key in known)
     lacking = [name for key, name in wanted.items() if key not in known]
     foreign = [name for key, name in known.items() if key not in wanted]
-    if agreement == "shared" and not shared:
+    if (lacking or foreign) and not shared:
         raise UserError(
             f"{source}: the teacher knows none of the data's classes ({listed(list(class_names), MOST_NAMED)}; its own: "
             f"{listed(list(known.values()), MOST_NAMED)}); expected a teacher of the same subject; its backbone alone can "

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detector.training.timing.durations import time_option
 from search_spaces.errors import UserError
+from search_spaces.saying import Say
 
 if TYPE_CHECKING:
     from tinynas.ranking.contest import Contest
@@ -78,29 +81,59 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def watched(contest: Contest) -> Iterator[None]:
-    """A table of all candidates that follows their trainings, on a terminal; elsewhere nothing."""
+    """A table of all candidates that follows their trainings, on a terminal; elsewhere a line whenever one has come on."""
     from rich.console import Console
     from rich.live import Live
 
     # the stream of now: trainings send what they say elsewhere
-    console, done = Console(file=sys.stderr), threading.Event()
+    console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield
-        return
-    with Live(standings_table(contest), console=console, auto_refresh=False, redirect_stdout=False) as live:
-
-        def follow() -> None:
-            while not done.wait(REFRESH_SECONDS):
-                live.update(standings_table(contest), refresh=True)
-
-        watcher = threading.Thread(target=follow, daemon=True)
-        watcher.start()
-        try:
+        news = News(contest)
+        with _followed(lambda: news.tell(say)):
             yield
-        finally:
-            done.set()
-            watcher.join()
-            live.update(standings_table(contest), refresh=True)
+        return
+    live = Live(standings_table(contest), console=console, auto_refresh=False, redirect_stdout=False)
+    with live, _followed(lambda: live.update(standings_table(contest), refresh=True)):
+        yield
+
+
+@contextlib.contextmanager
+def _followed(look: Callable[[], None]) -> Iterator[None]:
+    """`look` every second or so, and once more at the end."""
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(REFRESH_SECONDS):
+            look()
+
+    watcher = threading.Thread(target=follow, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        look()
+
+
+class News:
+    """What has come on since it was last asked: a line a candidate and epoch, for logs."""
+
+    def __init__(self, contest: Contest) -> None:
+        self._contest, self._started = contest, time.monotonic()
+        self._seen = {standing.name: standing for standing in contest.standings()}
+
+    def tell(self, say: Say) -> None:
+        rungs, seconds = self._contest.plan.rungs, self._contest.plan.seconds
+        for one in self._contest.standings():
+            before, self._seen[one.name] = self._seen[one.name], one
+            came_on = (one.rung, one.epochs, one.error) != (before.rung, before.epochs, before.error)
+            if not came_on or not (one.epochs or one.error):
+                continue
+            state = f"failed: {one.error}" if one.error else f"epoch {one.epochs} of {rungs[one.rung].epochs}"
+            ap = "" if one.ap is None else f", AP {one.ap:.3f}"
+            passed = time_option(time.monotonic() - self._started)
+            say(f"  {one.name}, rung {one.rung + 1}: {state}{ap} (after {passed} of at most {time_option(seconds)})")
 
 
 def standings_table(contest: Contest) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tinynas.commands._ranking import standings_table
+from tinynas.commands._ranking import News, standings_table
 from tinynas.evolution.engine import Engine
 from tinynas.ranking import contest as contests
 from tinynas.ranking import training as trainings
@@ -160,6 +160,33 @@ def test_a_training_that_diverges_is_an_outcome_and_a_full_disk_is_not(
     monkeypatch.setattr(trainings, "_train", failing(UserError("no space left")))
     with pytest.raises(UserError, match="no space left"):
         train(training)
+
+
+def test_a_log_has_a_line_for_every_step_on(tmp_path: Path) -> None:
+    contest, said = made(tmp_path), []  # type: ignore[var-annotated]
+    news = News(contest)
+    folder = contest.folder
+
+    def told() -> list[str]:
+        said.clear()
+        news.tell(said.append)
+        return [line.strip().split(" (after ")[0] for line in said]
+
+    assert told() == []
+    run_folder = folder.run_folder("a", 0)
+    run_folder.mkdir(parents=True)
+    assert told() == []  # has begun, no more
+    (run_folder / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "ap": 0.15}) + "\n")
+    assert told() == ["a, rung 1: epoch 1 of 2, AP 0.150"]
+    assert told() == []
+    (run_folder / "metrics.jsonl").unlink()
+    folder.note("a", 0, outcome(0.2))
+    folder.root.joinpath("b").mkdir(parents=True)
+    folder.note("b", 0, outcome(None, "not finite"))
+    assert told() == ["a, rung 1: epoch 2 of 2, AP 0.200", "b, rung 1: failed: not finite"]
+    assert told() == []
+    assert News(contest).tell(said.append) is None  # a resumed stage tells what is new only
+    assert said == []
 
 
 def test_the_table_shows_how_everybody_stands(tmp_path: Path) -> None:

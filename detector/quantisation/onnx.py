@@ -26,10 +26,11 @@ Inputs = Sequence[npt.NDArray[np.float32]]
 class OnnxQuantiser:
     """A fp32 ONNX export, calibrated. `layers`: what can be kept in floating point."""
 
-    def __init__(self, path: Path, pictures: Inputs) -> None:
-        """Raises UserError when the file is no fp32 export."""
+    def __init__(self, path: Path, pictures: Inputs, *, reduced_range: bool = False) -> None:
+        """`reduced_range`: weights of 7 bits. Raises UserError when the file is no fp32 export."""
         import onnx
 
+        self._reduced_range = reduced_range
         self._model = onnx.load(path)
         _say_each_opset_once(self._model)
         self.layers: Layers = find_layers(self._model, path)
@@ -43,7 +44,7 @@ class OnnxQuantiser:
         floating = set(self.layers.nodes(frozenset(kept)))
         network = [name for name in self.layers.network if name not in floating]
         quantiser = QDQQuantizer(
-            _copy(self._model), True, False, QuantType.QInt8, QuantType.QUInt8, self._ranges, network, [],
+            _copy(self._model), True, self._reduced_range, QuantType.QInt8, QuantType.QUInt8, self._ranges, network, [],
             list(QUANTISED), {},
         )  # fmt: skip
         with quiet():

@@ -28,17 +28,19 @@ def require_nncf() -> None:
 class OpenVINOQuantiser:
     """A fp32 OpenVINO export and the pictures to calibrate on."""
 
-    def __init__(self, path: Path, pictures: Inputs) -> None:
-        """Raises UserError when NNCF is not installed."""
+    def __init__(self, path: Path, pictures: Inputs, *, reduced_range: bool = False) -> None:
+        """`reduced_range`: weights of 7 bits. Raises UserError when NNCF is not installed."""
         require_nncf()
-        self._path, self._pictures = path, pictures
+        self._path, self._pictures, self._reduced_range = path, pictures, reduced_range
 
     def model(self, kept: Collection[str]) -> Any:
         """The openvino.Model with all convs quantised but those of the ONNX nodes `kept`."""
         import nncf
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
         from detector.deploy.openvino import core
 
+        fix = OverflowFix.ENABLE if self._reduced_range else OverflowFix.FIRST_LAYER
         model = core().read_model(self._path)
         ignored = [*_decoding(model), *_named(model, kept)]
         nncf.set_log_level(logging.ERROR)
@@ -46,6 +48,7 @@ class OpenVINOQuantiser:
             return nncf.quantize(
                 model, nncf.Dataset(self._pictures), subset_size=len(self._pictures),
                 preset=nncf.QuantizationPreset.PERFORMANCE, ignored_scope=nncf.IgnoredScope(names=ignored, validate=False),
+                advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
             )  # fmt: skip
 
     def save(self, model: Any, path: Path, record: str) -> None:

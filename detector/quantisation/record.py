@@ -21,7 +21,7 @@ class Record:
 
     ap, ap_fp32: COCO AP (0..1) of this file and of the fp32 file on the judged pictures. kept: layers left in floating
     point, the most harmful first. harm: by layer, what quantising it alone does to detections (`sensitivity`), where it
-    was measured.
+    was measured. reduced_range: whether weights have 7 bits, for processors without VNNI.
     """
 
     tool: str
@@ -32,6 +32,7 @@ class Record:
     kept: tuple[str, ...] = ()
     harm: dict[str, float] = field(default_factory=dict)
     precision: str = "int8"
+    reduced_range: bool = False
 
     @property
     def drop(self) -> float:

@@ -27,11 +27,13 @@ SCANNED = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """max_drop: points of COCO AP (0..100) that may be lost. calibrate, judge: pictures of train and of val, at most."""
+    """max_drop: points of COCO AP (0..100) that may be lost. calibrate, judge: pictures of train and of val, at most.
+    reduced_range: weights of 7 bits in place of 8, for processors on which sums of int8 products saturate."""
 
     max_drop: float = 0.5
     calibrate: int = 300
     judge: int = 500
+    reduced_range: bool = False
     seed: int = 0
 
 
@@ -80,7 +82,14 @@ def quantise(source: Fp32Export, pictures: Pictures, target: Path, settings: Set
     ap_fp32 = _ap(source.path, val)
     say(f"fp32: AP {100 * ap_fp32:.2f}")
     calibrated, judged = f"{len(train)} pictures of train", f"{len(val)} pictures of val"
-    record = Record(tool="", calibrated_on=calibrated, judged_on=judged, ap=0.0, ap_fp32=ap_fp32)
+    record = Record(
+        tool="",
+        calibrated_on=calibrated,
+        judged_on=judged,
+        ap=0.0,
+        ap_fp32=ap_fp32,
+        reduced_range=settings.reduced_range,
+    )
     return _Job(source, images, val, settings, record, say).run(target)
 
 
@@ -93,14 +102,14 @@ class _Job:
     ) -> None:  # fmt: skip
         self.images, self.val, self.settings, self.record, self.say = images, val, settings, record, say
         self.source = source
-        self.as_onnx = OnnxQuantiser(source.onnx, images)
+        self.as_onnx = OnnxQuantiser(source.onnx, images, reduced_range=settings.reduced_range)
         self.harm: dict[str, float] = {}
 
     def run(self, target: Path) -> Record:
         """Fewer and fewer layers, until AP is close enough."""
         quantiser: _Quantiser = self.as_onnx
         if self.source.openvino is not None:
-            quantiser = OpenVINOQuantiser(self.source.openvino, self.images)
+            quantiser = OpenVINOQuantiser(self.source.openvino, self.images, reduced_range=self.settings.reduced_range)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             trial = Path(folder) / target.name
             record = self._attempt(quantiser, (), trial)

@@ -36,6 +36,11 @@ MaxDrop: TypeAlias = Annotated[
     float, typer.Option(min=0, max=100, help="With int8: largest accepted loss of COCO AP, in points.")
 ]
 
+ReduceRange: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(help="With int8: weights of 7 bits, for x86 CPUs without VNNI. Default: as this CPU needs it."),
+]
+
 
 def run(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="best.pt of a training run.")],
@@ -69,6 +74,7 @@ def run(
         Path | None, typer.Option(help="With int8: the data set; train calibrates, val measures the loss of AP.")
     ] = None,
     max_drop: MaxDrop = 0.5,
+    reduce_range: ReduceRange = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Write a model file for deployment, verified against the checkpoint."""
@@ -91,8 +97,10 @@ def run(
         nms=nms, free_size=dynamic_size,  # type: ignore[arg-type]
     )  # fmt: skip
     if precision != "fp32" or data is not None:
-        _quantised(checkpoint, path, name, settings, precision, data, max_drop, overwrite)
+        _quantised(checkpoint, path, name, settings, precision, data, max_drop, reduce_range, overwrite)
         return
+    if reduce_range is not None:
+        raise UserError("--reduce-range is for --precision int8, whose weights it makes smaller; say both, or neither")
     report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
     _tell(report, nms_was_run=not (nms == "tensorrt" and name == "onnx"))
 
@@ -120,7 +128,7 @@ def _check_choices(channels: str, preprocess: str | None, nms: str) -> None:
 
 def _quantised(
     checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float,
-    overwrite: bool,
+    reduce_range: bool | None, overwrite: bool,
 ) -> None:  # fmt: skip
     if precision != "int8":
         known = "fp32 or int8" if data is None else "int8, which --data is for,"
@@ -130,15 +138,23 @@ def _quantised(
     from detector.checkpoint import load_checkpoint
     from detector.quantisation import Settings
     from detector.quantisation.export import export_quantised
+    from latency_tables.host import int8_saturates
+    from latency_tables.on_device.host import vector_extensions
 
     say = partial(print, file=sys.stderr)
+    if reduce_range is None:
+        reduce_range = int8_saturates(vector_extensions())
+        if reduce_range:
+            say(
+                "this processor has no VNNI: weights get 7 bits, so that sums do not saturate (--no-reduce-range: 8 bits)"
+            )
     done = export_quantised(
         load_checkpoint(checkpoint),
         path,
         name,
         settings,
         data,
-        Settings(max_drop=max_drop),
+        Settings(max_drop=max_drop, reduced_range=reduce_range),
         overwrite=overwrite,
         say=say,
     )

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -141,6 +142,36 @@ def test_openvino_file_holds_int8_weights(source: Fp32Export, pictures: Pictures
     assert softmax.input_value(0).get_node().get_type_name() != "FakeQuantize"
 
 
+def int8_weights(path: Path) -> list[np.ndarray]:
+    if path.suffix == ".onnx":
+        found = (onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer)
+        return [weight for weight in found if weight.dtype == np.int8 and weight.ndim == 4]
+    import openvino as runtime
+
+    constants = (op for op in runtime.Core().read_model(path).get_ops() if op.get_type_name() == "Constant")
+    return [op.data for op in constants if op.get_element_type() == runtime.Type.i8]
+
+
+@pytest.mark.parametrize("name", ["int8.onnx", "int8.xml"])
+def test_a_reduced_range_is_of_seven_bits(source: Fp32Export, pictures: Pictures, tmp_path: Path, name: str) -> None:
+    """Two products of 255 and 64 fit into 16 bits; two of 255 and 127 do not."""
+    pytest.importorskip("nncf")
+    form = source if name.endswith("xml") else Fp32Export(source.onnx)
+    largest = {}
+    for reduced in (False, True):
+        folder = tmp_path / str(reduced)
+        folder.mkdir()
+        record = quantise(form, pictures, folder / name, replace(LOOSE, reduced_range=reduced))
+        assert record.reduced_range == reduced
+        assert read_record(folder / name) == record
+        weights = int8_weights(folder / name)
+        assert weights
+        largest[reduced] = max(int(np.abs(weight.astype(np.int16)).max()) for weight in weights)
+    assert largest[False] in (127, 128)
+    assert largest[True] in (63, 64)
+    assert 2 * 255 * largest[True] < 2**15 <= 2 * 255 * largest[False]
+
+
 def test_openvino_leaves_the_kept_layers_alone(source: Fp32Export, data: Path) -> None:
     pytest.importorskip("nncf")
     layers = find_layers(onnx.load(source.onnx), source.onnx)
@@ -255,8 +286,38 @@ def test_export_command(checkpoint: Path, data: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize(
+    ("flags", "words", "reduced"),
+    [
+        ({"avx2", "fma"}, [], True),
+        ({"avx2", "fma"}, ["--no-reduce-range"], False),
+        ({"avx2", "avx512f", "avx512_vnni"}, [], False),
+        ({"avx2", "avx512f", "avx512_vnni"}, ["--reduce-range"], True),
+        ({"asimd"}, [], False),
+        (set(), [], False),
+    ],
+)
+def test_weights_have_seven_bits_where_the_processor_needs_it(
+    flags: set[str], words: list[str], reduced: bool, checkpoint: Path, data: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[bool] = []
+
+    def stop(*arguments: Any, **_: Any) -> None:
+        asked.append(arguments[5].reduced_range)
+        raise UserError("enough")
+
+    monkeypatch.setattr("latency_tables.on_device.host.flags", lambda: flags)
+    monkeypatch.setattr(export, "export_quantised", stop)
+    out = str(tmp_path / "small.onnx")
+    assert main(["export", str(checkpoint), "--precision", "int8", "--data", str(data), "-o", out, *words]) == 2
+    assert asked == [reduced]
+    assert ("this processor has no VNNI: weights get 7 bits" in capsys.readouterr().err) == (reduced and not words)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--reduce-range"], "--reduce-range is for --precision int8"),
         (["--precision", "int8"], "--precision int8 is calibrated on your pictures; say which: --data DIR"),
         (["--precision", "int4", "--data", "."], "--precision int4: int8, which --data is for, expected"),
         (["--precision", "bf16"], "--precision bf16: fp32 or int8 expected"),

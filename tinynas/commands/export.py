@@ -96,11 +96,9 @@ def run(
         channels=channels, class_thresholds=thresholds, golden=golden,  # type: ignore[arg-type]
         nms=nms, free_size=dynamic_size,  # type: ignore[arg-type]
     )  # fmt: skip
-    if precision != "fp32" or data is not None:
+    if precision != "fp32" or data is not None or reduce_range is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, reduce_range, overwrite)
         return
-    if reduce_range is not None:
-        raise UserError("--reduce-range is for --precision int8, whose weights it makes smaller; say both, or neither")
     report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
     _tell(report, nms_was_run=not (nms == "tensorrt" and name == "onnx"))
 
@@ -130,6 +128,8 @@ def _quantised(
     checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float,
     reduce_range: bool | None, overwrite: bool,
 ) -> None:  # fmt: skip
+    if precision == "fp32" and data is None:
+        raise UserError("--reduce-range is for --precision int8, whose weights it makes smaller; say both, or neither")
     if precision != "int8":
         known = "fp32 or int8" if data is None else "int8, which --data is for,"
         raise UserError(f"--precision {precision}: {known} expected")

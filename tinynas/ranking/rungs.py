@@ -14,10 +14,11 @@ from search_spaces.errors import UserError
 
 ETA = 2
 """Of so many candidates one goes on to the next rung, which is so many times as long."""
-NUMBERS = (16, 12, 8, 6, 4)
+NUMBERS = (16, 12, 8, 6, 4, 3, 2)
 """How many candidates there can be where nobody says; the most whose first rung is long enough."""
 GOOD_STEPS, FEWEST_STEPS = 400, 100
-"""Optimiser steps of a first rung that is long enough, and of the shortest: with fewer, AP tells next to nothing."""
+"""Optimiser steps of a first rung that is long enough, and of the shortest: with fewer, AP tells next to nothing. On 12
+classes of signs, four candidates had an AP of 0.01 to 0.05 after 228 steps, in an order that training in full turns round."""
 MOST_EPOCHS, MOST_STEPS = 300, 20_000
 """A candidate's whole training ends by the first of these that lets it, as `train --time` does."""
 EVALUATIONS = 4

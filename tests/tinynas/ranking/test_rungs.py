@@ -69,7 +69,7 @@ def test_the_hours_are_used_as_far_as_whole_epochs_go(hours: float, number: int 
     try:
         found = plan_rungs(hours, given, number)
     except UserError:
-        least = rungs_of(number or 4, 10)  # 100 steps
+        least = rungs_of(number or 2, 10)  # 100 steps
         assert rungs.total_seconds(least, given) > 3600 * hours * 0.9
         return
     size, first = found[0].candidates, found[0].epochs
@@ -81,17 +81,17 @@ def test_the_hours_are_used_as_far_as_whole_epochs_go(hours: float, number: int 
     if number is None and size < 16:
         more = rungs.NUMBERS[rungs.NUMBERS.index(size) - 1]
         assert rungs.total_seconds(rungs_of(more, 40), given) > 3600 * hours * 0.9
-    if number is None and size > 4:
+    if number is None and size > 2:
         assert first * 10 >= 400
 
 
 def test_hours_that_are_too_short_are_refused_with_those_that_do() -> None:
     with pytest.raises(
-        UserError, match=r"--hours 0.01: too short for 4 candidates; a first rung is 4 trainings of 10 epochs"
+        UserError, match=r"--hours 0.01: too short for 2 candidates; a first rung is 2 trainings of 10 epochs"
     ) as error:
         plan_rungs(0.01, costs())
     needed = float(str(error.value).split("take --hours ")[1].split(";")[0])
-    assert plan_rungs(needed, costs())[0] == rungs_of(4, 10)[0]
+    assert plan_rungs(needed, costs())[0] == rungs_of(2, 10)[0]
     with pytest.raises(UserError, match="too short"):
         plan_rungs(0.9 * needed, costs())
 

@@ -175,7 +175,7 @@ REFUSED = {
     "no setting": (["--rank-by-training", "--data", "DATA", "--set", "epoch=3"], "unknown training setting epoch"),
     "spaces": (["--rank-by-training", "--data", "DATA", "--space", "mob,mob"], "different values with commas"),
     "sizes": (["--rank-by-training", "--data", "DATA", "--image-size", "64,"], "different values with commas"),
-    "too short": (["--rank-by-training", "--data", "DATA", "--hours", "0.0001", *TRAINED], "too short for 4 candidates"),
+    "too short": (["--rank-by-training", "--data", "DATA", "--hours", "0.0001", *TRAINED], "too short for 2 candidates"),
 }  # fmt: skip
 
 

@@ -88,8 +88,8 @@ def watched(contest: Contest) -> Iterator[None]:
     # the stream of now: trainings send what they say elsewhere
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        news = News(contest)
-        with _followed(lambda: news.tell(say)):
+        news, stream = News(contest), sys.stderr
+        with _followed(lambda: news.tell(lambda text: print(text, file=stream, flush=True))):
             yield
         return
     live = Live(standings_table(contest), console=console, auto_refresh=False, redirect_stdout=False)

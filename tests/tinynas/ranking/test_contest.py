@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tinynas.commands import _ranking
 from tinynas.commands._ranking import News, standings_table
 from tinynas.evolution.engine import Engine
 from tinynas.ranking import contest as contests
@@ -187,6 +190,21 @@ def test_a_log_has_a_line_for_every_step_on(tmp_path: Path) -> None:
     assert told() == []
     assert News(contest).tell(said.append) is None  # a resumed stage tells what is new only
     assert said == []
+
+
+def test_the_log_is_told_while_a_training_speaks_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contest, elsewhere = made(tmp_path), io.StringIO()
+    monkeypatch.setattr(_ranking, "REFRESH_SECONDS", 60.0)  # the last look is at the end
+    before = sys.stderr
+    with _ranking.watched(contest):
+        contest.folder.root.joinpath("a").mkdir(parents=True)
+        contest.folder.note("a", 0, outcome(0.2))
+        sys.stderr = elsewhere
+    sys.stderr = before
+    assert "a, rung 1: epoch 2 of 2, AP 0.200 (after " in capsys.readouterr().err
+    assert elsewhere.getvalue() == ""
 
 
 def test_the_table_shows_how_everybody_stands(tmp_path: Path) -> None:

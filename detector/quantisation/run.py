@@ -78,6 +78,8 @@ def quantise(source: Fp32Export, pictures: Pictures, target: Path, settings: Set
         raise UserError("--precision int8 is calibrated with one picture at a time; export with --batch 1, or dynamic")
     train, val = pictures.train, pictures.val
     say(f"calibrating on {len(train)} pictures of train, judging by {len(val)} of val")
+    if settings.reduced_range:
+        say("weights of 7 bits, whose sums do not saturate on processors without VNNI (--no-reduce-range: 8 bits)")
     images = model_inputs(train, detector.image_size)
     ap_fp32 = _ap(source.path, val)
     say(f"fp32: AP {100 * ap_fp32:.2f}")

@@ -144,10 +144,6 @@ def _quantised(
     say = partial(print, file=sys.stderr)
     if reduce_range is None:
         reduce_range = int8_saturates(vector_extensions())
-        if reduce_range:
-            say(
-                "this processor has no VNNI: weights get 7 bits, so that sums do not saturate (--no-reduce-range: 8 bits)"
-            )
     done = export_quantised(
         load_checkpoint(checkpoint),
         path,

@@ -6,6 +6,7 @@ import codecs
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 from search_spaces.files import text_encoding
 
@@ -14,6 +15,7 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 # The wider code page that writers of these names really use.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "cp950", "shift_jis": "cp932", "euc_kr": "cp949"}
 _EBCDIC = "<?xml".encode("cp037")  # these characters are the same in all of its code pages
+_START = 1 << 16
 _NO_TEXT = frozenset({"unicode_escape", "raw_unicode_escape", "idna", "punycode", "undefined", "utf-7"})
 
 
@@ -27,13 +29,16 @@ class BadXml(Exception):
 
 
 def parse_xml(path: Path) -> ElementTree.Element:
-    """The root element. Raises OSError when the file cannot be opened, BadXml when it is no XML."""
+    """The root element. Raises OSError when the file cannot be opened, BadXml when it is no XML or declares entities: no
+    annotation tool does, and a few lines of them can stand for gigabytes."""
     data = path.read_bytes()
     encoding = _encoding(data)
     try:
         if encoding is None:
+            _refuse_entities(data.decode("latin-1"))
             return _plain(ElementTree.fromstring(data))
         text = _DECLARATION.sub("", data.decode(encoding), count=1)
+        _refuse_entities(text)
         parser = ElementTree.XMLParser(encoding="utf-8")
         return _plain(ElementTree.fromstring(text.encode("utf-8", "replace"), parser))
     except ElementTree.ParseError as error:
@@ -43,6 +48,37 @@ def parse_xml(path: Path) -> ElementTree.Element:
         raise BadXml(line, f"the XML does not parse (its bytes are not the {encoding} that it names)") from None
     except (ValueError, LookupError, RecursionError) as error:
         raise BadXml(1, f"the XML does not parse ({error})") from None
+
+
+def root_name(path: Path) -> str:
+    """The root element's name, from no more of the file than its start. Raises as `parse_xml` does, for a start that is none
+    of XML's."""
+    with path.open("rb") as file:
+        start = file.read(_START)
+    encoding = _encoding(start)
+    parser = ElementTree.XMLPullParser(("start",))
+    try:
+        if encoding is not None:
+            text = codecs.getincrementaldecoder(encoding)().decode(start)  # its last character may be cut
+            _refuse_entities(text)
+            start = _DECLARATION.sub("", text, count=1).encode("utf-8", "replace")
+        else:
+            _refuse_entities(start.decode("latin-1"))
+        parser.feed(start)
+        first: Any = next(iter(parser.read_events()), None)
+        if first is not None:
+            return str(first[1].tag).rpartition("}")[2]
+    except ElementTree.ParseError as error:
+        raise BadXml(error.position[0], f"the XML does not parse ({error})") from None
+    except (ValueError, LookupError) as error:
+        raise BadXml(1, f"the XML does not parse ({error})") from None
+    raise BadXml(1, f"the XML has no element in its first {_START} bytes")
+
+
+def _refuse_entities(text: str) -> None:
+    place = text.find("<!ENTITY")
+    if place >= 0 and "<!DOCTYPE" in text[:place]:
+        raise BadXml(text[:place].count("\n") + 1, "it declares entities (<!ENTITY ...>); remove its <!DOCTYPE ...>")
 
 
 def _plain(root: ElementTree.Element) -> ElementTree.Element:

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from detector.data.annotations import Annotations, shortest
 from detector.data.file_tree import Finder, files_below, is_file
 from detector.data.formats._entries import ROTATED, Entry, Notes, Object, collect, from_corners, turned
-from detector.data.formats._xml import BadXml, parse_xml
+from detector.data.formats._xml import BadXml, parse_xml, root_name
 from detector.data.image import IMAGE_SUFFIXES
 from detector.data.raw_split import RawSplit, Tell, refuse
 from detector.data.scalars import clean_name, flag, number, shown, side
@@ -94,7 +94,7 @@ def _is_voc(folder: Path) -> bool:
     if first is None:
         return False
     try:
-        return parse_xml(first).tag == "annotation"
+        return root_name(first) == "annotation"
     except (BadXml, OSError):
         return True
 

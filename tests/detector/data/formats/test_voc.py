@@ -16,6 +16,25 @@ def test_voc_broken_xml_names_file_and_line(tmp_path: Path) -> None:
     assert "a.xml:3: the XML does not parse" in message(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_xml_that_declares_entities_is_refused_before_it_grows(tmp_path: Path, encoding: str) -> None:
+    voc(tmp_path, "<annotation/>")
+    (path,) = tmp_path.rglob("a.xml")
+    declared = '<!DOCTYPE a [\n<!ENTITY b "bb">\n<!ENTITY c "&b;&b;">\n]>'
+    path.write_text(f"{declared}<annotation><folder>&c;</folder></annotation>", encoding=encoding)
+    assert "a.xml:2: it declares entities (<!ENTITY ...>); remove its <!DOCTYPE ...>" in message(tmp_path)
+
+
+def test_xml_with_a_plain_doctype_is_read(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>9</ymax></bndbox>"
+    note = "<!-- <!ENTITY -->"
+    voc(tmp_path, f"<annotation>{note}<object><name>x</name>{box}</object></annotation>")
+    (path,) = tmp_path.rglob("a.xml")
+    assert len(load_split(tmp_path, "train")[0].boxes_xyxy) == 1
+    path.write_text("<!DOCTYPE annotation>\n" + path.read_text().replace(note, ""))
+    assert len(load_split(tmp_path, "train")[0].boxes_xyxy) == 1
+
+
 def test_voc_without_size_reads_the_header_and_clips(tmp_path: Path) -> None:
     box = "<bndbox><xmin>-4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>99</ymax></bndbox>"
     thin = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>4</xmax><ymax>9</ymax></bndbox>"

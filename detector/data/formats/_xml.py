@@ -56,7 +56,7 @@ def root_name(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(_START)
     encoding = _encoding(start)
-    parser = ElementTree.XMLPullParser(("start",))
+    parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(("start",))
     try:
         if encoding is not None:
             text = codecs.getincrementaldecoder(encoding)().decode(start)  # its last character may be cut

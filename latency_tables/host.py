@@ -7,8 +7,6 @@ two, once per boot, and have to agree.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from latency_tables.metadata import HostFacts, TableMetadata
 from latency_tables.on_device.host import flags, governor, host_processor, vector_extensions
 
@@ -31,12 +29,6 @@ def is_this_host(metadata: TableMetadata) -> bool:
     """Whether the host calls itself what the table's did. (`latency_tables.probe` tells hosts apart that hide behind one
     name.)"""
     return metadata.kind == "cpu" and not differences(metadata)
-
-
-def int8_saturates(extensions: Collection[str]) -> bool:
-    """Whether sums of int8 products can saturate on an x86 processor with these extensions: without VNNI, pairs of uint8 x
-    int8 products are added in 16 bits."""
-    return "avx2" in extensions and not {"avx_vnni", "avx512_vnni", "amx_int8"} & set(extensions)
 
 
 def host_facts() -> HostFacts:

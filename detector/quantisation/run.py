@@ -79,7 +79,7 @@ def quantise(source: Fp32Export, pictures: Pictures, target: Path, settings: Set
     train, val = pictures.train, pictures.val
     say(f"calibrating on {len(train)} pictures of train, judging by {len(val)} of val")
     if settings.reduced_range:
-        say("weights of 7 bits, whose sums do not saturate on processors without VNNI (--no-reduce-range: 8 bits)")
+        say("weights of 7 bits, whose sums do not saturate on processors without VNNI")
     images = model_inputs(train, detector.image_size)
     ap_fp32 = _ap(source.path, val)
     say(f"fp32: AP {100 * ap_fp32:.2f}")
@@ -166,7 +166,8 @@ class _Job:
         kept = f"{len(record.kept)} of {len(self.harm)} layers in floating point"
         return UserError(
             f"int8 costs {record.drop:.2f} points of AP ({100 * record.ap_fp32:.2f} in fp32) even with {kept}; at most "
-            f"{self.settings.max_drop:g} may be lost: nothing was written; allow more with --max-drop, or train longer"
+            f"{self.settings.max_drop:g} may be lost: nothing was written; allow more with --max-drop, or train "
+            f"longer{'' if self.settings.reduced_range else '; on an x86 CPU without VNNI also try --reduce-range'}"
         )
 
 

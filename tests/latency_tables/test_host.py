@@ -69,15 +69,6 @@ def test_this_machine_tells_something_of_itself(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-@pytest.mark.parametrize("vnni", ["avx_vnni", "avx512_vnni", "amx_int8"])
-def test_int8_saturates_on_x86_without_vnni(vnni: str) -> None:
-    assert host.int8_saturates(("sse4_2", "avx", "avx2", "fma"))
-    assert host.int8_saturates(("avx2", "avx512f"))
-    assert not host.int8_saturates(("avx2", vnni))
-    assert not host.int8_saturates(("asimd", "asimddp"))
-    assert not host.int8_saturates(())
-
-
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [

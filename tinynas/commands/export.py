@@ -37,8 +37,10 @@ MaxDrop: TypeAlias = Annotated[
 ]
 
 ReduceRange: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(help="With int8: weights of 7 bits, for x86 CPUs without VNNI. Default: as this CPU needs it."),
+    bool,
+    typer.Option(
+        "--reduce-range", help="With int8: weights of 7 bits, for x86 CPUs without VNNI, where sums can saturate."
+    ),
 ]
 
 
@@ -74,7 +76,7 @@ def run(
         Path | None, typer.Option(help="With int8: the data set; train calibrates, val measures the loss of AP.")
     ] = None,
     max_drop: MaxDrop = 0.5,
-    reduce_range: ReduceRange = None,
+    reduce_range: ReduceRange = False,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Write a model file for deployment, verified against the checkpoint."""
@@ -96,7 +98,7 @@ def run(
         channels=channels, class_thresholds=thresholds, golden=golden,  # type: ignore[arg-type]
         nms=nms, free_size=dynamic_size,  # type: ignore[arg-type]
     )  # fmt: skip
-    if precision != "fp32" or data is not None or reduce_range is not None:
+    if precision != "fp32" or data is not None or reduce_range:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, reduce_range, overwrite)
         return
     report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
@@ -126,7 +128,7 @@ def _check_choices(channels: str, preprocess: str | None, nms: str) -> None:
 
 def _quantised(
     checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float,
-    reduce_range: bool | None, overwrite: bool,
+    reduce_range: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     if precision == "fp32" and data is None:
         raise UserError("--reduce-range is for --precision int8, whose weights it makes smaller; say both, or neither")
@@ -138,12 +140,8 @@ def _quantised(
     from detector.checkpoint import load_checkpoint
     from detector.quantisation import Settings
     from detector.quantisation.export import export_quantised
-    from latency_tables.host import int8_saturates
-    from latency_tables.on_device.host import vector_extensions
 
     say = partial(print, file=sys.stderr)
-    if reduce_range is None:
-        reduce_range = int8_saturates(vector_extensions())
     done = export_quantised(
         load_checkpoint(checkpoint),
         path,

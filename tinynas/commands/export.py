@@ -130,7 +130,7 @@ def _quantised(
     checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float,
     reduce_range: bool, overwrite: bool,
 ) -> None:  # fmt: skip
-    if precision == "fp32" and data is None:
+    if reduce_range and precision != "int8":
         raise UserError("--reduce-range is for --precision int8, whose weights it makes smaller; say both, or neither")
     if precision != "int8":
         known = "fp32 or int8" if data is None else "int8, which --data is for,"

@@ -34,13 +34,8 @@ def parse_xml(path: Path) -> ElementTree.Element:
     data = path.read_bytes()
     encoding = _encoding(data)
     try:
-        if encoding is None:
-            _refuse_entities(data.decode("latin-1"))
-            return _plain(ElementTree.fromstring(data))
-        text = _DECLARATION.sub("", data.decode(encoding), count=1)
-        _refuse_entities(text)
-        parser = ElementTree.XMLParser(encoding="utf-8")
-        return _plain(ElementTree.fromstring(text.encode("utf-8", "replace"), parser))
+        parser = ElementTree.XMLParser(encoding=None if encoding is None else "utf-8")
+        return _plain(ElementTree.fromstring(_parsable(data, encoding, whole=True), parser))
     except ElementTree.ParseError as error:
         raise BadXml(error.position[0], f"the XML does not parse ({error})") from None
     except UnicodeError as error:
@@ -58,13 +53,7 @@ def root_name(path: Path) -> str:
     encoding = _encoding(start)
     parser: ElementTree.XMLPullParser[Any] = ElementTree.XMLPullParser(("start",))
     try:
-        if encoding is not None:
-            text = codecs.getincrementaldecoder(encoding)().decode(start)  # its last character may be cut
-            _refuse_entities(text)
-            start = _DECLARATION.sub("", text, count=1).encode("utf-8", "replace")
-        else:
-            _refuse_entities(start.decode("latin-1"))
-        parser.feed(start)
+        parser.feed(_parsable(start, encoding, whole=False))
         first: Any = next(iter(parser.read_events()), None)
         if first is not None:
             return str(first[1].tag).rpartition("}")[2]
@@ -75,10 +64,16 @@ def root_name(path: Path) -> str:
     raise BadXml(1, f"the XML has no element in its first {_START} bytes")
 
 
-def _refuse_entities(text: str) -> None:
-    place = text.find("<!ENTITY")
-    if place >= 0 and "<!DOCTYPE" in text[:place]:
-        raise BadXml(text[:place].count("\n") + 1, "it declares entities (<!ENTITY ...>); remove its <!DOCTYPE ...>")
+def _parsable(data: bytes, encoding: str | None, *, whole: bool) -> bytes:
+    """The bytes for the parser: in UTF-8 and without their declaration where it does not know the `encoding`. `whole`: False
+    where the last character may be cut. Raises BadXml for entities, UnicodeError for bytes that are not so encoded."""
+    if encoding is not None:
+        text = codecs.getincrementaldecoder(encoding)().decode(data, whole)
+        data = _DECLARATION.sub("", text, count=1).encode("utf-8", "replace")
+    place = data.find(b"<!ENTITY")
+    if place >= 0 and b"<!DOCTYPE" in data[:place]:
+        raise BadXml(data[:place].count(b"\n") + 1, "it declares entities (<!ENTITY ...>); remove its <!DOCTYPE ...>")
+    return data
 
 
 def _plain(root: ElementTree.Element) -> ElementTree.Element:

@@ -197,12 +197,10 @@ def test_the_log_is_told_while_a_training_speaks_elsewhere(
 ) -> None:
     contest, elsewhere = made(tmp_path), io.StringIO()
     monkeypatch.setattr(_ranking, "REFRESH_SECONDS", 60.0)  # the last look is at the end
-    before = sys.stderr
-    with _ranking.watched(contest):
+    with monkeypatch.context() as patch, _ranking.watched(contest):
         contest.folder.root.joinpath("a").mkdir(parents=True)
         contest.folder.note("a", 0, outcome(0.2))
-        sys.stderr = elsewhere
-    sys.stderr = before
+        patch.setattr(sys, "stderr", elsewhere)
     assert "a, rung 1: epoch 2 of 2, AP 0.200 (after " in capsys.readouterr().err
     assert elsewhere.getvalue() == ""
 

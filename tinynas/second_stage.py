@@ -148,7 +148,7 @@ def _planned(
         return [pace for pace, count in zip(paces, counts, strict=True) for _ in range(count)]
 
     costs = Costs(paces=paces_of, steps=steps, workers=engine.workers)
-    rungs = plan_rungs(request.hours, costs, request.candidates)
+    rungs = plan_rungs(request.hours, costs, request.candidates, searches=len(paces))
     candidates = draw_candidates(results, rungs[0].candidates)
     if len(candidates) < rungs[0].candidates:
         request.say(f"note: the spaces hold only {len(candidates)} networks of this latency that differ")

@@ -16,6 +16,8 @@ ETA = 2
 """Of so many candidates one goes on to the next rung, which is so many times as long."""
 NUMBERS = (16, 12, 8, 6, 4, 3, 2)
 """How many candidates there can be where nobody says; the most whose first rung is long enough."""
+OF_EVERY_SEARCH = 4
+"""Up to so many searches (spaces and image sizes) each have a candidate, however few the hours are."""
 GOOD_STEPS, FEWEST_STEPS = 400, 100
 """Optimiser steps of a first rung that is long enough, and of the shortest: with fewer, AP tells next to nothing. On 12
 classes of signs, four candidates had an AP of 0.01 to 0.05 after 228 steps, in an order that training in full turns round."""
@@ -99,14 +101,16 @@ def total_seconds(rungs: Sequence[Rung], costs: Costs) -> float:
     return sum(seconds_of(rung, paces, costs) for rung in rungs)
 
 
-def plan_rungs(hours: float, costs: Costs, number: int | None = None) -> tuple[Rung, ...]:
-    """The rungs that fit into so many hours: of `number` candidates, or of as many as get a first rung of GOOD_STEPS.
+def plan_rungs(hours: float, costs: Costs, number: int | None = None, *, searches: int = 1) -> tuple[Rung, ...]:
+    """The rungs that fit into so many hours: of `number` candidates, or of as many as get a first rung of GOOD_STEPS, one at
+    least of each of the `searches` that they come from.
 
     Raises UserError, with the hours that would do, when not even the fewest candidates get FEWEST_STEPS.
     """
     usable = 3600 * hours * (1 - SLACK)
     good, fewest = (-(-steps // costs.steps) for steps in (GOOD_STEPS, FEWEST_STEPS))
-    choices = NUMBERS if number is None else (number,)
+    least = min(searches, OF_EVERY_SEARCH)
+    choices = [choice for choice in NUMBERS if choice >= least] if number is None else [number]
     for choice in choices:
         most = min(fewest if choice == choices[-1] else good, most_epochs(choice, costs.steps))
         if total_seconds(rungs_of(choice, most), costs) <= usable:

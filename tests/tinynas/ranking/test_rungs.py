@@ -96,6 +96,15 @@ def test_hours_that_are_too_short_are_refused_with_those_that_do() -> None:
         plan_rungs(0.9 * needed, costs())
 
 
+@pytest.mark.parametrize("searches", [1, 2, 3, 4, 6])
+def test_no_search_is_left_out_for_lack_of_hours(searches: int) -> None:
+    least = max(2, min(searches, 4))
+    with pytest.raises(UserError, match=f"too short for {least} candidates") as error:
+        plan_rungs(0.001, costs(), searches=searches)
+    needed = float(str(error.value).split("take --hours ")[1].split(";")[0])
+    assert plan_rungs(needed, costs(), searches=searches)[0].candidates == least
+
+
 def test_the_best_go_on_and_the_scores_choice_with_them() -> None:
     names = list("abcdef")
     aps = {"a": 0.1, "b": None, "c": 0.4, "d": 0.4, "e": math.nan, "f": 0.2}

@@ -70,7 +70,7 @@ def prepared(spec: SetSpec, root: Path, out: Path, *, together: bool = False) ->
     if together and "test" in parts:
         parts["val"] = joined([parts["val"], parts.pop("test")])
     for split, annotations in parts.items():
-        _write(folder, split, annotations)
+        write_split(folder, split, annotations)
     (folder / "complete").touch()
     return folder
 
@@ -79,19 +79,27 @@ def only_class(annotations: Annotations, name: str) -> Annotations:
     """The pictures that have boxes of a class, with those alone. Raises UserError for an unknown class."""
     if name not in annotations.class_names:
         raise UserError(f"no class {name!r}; {nearest(name, annotations.class_names)}")
-    label = annotations.class_names.index(name)
-    keep = annotations.labels == label
+    alone = with_classes(annotations, [name])
+    return alone.subset(np.flatnonzero(np.diff(alone.offsets)).tolist())
+
+
+def with_classes(annotations: Annotations, names: Sequence[str]) -> Annotations:
+    """All pictures, with the boxes of some of the classes alone."""
+    kept = [annotations.class_names.index(name) for name in names]
+    becomes = np.full(annotations.num_classes, -1, dtype=np.int32)
+    becomes[kept] = np.arange(len(kept))
+    keep = becomes[annotations.labels] >= 0
     per_image = np.bincount(annotations.image_index()[keep], minlength=len(annotations))
-    alone = replace(
-        annotations, class_names=(name,), category_ids=annotations.category_ids[label : label + 1],
+    return replace(
+        annotations, class_names=tuple(names), category_ids=annotations.category_ids[kept],
         offsets=np.concatenate([[0], np.cumsum(per_image)]).astype(np.int64),
-        boxes_xyxy=annotations.boxes_xyxy[keep], labels=np.zeros(int(keep.sum()), dtype=np.int32),
+        boxes_xyxy=annotations.boxes_xyxy[keep], labels=becomes[annotations.labels[keep]],
         ignore=annotations.ignore[keep], areas=annotations.areas[keep],
     )  # fmt: skip
-    return alone.subset(np.flatnonzero(per_image).tolist())
 
 
-def _write(folder: Path, split: str, annotations: Annotations) -> None:
+def write_split(folder: Path, split: str, annotations: Annotations) -> None:
+    """A split in COCO's format, with links to its pictures."""
     coco = get("coco")
     pictures = coco.image_folder(folder, split)
     pictures.mkdir(parents=True)

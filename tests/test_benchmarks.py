@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.data.formats import load_split
 from detector.training.settings.config import TrainConfig
 from latency_tables import find_table
 from latency_tables.predictor import predict
@@ -23,8 +24,10 @@ from tinynas.genes.population import Encoding
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import _sets  # noqa: E402
 import _trainings  # noqa: E402
 import ablate  # noqa: E402
+import half_labelled  # noqa: E402
 import many_sets  # noqa: E402
 import score_vs_ap  # noqa: E402
 import transfer_gain  # noqa: E402
@@ -148,6 +151,34 @@ def test_models_of_many_sets_have_equal_steps(tmp_path):
     assert "couch: [Sofa]" in before
     path.write_text(before.replace("[Sofa]", "[Sofa]  # edited"))
     assert "edited" in many_sets.label_space(given).read_text()
+
+
+def test_half_labelled_sets_hold_all_images_and_boxes_of_their_own_classes_alone(tmp_path):
+    rooms_and_pets(tmp_path)
+    whole, _ = load_split(tmp_path / "rooms", "train")
+    first, second = halves = half_labelled.halved(whole)
+    assert sorted([*first.image_paths, *second.image_paths]) == sorted(whole.image_paths)
+    assert (first.class_names, second.class_names) == (whole.class_names[::2], whole.class_names[1::2])
+    place = {path: number for number, path in enumerate(whole.image_paths)}
+    for half in halves:
+        for number, path in enumerate(half.image_paths):
+            own, all_boxes = (one.image_index() == index for one, index in ((half, number), (whole, place[path])))
+            kept = [whole.class_names[label] in half.class_names for label in whole.labels[all_boxes]]
+            assert np.array_equal(half.boxes_xyxy[own], whole.boxes_xyxy[all_boxes][kept])
+            names = [whole.class_names[label] for label in whole.labels[all_boxes][kept]]
+            assert [half.class_names[label] for label in half.labels[own]] == names
+    general = half_labelled.written(tmp_path / "rooms", halves, tmp_path / "halves")
+    train, val = (load_split(general, split)[0] for split in ("train", "val"))
+    assert len(train) == len(whole)
+    assert len(train.labels) == sum(len(half.labels) for half in halves)
+    assert len(val.labels) == len(load_split(tmp_path / "rooms", "val")[0].labels)
+
+
+def test_a_set_of_one_class_has_no_halves(tmp_path):
+    rooms_and_pets(tmp_path)
+    whole, _ = load_split(tmp_path / "rooms", "train")
+    with pytest.raises(UserError, match="the only class; two are needed"):
+        half_labelled.halved(_sets.with_classes(whole, whole.class_names[:1]))
 
 
 def test_transfer_compares_with_scratch_of_as_many_epochs():

@@ -18,7 +18,7 @@ from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.space import load_space
 from search_spaces.text import resolve_structure
-from tests.detector.data.several_sets import rooms_and_pets
+from tests.detector.data.several_sets import rooms_and_pets, write_set
 from tinynas.genes.population import Encoding
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -154,24 +154,25 @@ def test_models_of_many_sets_have_equal_steps(tmp_path):
 
 
 def test_half_labelled_sets_hold_all_images_and_boxes_of_their_own_classes_alone(tmp_path):
-    rooms_and_pets(tmp_path)
-    whole, _ = load_split(tmp_path / "rooms", "train")
+    boxes = [(image, name) for image in range(4) for name in "abcd"]
+    place = write_set(tmp_path / "full", "abcd", {"train": boxes, "val": boxes}, images=4)
+    whole, _ = load_split(place, "train")
     first, second = halves = half_labelled.halved(whole)
     assert sorted([*first.image_paths, *second.image_paths]) == sorted(whole.image_paths)
     assert (first.class_names, second.class_names) == (whole.class_names[::2], whole.class_names[1::2])
-    place = {path: number for number, path in enumerate(whole.image_paths)}
+    numbers = {path: number for number, path in enumerate(whole.image_paths)}
     for half in halves:
         for number, path in enumerate(half.image_paths):
-            own, all_boxes = (one.image_index() == index for one, index in ((half, number), (whole, place[path])))
+            own, all_boxes = (one.image_index() == index for one, index in ((half, number), (whole, numbers[path])))
             kept = [whole.class_names[label] in half.class_names for label in whole.labels[all_boxes]]
             assert np.array_equal(half.boxes_xyxy[own], whole.boxes_xyxy[all_boxes][kept])
             names = [whole.class_names[label] for label in whole.labels[all_boxes][kept]]
             assert [half.class_names[label] for label in half.labels[own]] == names
-    general = half_labelled.written(tmp_path / "rooms", halves, tmp_path / "halves")
+    general = half_labelled.written(place, halves, tmp_path / "halves")
     train, val = (load_split(general, split)[0] for split in ("train", "val"))
     assert len(train) == len(whole)
     assert len(train.labels) == sum(len(half.labels) for half in halves)
-    assert len(val.labels) == len(load_split(tmp_path / "rooms", "val")[0].labels)
+    assert len(val.labels) == len(load_split(place, "val")[0].labels)
 
 
 def test_a_set_of_one_class_has_no_halves(tmp_path):

@@ -136,7 +136,7 @@ def evaluation_parts(run: Run, repeats: int) -> dict[str, float]:
     validation.evaluate_run(run)
     places = [
         (Network, "deploy", "deploy"), (Network, "forward", "forward"), (inference, "postprocess", "suppression"),
-        (validation, "detect_all", "detect"), (validation, "evaluate", "matching"),
+        (validation, "detect_all", "detect"), (validation, "scored", "matching"),
     ]  # fmt: skip
     with clock.listening(*places):
         for _ in range(repeats):

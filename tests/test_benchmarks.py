@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from detector.data.formats import load_split
 from detector.training.settings.config import TrainConfig
+from detector.training.start import load_splits
 from latency_tables import find_table
 from latency_tables.predictor import predict
 from search_spaces import costs
 from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
+from search_spaces.saying import silent
 from search_spaces.space import load_space
 from search_spaces.text import resolve_structure
 from tests.detector.data.several_sets import rooms_and_pets, write_set
@@ -30,6 +33,7 @@ import ablate  # noqa: E402
 import half_labelled  # noqa: E402
 import many_sets  # noqa: E402
 import score_vs_ap  # noqa: E402
+import training_speed  # noqa: E402
 import transfer_gain  # noqa: E402
 
 NS = resolve_structure("Ns")
@@ -263,3 +267,21 @@ def test_a_format_that_cannot_be_run_here_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(export_formats, "find_spec", lambda _: None)
     found = export_formats.exported(None, "tensorrt", None, tmp_path)
     assert found == {"not_run": "tensorrt is not installed"}
+
+
+def test_every_part_of_a_training_is_timed(tmp_path):
+    rooms_and_pets(tmp_path)
+    splits = load_splits(tmp_path / "rooms", silent)
+    given = argparse.Namespace(
+        structure="Ns", batch=2, device="cpu", workers=0, size=64, seed=0, weights=None, repeats=1, amp=["off"]
+    )
+    with tqdm(disable=True) as bar:
+        found = training_speed.measure(splits, given, "off", "small", bar)
+    parts = {
+        "step_ms": {*training_speed.PARTS_OF_STEP, "assign", "to_device", "step", "rest"},
+        "evaluation_ms_per_image": {"deploy", "forward", "suppression", "matching", "loading_and_rest", "whole"},
+        "loading_ms": {"decode", "sample_cached", "augment", "collate"},
+    }
+    for kind, names in parts.items():
+        assert names <= found[kind].keys()
+    assert min(found["loop_images_per_second"].values()) > 0

@@ -1,9 +1,10 @@
 """Depthwise convolution whose backward pass is quick on CPUs.
 
-oneDNN's backward of a strided depthwise convolution is 5 to 20 times slower than its forward, and slower in bf16 than in
-fp32; its gradient of 5x5 weights costs up to 18 times the forward pass. Here the gradient of the input is a stride-1
-forward convolution of the spread-out gradient with the flipped kernel. The gradient of 3x3 weights is taken in fp32, that
-of larger ones as the diagonal of an ordinary convolution's with 8 (bf16: 16) channels a group: many times the products, on
+With AVX-512, oneDNN's backward of a strided depthwise convolution is 5 to 20 times slower than its forward, and slower in
+bf16 than in fp32; its gradient of 5x5 weights costs up to 18 times the forward pass. Here the gradient of the input is a
+stride-1 forward convolution of the spread-out gradient with the flipped kernel. (With AVX2 alone and in fp32 oneDNN's own is
+as quick without a stride, and takes a third of the time with one.) The gradient of 3x3 weights is taken in fp32, that of
+larger ones as the diagonal of an ordinary convolution's with 8 (bf16: 16) channels a group: many times the products, on
 units that are quicker by more. Same gradients, other order of additions.
 """
 
@@ -41,6 +42,13 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _input_gradient(grad: Tensor, weight: Tensor, stride: int, x: Tensor) -> Tensor:
+    if x.dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        own, _, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, [stride] * 2, [weight.shape[-1] // 2] * 2, [1, 1], False, [0, 0], len(weight),
+            [True, False, False],
+        )  # fmt: skip
+        assert isinstance(own, Tensor)
+        return own
     if stride > 1:
         spread = torch.zeros_like(x, memory_format=torch.channels_last)
         spread[:, :, ::stride, ::stride] = grad

@@ -12,9 +12,12 @@ from detector.training.machine.depthwise import DepthwiseConv2d, speed_up_depthw
 @pytest.mark.parametrize("side", [(8, 8), (7, 10)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [6, 8, 32])
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
 def test_same_gradients_as_torch(
-    stride: int, kernel: int, side: tuple[int, int], dtype: torch.dtype, channels: int
-) -> None:
+    stride: int, kernel: int, side: tuple[int, int], dtype: torch.dtype, channels: int, capability: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     torch.manual_seed(0)
     conv = nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
     x = torch.randn(2, channels, *side, requires_grad=True)

@@ -7,7 +7,8 @@ FOLDER holds data sets, one a folder. Of each, half of the training images keep 
 of the other classes: two data sets whose images are full of objects that nobody annotated. `masked` trains one detector on
 both, as tinynas does by default; `unmasked` the same with what a set does not label as background; `all_labels` on the images
 with all their boxes. All have the preset `auto` and about as many steps. AP is that on the whole `val` and `test`, with all
-labels. Every run can be stopped; called again, the program goes on where it was. Prints JSON, also in half_labelled.json.
+labels; `together` pairs masked with unmasked over all sets and seeds. Every run can be stopped; called again, the program
+goes on where it was. Prints JSON, also in half_labelled.json. Needs SciPy, of the `dev` extra.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import yaml
 from _sets import parse_set, prepared, with_classes, write_split
 from _trainings import Job, add_options, epochs_of, every_epochs, finish, run_jobs, run_program, summary
+from searched_vs_published import ap_of, paired
 from small_data import flat
 
 from detector.data.annotations import Annotations
@@ -31,7 +33,7 @@ from detector.data.mirror import advise
 from detector.training.settings.auto_preset import choice_of, facts_of
 from search_spaces.errors import UserError, nearest
 from search_spaces.files import write_text
-from search_spaces.text import resolve_structure
+from search_spaces.text import format_structure, resolve_structure
 
 ALL_LABELS = "all_labels"
 ARMS: Mapping[str, tuple[str, ...]] = {
@@ -67,13 +69,23 @@ def main() -> None:
             ],
             "boxes": len(train.labels), "arms": summary(runs, "unmasked"), "runs": runs,
         }  # fmt: skip
-    finish(
-        {
-            "data": str(options.data), "structure": str(options.structure), "size": options.size, "steps": options.steps,
-            "seeds": options.seeds, "settings": options.set, "sets": found, "failed": failed,
-        },
-        options.out / "half_labelled.json",
-    )  # fmt: skip
+    result = {
+        "data": str(options.data), "structure": format_structure(resolve_structure(str(options.structure))),
+        "size": options.size, "steps": options.steps, "seeds": options.seeds, "settings": options.set, "sets": found,
+        "together": together([entry["runs"] for entry in found.values()]), "failed": failed,
+    }  # fmt: skip
+    finish(result, options.out / "half_labelled.json")
+
+
+def together(sets: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """The mask's gain over all sets and seeds: the mean difference in points, paired by seed, and the paired t-test's p."""
+    pairs = [
+        [ap_of(by_name[f"{arm}-seed{seed}"]) for arm in ("masked", "unmasked")]
+        for by_name in sets
+        for seed in sorted({run["seed"] for run in by_name.values()})
+        if {f"masked-seed{seed}", f"unmasked-seed{seed}"} <= by_name.keys()
+    ]
+    return paired([masked for masked, _ in pairs], [unmasked for _, unmasked in pairs])
 
 
 def halved(train: Annotations) -> tuple[Annotations, Annotations]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +49,20 @@ def main() -> None:
         raise UserError(f"--arms {unknown}: {nearest(unknown, ARMS)}")
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for name in options.sets:
-        source = prepared(parse_set(name), options.data, options.out / "data")
+    for spec in map(parse_set, options.sets):
+        name, folder_name = spec.text, spec.folder
+        source = prepared(spec, options.data, options.out / "data")
         train, _ = load_split(source, "train")
+        if train.num_classes < 2:
+            raise UserError(f"--sets {name}: {train.class_names[0]!r} is its only class; name a set of two or more")
         halves = halved(train)
-        general = written(source, halves, options.out / "data" / f"{name}-halves")
+        general = written(source, train.class_names, halves, options.out / "data" / f"{folder_name}-halves")
         runs: dict[str, dict[str, Any]] = {}
-        for folder, data, arms in (
+        for kind, data, arms in (
             ("halves", general, [arm for arm in options.arms if arm != ALL_LABELS]),
             ("whole", source, [arm for arm in options.arms if arm == ALL_LABELS]),
         ):
-            more, bad = run_jobs(jobs(options, arms, train), data, options.out / f"{name}-{folder}", options.jobs)
+            more, bad = run_jobs(jobs(options, arms, train), data, options.out / f"{folder_name}-{kind}", options.jobs)
             runs |= more
             failed |= {f"{name} {job}": error for job, error in bad.items()}
         found[name] = {
@@ -90,15 +92,13 @@ def together(sets: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def halved(train: Annotations) -> tuple[Annotations, Annotations]:
     """The images in two random halves: the first with the boxes of classes 0, 2, ... alone, the second with the others."""
-    if train.num_classes < 2:
-        raise UserError(f"{train.class_names[0]!r} is the only class; two are needed")
     order = np.random.default_rng(DRAW_SEED).permutation(len(train))
     half = -(-len(train) // 2)
     first, second = (train.subset(sorted(part.tolist())) for part in (order[:half], order[half:]))
     return with_classes(first, train.class_names[::2]), with_classes(second, train.class_names[1::2])
 
 
-def written(source: Path, halves: Sequence[Annotations], folder: Path) -> Path:
+def written(source: Path, class_names: Sequence[str], halves: Sequence[Annotations], folder: Path) -> Path:
     """The label space file of both halves and, as a set that is only evaluated on, the other splits of the whole set."""
     general = folder / "general.yaml"
     if general.is_file():
@@ -106,10 +106,9 @@ def written(source: Path, halves: Sequence[Annotations], folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     for name, half in zip(("first", "second"), halves, strict=True):
         write_split(folder / name, "train", half)
-    names = load_split(source, "train")[0].class_names
     for split in get(detect(source)).splits(source):
         if split != "train":
-            write_split(folder / "whole", split, load_split(source, split, names)[0])
+            write_split(folder / "whole", split, load_split(source, split, class_names)[0])
     sets = {name: {"path": name} for name in ("first", "second", "whole")}
     write_text(general, yaml.safe_dump({"label_space": 1, "sets": sets}, sort_keys=False))
     return general
@@ -118,7 +117,7 @@ def written(source: Path, halves: Sequence[Annotations], folder: Path) -> Path:
 def jobs(options: argparse.Namespace, arms: Sequence[str], train: Annotations) -> list[Job]:
     """Trainings of about `options.steps` steps with what `auto` chooses for the whole set, those of the first seed first."""
     structure = resolve_structure(str(options.structure))
-    chosen = flat(choice_of(structure, facts_of(replace(train, origins=None)), advise(train)).values)
+    chosen = flat(choice_of(structure, facts_of(train), advise(train)).values)
     epochs = epochs_of(options.steps, len(train))
     return [
         Job(

@@ -27,7 +27,6 @@ from tinynas.genes.population import Encoding
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-import _sets  # noqa: E402
 import _trainings  # noqa: E402
 import ablate  # noqa: E402
 import half_labelled  # noqa: E402
@@ -172,7 +171,7 @@ def test_half_labelled_sets_hold_all_images_and_boxes_of_their_own_classes_alone
             assert np.array_equal(half.boxes_xyxy[own], whole.boxes_xyxy[all_boxes][kept])
             names = [whole.class_names[label] for label in whole.labels[all_boxes][kept]]
             assert [half.class_names[label] for label in half.labels[own]] == names
-    general = half_labelled.written(place, halves, tmp_path / "halves")
+    general = half_labelled.written(place, whole.class_names, halves, tmp_path / "halves")
     train, val = (load_split(general, split)[0] for split in ("train", "val"))
     assert len(train) == len(whole)
     assert len(train.labels) == sum(len(half.labels) for half in halves)
@@ -189,11 +188,12 @@ def test_the_masks_gain_is_paired_by_seed_over_all_sets():
     assert (found["pairs"], found["difference_points"]) == (2, 6.0)
 
 
-def test_a_set_of_one_class_has_no_halves(tmp_path):
-    rooms_and_pets(tmp_path)
-    whole, _ = load_split(tmp_path / "rooms", "train")
-    with pytest.raises(UserError, match="the only class; two are needed"):
-        half_labelled.halved(_sets.with_classes(whole, whole.class_names[:1]))
+def test_a_set_of_one_class_has_no_halves(tmp_path, monkeypatch):
+    write_set(tmp_path / "one", ("cat",), {"train": [(0, "cat")], "val": [(0, "cat")]})
+    words = [str(tmp_path), "--sets", "one", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["half_labelled.py", *words])
+    with pytest.raises(UserError, match="--sets one: 'cat' is its only class; name a set of two or more"):
+        half_labelled.main()
 
 
 def test_transfer_compares_with_scratch_of_as_many_epochs():

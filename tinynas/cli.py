@@ -109,26 +109,31 @@ def main(arguments: list[str] | None = None) -> int:
 def _termination_as_interrupt() -> Iterator[list[int]]:
     """SIGTERM raises KeyboardInterrupt in this process, and is noted; what was set before comes back at the end.
 
-    A forked process (a loader's) has inherited this, and is ended by SIGTERM as ever.
+    A forked process (a loader's) has inherited this, and is ended by SIGTERM as ever. A job's end may send SIGTERM to all
+    processes at once: that the loader's have ended is no error then, and torch's handler for it is taken away.
     """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted  # only the main thread may set what a signal does
         return
     here = os.getpid()
+    replaced: dict[int, Any] = {}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if os.getpid() != here:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        if hasattr(signal, "SIGCHLD"):  # Windows has none
+            replaced.setdefault(signal.SIGCHLD, signal.signal(signal.SIGCHLD, lambda *_: None))
         noted.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    replaced[signal.SIGTERM] = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
 
 
 def _run(arguments: list[str] | None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from detector.data.dataset import DetectionDataset, Sample
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,20 @@ class ShardedSampler(Sampler[int]):
         return iter(order[self._rank :: self._world_size][self.start :].tolist())
 
 
+class Loader(DataLoader[T]):
+    """A DataLoader whose processes do not hear Ctrl-C: a terminal sends it to all, and the main process ends the others."""
+
+    def __iter__(self) -> Any:  # an iterator of a private class of torch's
+        if not self.num_workers or not hasattr(signal, "pthread_sigmask"):
+            return super().__iter__()
+        # a process starts with the mask of the thread that starts it: deaf from its first moment on, while it imports too
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def build_loader(
     dataset: DetectionDataset,
     batch_size: int,
@@ -113,7 +131,7 @@ def build_loader(
 
     Workers stay alive between epochs and run OpenCV single-threaded. An empty data set gives no batches.
     """
-    return DataLoader(
+    return Loader(
         dataset,
         batch_size=batch_size,
         sampler=ShardedSampler(dataset, shuffle=shuffle, rank=rank, world_size=world_size),

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 from tqdm import tqdm
 
 from detector.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from detector.data.loader import start_worker
+from detector.data.loader import Loader, start_worker
 from detector.network import Network
 from detector.pretraining.module import PretrainingModule
 from detector.pretraining.pictures import Pictures
@@ -211,7 +211,7 @@ def _checkpoint(run: Pretraining, weights: object, **more: object) -> Checkpoint
 def _batches(run: Pretraining) -> Iterator[Tensor]:
     """The batches of all steps that are left, each a function of the seed and the step alone."""
     sampler = _Steps(run)
-    loader: DataLoader[Tensor] = DataLoader(
+    loader: Loader[Tensor] = Loader(
         run.pictures, batch_sampler=sampler, num_workers=run.settings.workers, worker_init_fn=start_worker,
         generator=torch.Generator().manual_seed(run.settings.seed),
     )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,17 @@ def test_persistent_workers_see_the_epoch(annotations: Annotations) -> None:
         assert same(list(loader), expected[epoch])
     data.set_epoch(0, strong=False)
     assert same(list(loader), epoch_of(data, 0, strong=False))
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_does_not_reach_the_workers(annotations: Annotations) -> None:
+    """A terminal sends it to all processes, also to one that has just started; the main process ends the others."""
+    data = DetectionDataset(annotations, (64, 64), AugmentConfig(), seed=1)
+    expected = epoch_of(data, 0)
+    batches = iter(build_loader(data, 4, shuffle=True, workers=1))
+    os.kill(batches._workers[0].pid, signal.SIGINT)
+    assert same(list(batches), expected)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # here it is heard
 
 
 def test_global_generator_is_left_alone(annotations: Annotations) -> None:

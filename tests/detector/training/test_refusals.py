@@ -119,15 +119,19 @@ def test_run_folders_that_cannot_be(
 
 
 @pytest.mark.usefixtures("interruptible")
-@pytest.mark.parametrize("workers", [0, 1])
-def test_ctrl_c_keeps_the_last_epoch(workers: int, tiny_file: Path, sample: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("workers", "number", "code"), [(0, signal.SIGINT, 130), (1, signal.SIGINT, 130), (1, signal.SIGTERM, 143)]
+)
+def test_ctrl_c_keeps_the_last_epoch(
+    workers: int, number: signal.Signals, code: int, tiny_file: Path, sample: Path, tmp_path: Path
+) -> None:
     out, root = tmp_path / "r", str(Path(__file__).parents[3])
     command = [
         sys.executable, "-m", "tinynas", "train", str(tiny_file), "--data", str(sample), "--out", str(out),
         "--device", "cpu", "--epochs", "5000", "--batch-size", "4", "--set", f"workers={workers}", "--set", "amp=off",
         "--set", "checkpoint_minutes=0",
     ]  # fmt: skip
-    # a group of its own: a terminal's Ctrl-C reaches the loader's workers too
+    # a group of its own: a terminal's Ctrl-C reaches the loader's workers too, as a job's end does
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root},
@@ -138,9 +142,9 @@ def test_ctrl_c_keeps_the_last_epoch(workers: int, tiny_file: Path, sample: Path
         if log.is_file() and log.read_text().count("\n") >= 2:
             break
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     said, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors[-2000:]
+    assert process.returncode == code, errors[-2000:]
     assert "Traceback" not in errors
     assert f"tinynas train --resume {out}" in said
     assert load_checkpoint(out / "last.pt").training["epoch"] >= 1

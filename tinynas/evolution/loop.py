@@ -21,8 +21,6 @@ from tinynas.evolution.state import SearchState, record
 from tinynas.genes.layout import Genes
 from tinynas.pricing.objective import Objective
 
-POLISHING = 0.2
-"""Share of the evaluations that is kept for neighbourhoods."""
 MIGRANTS = 1 / 16
 """Share of a pool that goes to the next island after an epoch."""
 FEWEST_GENERATIONS = 16
@@ -36,7 +34,8 @@ class SearchSettings:
     """`evaluations` candidates in all, over all islands and targets: each is offered to every target's pool.
 
     An island breeds `offspring` children a generation (fewer in a short search) from the best `population` of each
-    target, and hands on its best after every `generations_per_epoch`.
+    target, and hands on its best after every `generations_per_epoch`. The share `polishing` of the evaluations is kept
+    for neighbourhoods.
     """
 
     evaluations: int = 500_000
@@ -45,6 +44,7 @@ class SearchSettings:
     seed: int = 0
     islands: int = 4
     generations_per_epoch: int = 8
+    polishing: float = 0.2
 
 
 def evolve(
@@ -81,7 +81,7 @@ def start(objective: Objective, settings: SearchSettings) -> SearchState:
 
 
 def _epoch(state: SearchState, settings: SearchSettings, run: Runner) -> SearchState:
-    breeding_ends = settings.evaluations - int(settings.evaluations * POLISHING)
+    breeding_ends = settings.evaluations - int(settings.evaluations * settings.polishing)
     chosen = _unpolished(state, settings) if state.evaluated >= breeding_ends else []
     if chosen:
         tasks = _polishing(chosen, state, settings)

@@ -42,8 +42,8 @@ class SearchOptions:
         "entropy, entropy_published, entropy_sized, entropy_detector, deepmad, zen, macs or random; by default the space's."
     )
     score_weights: str | None = _said("Weights of the five groups: 0,0,1,1,16.")
-    evaluations: int = _said("Candidates to look at. Default: 500000.", 500_000, least=1)
-    population: int = _said("Survivors per island. Default: 512.", 512, least=1)
+    evaluations: int | None = _said("Candidates to look at. Default: 500000; 2000 with --score zen.", least=1)
+    population: int | None = _said("Survivors per island. Default: 512; 32 with --score zen.", least=1)
     islands: int | None = _said("Populations that evolve separately; changes the result.", least=1)
     seed: int = _said("Seed of the search; same seed, same result. Default: 0.", 0, least=0)
 

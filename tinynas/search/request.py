@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from latency_tables import Table
 from search_spaces.emit import emit_backbone
@@ -31,6 +32,10 @@ from tinynas.search.options import SearchOptions
 from tinynas.search.plan import SearchPlan
 
 GROUPS = "stem, stage 1, stage 2, stages 3 + 4, stage 5"
+_OF_RUN_NETWORKS = {
+    "evaluations": 2000, "population": 32, "offspring": 32, "generations_per_epoch": 1, "polishing": 0.0,
+}  # fmt: skip
+"""Settings of a search whose score runs networks."""
 
 
 def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
@@ -55,20 +60,31 @@ def build_plan(options: SearchOptions, *, measure: bool = False) -> SearchPlan:
     ):
         raise UserError("no budget: say --budget 3.8ms --device t4, or a limit such as --max-macs 9G")
     by_id = {table.id: table for table in tables.values()}
-    chosen = {"islands": options.islands} if options.islands is not None else {}
     return SearchPlan(
         space=space,
         tables=by_id,
         targets=with_neck_floor(_targets(request, tables, common), options, space, by_id),
         image_size=sizes[0],
         num_classes=options.num_classes,
-        settings=SearchSettings(
-            evaluations=options.evaluations, population=options.population, seed=options.seed, **chosen
-        ),
+        settings=_settings(options, space),
         backbone_only=options.backbone_only,
         convs_only=options.convs_only,
         frames=frames,
         notes=(*compared, *notes),
+    )
+
+
+def _settings(options: SearchOptions, space: Space) -> SearchSettings:
+    """What is asked for, over defaults by what a candidate costs.
+
+    A score that runs networks takes some tenths of a second for each: few candidates, a small population that a short
+    search can move (docs/search-speed.md), and short epochs, for the bar and for what Ctrl-C keeps.
+    """
+    asked = {name: getattr(options, name) for name in ("evaluations", "population", "islands")}
+    runs_networks = hasattr(load_plugin("tinynas.scores", space.score.kind), "score_structures")
+    defaults: Mapping[str, Any] = _OF_RUN_NETWORKS if runs_networks else {}
+    return SearchSettings(
+        seed=options.seed, **{**defaults, **{name: value for name, value in asked.items() if value is not None}}
     )
 
 

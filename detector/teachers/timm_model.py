@@ -28,6 +28,11 @@ class _Normalised(nn.Module):
 
 def load(name: str) -> Teacher:
     """The model's feature maps, all of its levels. Raises UserError when timm, the model or its weights are not there."""
+    if Path(name).is_file():
+        raise UserError(
+            f"--teacher {name}: not a file that a teacher can be read from; expected a checkpoint (.pt), an ONNX file "
+            "(.onnx), a timm model's name or MODULE:FUNCTION"
+        )
     try:
         import timm
     except ImportError:

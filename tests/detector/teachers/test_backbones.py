@@ -183,6 +183,8 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     assert "timm is not installed" in message("resnet18")
     assert "no such file; taken as the name of a timm model" in message("teacher.pth")
+    (tmp_path / "net.txt").write_text("tinynas: 1")
+    assert "net.txt: not a file that a teacher can be read from" in message(str(tmp_path / "net.txt"))
 
     def unknown(name: str, **_: Any) -> SimpleNamespace:
         raise RuntimeError(f"Unknown model ({name})\nmore")

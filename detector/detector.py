@@ -158,7 +158,7 @@ class Detector:
         """COCO metrics on a split of a data set; score and IoU threshold as in the training's own evaluations."""
         from detector.data.formats import load_split
 
-        annotations, _ = load_split(Path(data), split, self.class_names)
+        annotations, _ = load_split(Path(data), split, self.class_names, of_model=True)
         return self.evaluate_split(annotations, batch_size=batch_size).metrics
 
     def evaluate_split(

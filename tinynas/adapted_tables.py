@@ -10,7 +10,8 @@ from pathlib import Path
 from latency_tables import Table, find_table, read_table
 from latency_tables.adaptation.adapt import Progress, adapt
 from latency_tables.measuring import ProfileSettings
-from latency_tables.registry import list_tables
+from latency_tables.metadata import TableMetadata
+from latency_tables.registry import SHIPPED, list_tables
 from latency_tables.verify import check, fit_networks, store
 from search_spaces.errors import UserError
 from search_spaces.graph import Graph
@@ -48,14 +49,19 @@ class Adaptation:
         self, *, resume: bool = False, progress: Callable[[Progress], None] | None = None,
         checked: Callable[[int], None] | None = None,
     ) -> Table:  # fmt: skip
-        """Measure, write, fit the scale, check; the table with the check's figures in it. Raises UserError as `adapt`."""
+        """Measure, fit the scale, check, and write the table with the check's figures in it. Raises UserError as `adapt`."""
         settings = ProfileSettings(precision=self.precision, threads=self.threads, time_limit_s=self.seconds)
         path = adapt(
             self.name, self.sources, self.folder, self.populations(), settings, runtime=self.runtime,
             short_names=self.short_names, reach_note=self.note, resume=resume, progress=progress,
+            finish=lambda table: self._finish(table, checked),
         )  # fmt: skip
+        return read_table(path)
+
+    def _finish(self, table: Table, checked: Callable[[int], None] | None) -> None:
+        """Set the scale by some detectors, check the table on others, and store both."""
         fitted = self.fit_detectors()
-        table = fit_networks(read_table(path), list(fitted.items()), checked, rounds=CHECK_ROUNDS)
+        table = fit_networks(table, list(fitted.items()), checked, rounds=CHECK_ROUNDS)
         others = self._detectors(self.checked, CHECK_SEED, fitted)
         result = check(table, list(others.items()), checked, rounds=CHECK_ROUNDS)
         names = ", ".join(space.name for space in self.spaces)
@@ -63,7 +69,7 @@ class Adaptation:
             "drawn_from": f"{names}, small to large images; never fitted to",
             "scale_and_overhead": f"fitted on {len(fitted)} other random detectors, none of them checked",
         }
-        return store(table, figures)
+        store(table, figures)
 
     def populations(self) -> list[Graph]:
         """Candidates whose latency is to be right."""
@@ -86,10 +92,11 @@ class Adaptation:
 
 
 def possible_sources(
-    runtime: str, precision: str, threads: int, *, across_runtimes: bool = False, kind: str = "cpu"
+    runtime: str, precision: str, threads: int, *, processor: str, across_runtimes: bool = False, kind: str = "cpu"
 ) -> list[Table]:
     """Known tables of devices of a `kind` that another device's table can be adapted from, those of as many threads first;
-    of the same runtime and precision, or, with `across_runtimes` and where there are none, of another runtime.
+    of the same runtime and precision, or, with `across_runtimes` and where there are none, of another runtime. A user's
+    table of the very same thing, `processor` among it, is none: it is what the new one is made in place of.
 
     Raises UserError when there is none.
     """
@@ -97,6 +104,7 @@ def possible_sources(
         (metadata, path) for metadata, path in list_tables()
         if metadata.kind == kind and metadata.precision == precision and metadata.batch == 1
     ]  # fmt: skip
+    alike = [pair for pair in alike if pair[1].parent == SHIPPED or _thing(pair[0]) != (processor, runtime, threads)]
     found = [(m, path) for m, path in alike if m.runtime == runtime] or (alike if across_runtimes else [])
     if not found:
         raise UserError(
@@ -109,16 +117,24 @@ def possible_sources(
     return [read_table(path) for m, path in found if abs((m.threads or 1) - threads) == nearest]
 
 
+def _thing(metadata: TableMetadata) -> tuple[str, str, int]:
+    """What a table is of, besides its precision."""
+    return metadata.processor, metadata.runtime, metadata.threads or 1
+
+
 def chosen_sources(
-    device: str, runtime: str | None, precision: str, threads: int, *, across_runtimes: bool = False, kind: str = "cpu"
+    device: str, runtime: str | None, precision: str, threads: int, *, processor: str, across_runtimes: bool = False,
+    kind: str = "cpu",
 ) -> list[Table]:  # fmt: skip
-    """The tables that `--adapt` names: one by id, short name or path; all that fit for `auto`.
+    """The tables that `--adapt` names, for a table of `processor`: one by id, short name or path; all that fit for `auto`.
 
     Raises UserError for one of another kind, batch or precision, and for one of another runtime than the one that is asked
     for (None: the table's own), unless `across_runtimes` is said.
     """
     if device == "auto":
-        return possible_sources(runtime or "openvino", precision, threads, across_runtimes=across_runtimes, kind=kind)
+        return possible_sources(
+            runtime or "openvino", precision, threads, processor=processor, across_runtimes=across_runtimes, kind=kind
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it was measured on another processor is why it is adapted
         table = find_table(device)

@@ -94,7 +94,9 @@ def _adapted(host: HostName, wanted: Wanted) -> Table:
     """Adapt a table of this host into the user's folder."""
     from tinynas.adapted_tables import possible_sources
 
-    sources = possible_sources(host.runtime, host.precision, host.threads, across_runtimes=True)
+    sources = possible_sources(
+        host.runtime, host.precision, host.threads, processor=host_processor(), across_runtimes=True
+    )
     print(
         f"no latency table of this processor, {host_processor()}: tinynas adapts one, which takes about a minute, once "
         f"(--no-measure takes {sources[0].id} as it is)",

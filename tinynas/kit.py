@@ -114,7 +114,8 @@ def _adapting(device: str, found: Collected, across_runtimes: bool) -> Completio
     """Completion by the table (or tables) that `--adapt` names."""
     header, runtime = found.header, str(found.header["runtime"])
     sources = chosen_sources(
-        device, runtime, str(header["precision"]), int(found.conditions["threads"]), across_runtimes=across_runtimes,
+        device, runtime, str(header["precision"]), int(found.conditions["threads"]),
+        processor=str(found.conditions["processor"]), across_runtimes=across_runtimes,
         kind=load_plugin("latency_tables.runtimes", runtime).device_kind(),
     )  # fmt: skip
     drawn = _populations({**header, "members": min(DRAWN_TO_ADAPT, header["members"])})

@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.image import Pixels, read_image
 from detector.data.origins import Origins, joined_origins
-from search_spaces.errors import UserError, nearest
+from search_spaces.errors import UserError, listed, nearest
 
 Floats: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 MIN_SIDE_PX = 1.0
@@ -58,6 +59,12 @@ class Annotations:
     def num_classes(self) -> int:
         """C."""
         return len(self.class_names)
+
+    def picture(self, index: int) -> Pixels:
+        """Image `index` as its boxes were annotated: turned by its EXIF rotation, or as stored. Raises UserError as
+        `read_image`."""
+        height, width = (int(side) for side in self.sizes_hw[index])
+        return read_image(self.image_paths[index], expected_hw=(height, width))
 
     def boxes_of(self, index: int) -> ImageBoxes:
         """The boxes of image `index`, as views."""
@@ -253,9 +260,15 @@ def _ids(ids: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[np.int64]
 
 
 def map_labels(
-    labels: npt.NDArray[np.int64], names: Sequence[str], wanted: Sequence[str], where: Callable[[int], str]
+    labels: npt.NDArray[np.int64],
+    names: Sequence[str],
+    wanted: Sequence[str],
+    where: Callable[[int], str],
+    *,
+    of_model: bool = False,
 ) -> npt.NDArray[np.int64]:
-    """Labels that index `names`, re-indexed into `wanted`, by name. `where(row)` says where a label stands.
+    """Labels that index `names`, re-indexed into `wanted`, by name. `where(row)` says where a label stands; `of_model`:
+    `wanted` are a trained model's classes.
 
     Raises UserError when a class that has boxes is not in `wanted`; one without boxes is let pass.
     """
@@ -265,6 +278,11 @@ def map_labels(
     unknown = np.flatnonzero(mapped < 0)
     if len(unknown):
         name = names[labels[unknown[0]]]
+        if of_model:
+            raise UserError(
+                f"{where(int(unknown[0]))}: class {name!r} is none of the model's ({listed(list(wanted), 8)}); take data of "
+                "the model's classes, or a model that was trained on these"
+            )
         raise UserError(
             f"{where(int(unknown[0]))}: class {name!r} is not among the training classes; {nearest(name, wanted)}; "
             "rename it or remove its boxes, or add it to the training split"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from detector.data import formats
 from detector.data.annotations import Annotations, DataReport
+from detector.data.image import IMAGE_SUFFIXES
 from detector.data.image_facts import examine
 from detector.data.raw_split import RawSplit, packed
 from detector.data.writing import Content, Put, claim, write_data_set
@@ -45,7 +46,7 @@ def convert(source: Path, out: Path, to: str, *, link: bool = False) -> Converte
     splits, reports = {}, []
     for name, split in raw.items():
         annotations, report = packed(replace(split, declared=False), names)
-        check_pictures(annotations, to)
+        check_pictures(annotations, copied_to=to)
         splits[name] = replace(annotations, category_ids=ids)
         reports.append(report)
     lost += _lost(layout, to, splits, reports)
@@ -107,14 +108,21 @@ def merged_classes(splits: Sequence[RawSplit]) -> tuple[tuple[str, ...], Ids]:
     return tuple(known), np.array(result, dtype=np.int64)
 
 
-def check_pictures(annotations: Annotations, to: str) -> None:
-    """Every picture whole and of the annotated size; YOLO's normalised boxes go by the size as shown."""
+def check_pictures(annotations: Annotations, *, copied_to: str | None) -> None:
+    """Every picture whole and of the annotated size, and, where the files themselves go into a data set of the format
+    `copied_to`, such as that format has: YOLO's normalised boxes go by the size as shown, and formats that find pictures
+    by their names' endings know some alone. Raises UserError for the first that is not."""
     sizes = annotations.sizes_hw.tolist()
     for path, fact, (height, width) in zip(annotations.image_paths, examine(annotations.image_paths), sizes):
         reason = fact.mismatch((height, width))
         if reason:
             raise UserError(f"{path}: {reason}")
-        if to == "yolo" and fact.size_hw != (height, width):
+        if copied_to not in (None, "coco") and path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise UserError(
+                f"{path}: a {path.suffix} in a data set of {copied_to} would not be read again; convert it to JPEG or "
+                "PNG, or take --to coco"
+            )
+        if copied_to == "yolo" and fact.size_hw != (height, width):
             raise UserError(
                 f"{path}: was annotated before its EXIF rotation, which YOLO files cannot say; "
                 "rotate the pixels (and annotate them so), or convert to coco or voc"

@@ -136,14 +136,14 @@ def _bytes_of(path: Path) -> npt.NDArray[np.uint8]:
     except OSError as error:
         raise UserError(f"{path}: cannot read the image ({error.strerror}); restore the file or drop it") from error
     if data.size == 0:
-        raise UserError(f"{path}: the image file is empty; copy it again, or remove it from the split")
+        raise UserError(f"{path}: the image file is empty; copy it again, or remove it")
     return data
 
 
 def _unusable(header: Header, num_bytes: int, allow_truncated: bool = False) -> str:
     """Why a picture with that header cannot be decoded, "" if nothing speaks against it."""
     if not header.whole and not allow_truncated:
-        return "the image file is cut short; copy it again, or remove it from the split"
+        return "the image file is cut short; copy it again, or remove it"
     if header.kind == "tiff" and header.bits >= 32:
         return f"has {header.bits}-bit samples; expected 8 or 16 bits, convert it"
     if header.stored_hw is None:

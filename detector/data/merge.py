@@ -38,7 +38,7 @@ def merge(sources: Sequence[Path], out: Path, to: str, *, link: bool = False) ->
         for raw, _ in read:
             if name in raw:
                 annotations, report = packed(replace(raw[name], declared=False, category_ids=None), names)
-                check_pictures(annotations, to)
+                check_pictures(annotations, copied_to=to)
                 parts.append(annotations)
                 reports.append(report)
         if parts:

@@ -124,14 +124,17 @@ class BoxColumns:
         return raw, np.frombuffer(self.record, dtype=np.int64)
 
 
-def packed(split: RawSplit, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
-    """Labels matched to `class_names` by name (None: the split's own list), boxes cleaned and sorted by image.
+def packed(
+    split: RawSplit, class_names: Sequence[str] | None = None, *, of_model: bool = False
+) -> tuple[Annotations, DataReport]:
+    """Labels matched to `class_names`, the training split's or a model's, by name (None: the split's own list), boxes cleaned
+    and sorted by image.
 
     Warns when both lists are declared and differ. Raises UserError for a class that has boxes but no place in
     `class_names`, for a name that occurs twice and for a split without images.
     """
     wanted = split.class_names if class_names is None else tuple(class_names)
-    labels = map_labels(split.boxes.labels, split.class_names, wanted, split.where)
+    labels = map_labels(split.boxes.labels, split.class_names, wanted, split.where, of_model=of_model)
     if split.declared and split.class_names != wanted:
         warnings.warn(difference(split.source, split.class_names, wanted), stacklevel=3)
     for note in split.notes:

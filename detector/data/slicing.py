@@ -11,7 +11,7 @@ import numpy.typing as npt
 from detector.data import formats
 from detector.data.annotations import Annotations, clip
 from detector.data.convert import check_pictures, merged_classes, read_all, renamed_line
-from detector.data.image import Pixels, read_image
+from detector.data.image import Pixels
 from detector.data.raw_split import packed
 from detector.data.writing import Content, Put, claim, write_data_set
 from detector.drawing import write_picture
@@ -54,7 +54,7 @@ def slice_data(source: Path, out: Path, to: str, slicing: Slicing) -> Sliced:
     contents, whole = {}, {}
     for part, (name, split) in enumerate(raw.items()):
         annotations, _ = packed(replace(split, declared=False), names)
-        check_pictures(annotations, to)
+        check_pictures(annotations, copied_to=None)
         whole[name] = len(annotations)
         rng = np.random.default_rng([slicing.seed, part])
         contents[name] = _tiled(replace(annotations, category_ids=ids), slicing, rng)
@@ -145,8 +145,7 @@ def _cutter(
         nonlocal last
         owner, (x, y), (height, width) = owners[index], corners[index], sizes[index]
         if last is None or last[0] != owner:
-            hw = (int(annotations.sizes_hw[owner][0]), int(annotations.sizes_hw[owner][1]))
-            last = owner, read_image(annotations.image_paths[owner], expected_hw=hw)
+            last = owner, annotations.picture(owner)
         write_picture(last[1][y : y + height, x : x + width], place, _QUALITY)
 
     return put

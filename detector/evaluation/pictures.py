@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from detector.data.image import Pixels, read_image
+from detector.data.image import Pixels
 from detector.drawing import CAPTION_PX, draw_detections, with_longer_side, write_picture
 from detector.evaluation.assessment import Assessment
 from detector.evaluation.confusion import LEFT_OUT, NONE
@@ -88,7 +88,7 @@ def _caption(width: int) -> Pixels:
 def _panels(assessment: Assessment, index: int) -> tuple[Pixels, Pixels]:
     annotations, detections = assessment.annotations, assessment.evaluation.detections
     found, names = assessment.found, annotations.class_names
-    pixels, scale = _shown(read_image(annotations.image_paths[index]))
+    pixels, scale = _shown(annotations.picture(index))
     boxes = np.arange(annotations.offsets[index], annotations.offsets[index + 1])
     labels = annotations.labels[boxes].astype(np.int64)
     states = [_state(found.found_by[box], label, detections.labels, "missed") for box, label in zip(boxes, labels)]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tqdm import tqdm
 
 from detector.data.annotations import Annotations
-from detector.data.image import Pixels, read_image
+from detector.data.image import Pixels
 from detector.detections import Detections
 from detector.evaluation.detections import SplitDetections
 
@@ -30,8 +30,7 @@ def detect_split(
 
 def _pictures(annotations: Annotations, batch_size: int) -> Iterator[list[Pixels]]:
     def read(index: int) -> Pixels:
-        height, width = (int(side) for side in annotations.sizes_hw[index])
-        return read_image(annotations.image_paths[index], expected_hw=(height, width))
+        return annotations.picture(index)
 
     starts = range(0, len(annotations), batch_size)
     parts = [range(start, min(start + batch_size, len(annotations))) for start in starts]

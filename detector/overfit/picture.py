@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.image import Pixels, read_image
+from detector.data.image import Pixels
 from detector.detector import PREDICT_SCORE_THRESHOLD, Detector
 from detector.drawing import SMALLEST_SHOWN, caption, draw_detections, with_longer_side, write_picture
 from detector.training.run import Run
@@ -28,8 +28,7 @@ def write_overfit_picture(run: Run, path: Path) -> None:
     detector = Detector.of(dataclasses.replace(run.blank, weights=run.stepper.ema.weights), "cpu")
     truth, found = [], []
     for index in range(min(len(annotations), MOST_IMAGES)):
-        height, width = (int(side) for side in annotations.sizes_hw[index])
-        pixels = read_image(annotations.image_paths[index], expected_hw=(height, width))
+        pixels = annotations.picture(index)
         boxes, labels, ignore = annotations.boxes_of(index)
         truth.append(_tile(draw_detections(pixels, boxes[~ignore], labels[~ignore].astype(np.int64), names)))
         seen = detector.predict(pixels)

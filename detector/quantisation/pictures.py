@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from detector.data.annotations import Annotations
 from detector.data.formats import load_split
-from detector.data.image import read_image, resize_stretch
+from detector.data.image import resize_stretch
 from search_spaces.errors import UserError
 
 
@@ -28,7 +28,7 @@ def drawn_pictures(data: Path, split: str, class_names: Sequence[str], number: i
 
     Raises UserError when the split has other classes than the model, is missing or has no pictures.
     """
-    annotations, _ = load_split(data, split, class_names)
+    annotations, _ = load_split(data, split, class_names, of_model=True)
     if not len(annotations):
         raise UserError(f"{data}: no pictures in {split}; quantisation needs some to calibrate on and to judge by")
     if len(annotations) <= number:
@@ -40,8 +40,7 @@ def drawn_pictures(data: Path, split: str, class_names: Sequence[str], number: i
 def model_inputs(annotations: Annotations, image_size: tuple[int, int]) -> list[npt.NDArray[np.float32]]:
     """Every picture as a model's input (1, 3, H, W) float32, RGB 0..255, stretched as in training and prediction."""
     found = []
-    for path, (height, width) in zip(annotations.image_paths, annotations.sizes_hw.tolist()):
-        pixels = read_image(path, expected_hw=(height, width))
-        stretched, _ = resize_stretch(pixels, np.zeros((0, 4), dtype=np.float32), image_size)
+    for index in range(len(annotations)):
+        stretched, _ = resize_stretch(annotations.picture(index), np.zeros((0, 4), dtype=np.float32), image_size)
         found.append(np.ascontiguousarray(stretched.transpose(2, 0, 1)[None], dtype=np.float32))
     return found

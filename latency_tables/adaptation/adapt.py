@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ from latency_tables.partial import Partial, held, kept_on_failure
 from latency_tables.reach import reach
 from latency_tables.registry import refuse_claimed
 from latency_tables.shards import Measurement, measure_all, shards, unsteadiness
-from latency_tables.tables import Table, read_rows, write_table
+from latency_tables.tables import Row, Table, read_rows, read_table, write_table
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.graph import Graph
@@ -50,13 +51,15 @@ def adapt(
     reach_note: str = "",
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    finish: Callable[[Table], object] | None = None,
 ) -> Path:
     """Write the table `{name}-{runtime}-{precision}-b1[-tN]` of this host into `folder`; its CSV's path.
 
     `sources`: tables of other devices, the likeliest first; the one whose figures explain the first measurements best is
     adapted. `graphs`: detectors (populations) whose latency is to be right; what they run beyond the source's kernels is
     added. `settings.time_limit_s`: how long to measure. Measurements are kept in the same file as a profile's: either
-    goes on with what the other began (`resume`).
+    goes on with what the other began (`resume`). `finish(table)` sets the table right and checks it, and stores that with it:
+    until it is through there is no table, and the measurements are kept.
 
     Raises UserError when no source is given, when the table is there already, when measurements of a stopped run are and
     `resume` is not said, or when the device fails.
@@ -79,18 +82,37 @@ def adapt(
             expected_error=round(adapted.error, 4),
             unsteadiness=round(unsteadiness(plugin, settings.threads, settings.precision), 3),
         )  # fmt: skip
-        written = write_table(
-            folder, metadata.model_copy(update={"adapted": provenance}), adapted.rows(run.partial.rows)
-        )  # fmt: skip
+        metadata = metadata.model_copy(update={"adapted": provenance})
+        _write(folder, metadata, adapted.rows(run.partial.rows), finish)
         path.unlink(missing_ok=True)
-    return written
+    return target
+
+
+def _write(
+    folder: Path, metadata: TableMetadata, rows: Iterable[Row], finish: Callable[[Table], object] | None
+) -> None:  # fmt: skip
+    """Write a table once it is finished, in a folder that no one takes a table from until then."""
+    unfinished = folder / f".{metadata.id}.unfinished"
+    try:
+        written = write_table(unfinished, metadata, rows)
+        if finish is not None:
+            finish(read_table(written))
+        for path in (written.with_suffix(".yaml"), written):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _check(sources: Sequence[Table], settings: ProfileSettings) -> None:
     if not sources:
         raise UserError("no table to adapt from: measure this host with tinynas profile --name NAME")
-    if settings.time_limit_s is None or settings.time_limit_s <= 0:
-        raise UserError(f"{settings.time_limit_s} seconds to measure in; a positive number expected, 60 for example")
+    check_seconds(settings.time_limit_s)
+
+
+def check_seconds(seconds: float | None) -> None:
+    """Raise UserError where it is no time to measure in."""
+    if seconds is None or not 0 < seconds < float("inf"):
+        raise UserError(f"{seconds} seconds to measure in; a positive number expected, 60 for example")
 
 
 class _Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,56 @@ def test_explain_adapts_a_table_once(fake: Path, capsys: pytest.CaptureFixture[s
     shown = capsys.readouterr()
     assert "no latency table" not in shown.err
     assert own(fake) == made
+
+
+def test_an_adaptation_stopped_before_its_check_leaves_no_table_and_goes_on(
+    fake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timed, calls = fake_runtime.network_ms, []
+
+    def interrupted(*graphs: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return timed(*graphs, **options)
+
+    command = ["explain", "Ns", "--image-size", "128", "--device", "cpu"]
+    with monkeypatch.context() as stopping:
+        stopping.setattr(fake_runtime, "network_ms", interrupted)
+        assert main(command) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not own(fake) or all(name.endswith(".partial") for name in own(fake))
+    kept = len(next(fake.glob("*.partial.csv")).read_text().splitlines())
+    assert main(command) == 0
+    (name,) = own(fake)
+    table = read_table(fake / f"{name}.csv")
+    assert table.metadata.error["detectors"] == 8
+    assert table.counts()["measured"] >= kept - 1
+    assert [path.suffix for path in sorted(fake.iterdir())] == [".csv", ".yaml"]
+
+
+def test_a_table_of_the_same_processor_is_not_what_a_new_one_is_adapted_from(
+    fake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapt = [
+        "profile",
+        "--adapt",
+        "auto",
+        "--seconds",
+        "1",
+        "--spaces",
+        "mob",
+        "--image-sizes",
+        "64",
+        "--num-classes",
+        "3",
+    ]
+    for name in ("one", "two"):
+        assert main([*adapt, "--name", name]) == 0
+        assert "adapted from epyc-zen" in capsys.readouterr().err
+    assert main([*adapt, "--name", "three", "--threads", "2"]) == 0  # of other threads it may be
+    assert main([*adapt[:3], "--seconds", "nan", "--name", "four"]) == 2
+    assert "nan seconds to measure in" in capsys.readouterr().err
 
 
 def test_a_table_that_erred_when_it_was_checked_is_used_with_a_warning(fake: Path) -> None:

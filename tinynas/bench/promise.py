@@ -55,7 +55,7 @@ def verify_file(
         raise UserError(f"{path}: not an export of this project; tinynas bench times foreign files")
     annotations = None
     if data is not None:  # read before time is spent on anything
-        annotations, _ = load_split(data, split, detector.class_names)
+        annotations, _ = load_split(data, split, detector.class_names, of_model=True)
     found = [_golden(one)]
     (model, whole) = interleaved([one.run, one.whole or one.run], threads=threads, seconds=seconds)
     ms, most = model.median_ms, limits.most_ms

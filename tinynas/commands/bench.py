@@ -110,7 +110,7 @@ def _with_ap(row: Row, one: Any, data: Path, split: str) -> Row:
 
     if one.detector is None:
         return row
-    annotations, _ = load_split(data, split, one.detector.class_names)
+    annotations, _ = load_split(data, split, one.detector.class_names, of_model=True)
     metrics = one.detector.evaluate_split(annotations).metrics
     return replace(row, ap=metrics.ap, ap50=metrics.ap50)
 

@@ -52,7 +52,7 @@ def run(
         claim_outputs(report, output_names(), overwrite)
     made_by = RunFolder.read(checkpoint.parent) if report and checkpoint.name in ("best.pt", "last.pt") else None
     source = find_data(data)
-    annotations, _ = load_split(source, split, detector.class_names)
+    annotations, _ = load_split(source, split, detector.class_names, of_model=True)
     evaluation = detector.evaluate_split(annotations, batch_size=batch_size, max_detections=max_detections)
     note = crowding_note(annotations, evaluation.max_detections)
     if note:

@@ -88,10 +88,15 @@ def run(
         return
     reach = parse_reach(spaces, image_sizes, num_classes)
     if adapt is not None:
+        from latency_tables.adaptation.adapt import check_seconds
+        from latency_tables.on_device.host import host_processor
         from tinynas.adapted_tables import chosen_sources
         from tinynas.devices import adapt_here
 
-        sources = chosen_sources(adapt, runtime, precision, threads, across_runtimes=across_runtimes)
+        check_seconds(seconds)
+        sources = chosen_sources(
+            adapt, runtime, precision, threads, processor=host_processor(), across_runtimes=across_runtimes
+        )
         adapt_here(
             sources, runtime or sources[0].metadata.runtime, precision, threads, reach.spaces, reach.sizes,
             reach.classes, seconds=seconds, name=name, folder=out, resume=resume, short_names=short_name or [],

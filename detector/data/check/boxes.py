@@ -40,9 +40,11 @@ def _sound(name: str, split: RawSplit) -> Iterator[Finding]:
         excess = np.abs(given - inside).max(axis=1, initial=0.0)
         gone = ~has_area(inside) & ~degenerate
         outside = ~degenerate & ((excess > BORDER_PX) | gone)
+    fractions = len(given) > 0 and bool((given <= 1).all())
+    hint = "; all boxes here lie within 0 and 1: multiply them by their images' width and height" if fractions else ""
     for row in np.flatnonzero(degenerate).tolist():
         width, height = sides[row].tolist()
-        reason = f"the box {_shown(given[row])} is {width:g} x {height:g} px; expected at least 1 px; training drops it"
+        reason = f"the box {_shown(given[row])} is {width:g} x {height:g} px; expected at least 1 px; training drops it{hint}"
         yield _finding("degenerate-box", name, split, row, reason, 1.0)
     for row in np.flatnonzero(outside).tolist():
         size = f"{sizes[row, 1]}x{sizes[row, 0]} image"

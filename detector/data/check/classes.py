@@ -18,7 +18,7 @@ def compare(splits: Mapping[str, RawSplit]) -> list[Finding]:
     train = splits.get("train")
     trained = set() if train is None else {name for name, count in _learnable(train).items() if count}
     for name, split in splits.items():
-        findings += _twice(name, split)
+        findings += [*_twice(name, split), *_similar(name, split)]
         counts = _learnable(split)
         if train is not None and split is not train:
             for unknown in (c for c, count in counts.items() if count and c not in trained):
@@ -70,3 +70,16 @@ def _twice(name: str, split: RawSplit) -> list[Finding]:
     return [
         Finding(kind="duplicate-class", split=name, where=split.source, reason=reason.format(known)) for known in twice
     ]
+
+
+def _similar(name: str, split: RawSplit) -> list[Finding]:
+    alike: dict[str, list[str]] = {}
+    for known in dict.fromkeys(split.class_names):
+        alike.setdefault("".join(known.casefold().split()), []).append(known)
+    return [
+        Finding(
+            kind="similar-classes", split=name, where=split.source,
+            reason=f"{listed([repr(known) for known in names], 4)} are classes of their own; if one is meant, rename one",
+        )
+        for names in alike.values() if len(names) > 1
+    ]  # fmt: skip

@@ -25,6 +25,7 @@ KINDS = {
     "box-outside": "boxes that reach more than 1 px beyond their image",
     "duplicate-box": "the same place annotated twice",
     "near-leak": "images in two splits that look alike",
+    "similar-classes": "class names that differ in case or spaces alone",
     "crowded": "splits with more boxes than the metrics count",
     "dark-samples": "16-bit images that use few of their bits",
     "read-otherwise": "things that are read otherwise than they are written",
@@ -40,7 +41,7 @@ KINDS = {
 """Every kind of finding, the gravest first, and what it is."""
 NOTES = frozenset(
     {
-        "near-leak", "crowded", "dark-samples", "read-otherwise", "left-out", "no-boxes", "no-label-file",
+        "near-leak", "similar-classes", "crowded", "dark-samples", "read-otherwise", "left-out", "no-boxes", "no-label-file",
         "label-without-image", "unlisted-image", "class-without-boxes", "mirrored-class", "missing-split",
     }
 )  # fmt: skip

@@ -127,14 +127,16 @@ def left_out(data: Path) -> list[str]:
     return list(found(data)) if found is not None else []
 
 
-def load_split(data: Path, split: str, class_names: Sequence[str] | None = None) -> tuple[Annotations, DataReport]:
+def load_split(
+    data: Path, split: str, class_names: Sequence[str] | None = None, *, of_model: bool = False
+) -> tuple[Annotations, DataReport]:
     """Read one split ('train', 'val' or 'test') of a data set whose format is found out from its layout.
 
-    data: a folder, or a YOLO-style YAML file. class_names: the training classes; the split's own are matched by name,
-    with a warning when the lists differ. Raises UserError for an unknown layout, a missing split and any malformed
-    file, and for a class that has boxes but is not among `class_names`.
+    data: a folder, or a YOLO-style YAML file. class_names: the training classes, or (`of_model`) a trained model's; the
+    split's own are matched by name, with a warning when the lists differ. Raises UserError for an unknown layout, a missing
+    split and any malformed file, and for a class that has boxes but is not among `class_names`.
     """
-    return packed(read_split(data, split), class_names)
+    return packed(read_split(data, split), class_names, of_model=of_model)
 
 
 def read_split(data: Path, split: str, tell: Tell = refuse) -> RawSplit:

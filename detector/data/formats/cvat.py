@@ -25,8 +25,8 @@ from detector.data.scalars import clean_name, number, shown, side
 from detector.data.split_names import UNSPLIT, in_order, split_of
 from search_spaces.errors import UserError
 
-_SHAPES = ("box", "polygon", "ellipse", "mask")
-_NO_AREA = ("polyline", "points", "skeleton", "cuboid")
+_SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid")
+_NO_AREA = ("polyline", "points", "skeleton")
 
 
 def matches(root: Path) -> bool:
@@ -132,6 +132,9 @@ def _box(shape: ElementTree.Element, notes: Notes) -> Sides:
     if shape.tag == "ellipse":
         x, y, across, down = value("cx"), value("cy"), value("rx"), value("ry")
         return x - across, y - down, x + across, y + down
+    if shape.tag == "cuboid":  # corners of the near and the far side: top and bottom, left and right
+        corners = [f"{end}{side}{number}" for end in "tb" for side in "lr" for number in (1, 2)]
+        return around([(value(f"x{corner}"), value(f"y{corner}")) for corner in corners])
     if shape.tag == "mask":
         left, top = value("left"), value("top")
         return left, top, left + value("width"), top + value("height")

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.annotations import Annotations
-from detector.data.image import read_image
 
 CROPS = 40
 """Of each class, at most."""
@@ -112,7 +111,7 @@ def _described(
     """The boxes `rows` (n,), in the order of their pictures `image` (n,): as they are, and mirrored."""
     plain, mirrored = [], []
     for index in np.unique(image):
-        picture = read_image(annotations.image_paths[index])
+        picture = annotations.picture(int(index))
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         for x0, y0, x1, y1 in np.round(annotations.boxes_xyxy[rows[image == index]]).astype(int).tolist():
             small = cv2.resize(grey[y0:y1, x0:x1], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)

@@ -193,6 +193,22 @@ def test_a_class_name_that_occurs_twice(tmp_path: Path) -> None:
     assert found.splits["train"].per_class == before
 
 
+def test_class_names_alike_and_boxes_in_fractions(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "d", 3, 3, (64, 64))
+    path = tmp_path / "d" / "annotations" / "instances_train.json"
+    document = json.loads(path.read_text())
+    document["categories"].append({"id": 99, "name": "Disc "})
+    for box in document["annotations"]:
+        box["bbox"] = [side / 64 for side in box["bbox"]]
+    path.write_text(json.dumps(document))
+    found = check_data(tmp_path / "d")
+    (note,) = [note for note in found.notes if note.kind == "similar-classes"]
+    assert "'disc', 'Disc' are classes of their own" in note.reason
+    degenerate = [problem.reason for problem in found.problems if problem.kind == "degenerate-box"]
+    assert len(degenerate) == len(document["annotations"])
+    assert all("multiply them by their images' width and height" in reason for reason in degenerate)
+
+
 def test_damage_within_a_jpeg(tmp_path: Path) -> None:
     write_sample_data(tmp_path / "d", 2, 2, (320, 320))
     path = tmp_path / "d" / "images" / "train" / "train_00001.jpg"

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.data import convert as module
 from detector.data.convert import convert
@@ -74,6 +75,22 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     assert voc.ignore.tolist() == [False, True]
     assert voc.image_paths[0].name == "a-2.png"
     assert len(load_split(tmp_path / "yolo", "train")[0].labels) == 1
+
+
+def test_pictures_that_would_not_be_read_again_are_refused(tmp_path: Path) -> None:
+    write_sample_data(tmp_path / "a", 2, 2, (64, 96))
+    path = tmp_path / "a" / "annotations" / "instances_train.json"
+    name = json.loads(path.read_text())["images"][0]["file_name"]
+    (picture,) = (tmp_path / "a").rglob(name)
+    Image.open(picture).save(picture.with_suffix(".gif"))
+    picture.unlink()
+    path.write_text(path.read_text().replace(name, picture.with_suffix(".gif").name))
+    for to in ("voc", "yolo"):
+        with pytest.raises(UserError, match=rf"gif in a data set of {to} would not be read again; convert it to JPEG"):
+            convert(tmp_path / "a", tmp_path / to, to)
+        assert not (tmp_path / to).exists()
+    convert(tmp_path / "a", tmp_path / "coco", "coco")
+    assert len(load_split(tmp_path / "coco", "train")[0]) == 2
 
 
 def test_links_share_their_bytes(tmp_path: Path) -> None:

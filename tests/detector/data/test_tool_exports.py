@@ -101,6 +101,23 @@ def test_cvat_shapes_and_subsets(tmp_path: Path) -> None:
     assert boxes(tmp_path, "val") == []
 
 
+def test_a_cuboid_is_the_box_around_its_corners(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / FILES[0])
+    corners = {"tl1": (10, 12), "bl1": (10, 30), "tr1": (24, 12), "br1": (24, 31)}
+    corners |= {"tl2": (14, 9), "bl2": (14, 26), "tr2": (28, 9), "br2": (28, 27)}
+    sides = " ".join(f'x{name}="{x}" y{name}="{y}"' for name, (x, y) in corners.items())
+    image = f'<image id="0" name="{FILES[0]}" width="{WIDTH}" height="{HEIGHT}"><cuboid label="cat" {sides}/></image>'
+    text(tmp_path / "annotations.xml", f"<annotations><version>1.1</version>{image}</annotations>")
+    split = read_split(tmp_path, available_splits(tmp_path)[0])
+    assert split.boxes.boxes_xyxy.tolist() == [[10, 9, 28, 31]]
+    text(
+        tmp_path / "annotations.xml",
+        f"<annotations><version>1.1</version>{image.replace('ybr2', 'gone')}</annotations>",
+    )
+    with pytest.raises(UserError, match="cuboid has the ybr2"):
+        read_split(tmp_path, available_splits(tmp_path)[0])
+
+
 def cvat_tracks(root: Path, *tracks: str) -> None:
     meta = f"<meta><task><original_size><width>{WIDTH}</width><height>{HEIGHT}</height></original_size></task></meta>"
     text(root / "annotations.xml", f"<annotations>{meta}{''.join(tracks)}</annotations>")

@@ -91,6 +91,10 @@ def read_public(text: str, source: str, space: str | None = None) -> Structure:
     if space is not None and space not in FAMILY:
         raise UserError(f"space {space!r}: the public formats hold only {', '.join(FAMILY)} blocks")
     found = _space_of(stages)
+    if space not in (None, found) and (space, found) != ("mob", "res"):
+        raise UserError(
+            f"{source}: holds {found} blocks ({stages[0].values.get('class')}), --space {space} was given; leave --space out"
+        )
     return _assemble(stem, stages, space or found, mob_rule=space == "mob" and found != "mob")
 
 

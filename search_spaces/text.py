@@ -40,7 +40,7 @@ def resolve_structure(name_or_path: str | Path, space: str | None = None) -> Str
     text = str(name_or_path)
     if text in shipped_names():
         shipped = resources.files("search_spaces").joinpath("structures", f"{text}.txt")
-        return parse_structure(shipped.read_text(), f"{text} (shipped)")
+        return parse_structure(shipped.read_text(), f"{text} (shipped)", space)
     path = Path(name_or_path)
     if not path.exists():
         raise UserError(f"no structure {text!r}: neither a file nor a shipped name; {nearest(text, shipped_names())}")
@@ -81,9 +81,15 @@ def parse_structure(text: str, source: str = "<text>", space: str | None = None)
             "head (see any shipped one: tinynas explain S), or one of the public formats (a Python literal)"
         )
     try:
-        return StructureModel.model_validate(data).to_structure()
+        structure = StructureModel.model_validate(data).to_structure()
     except ValidationError as error:
         raise UserError(_first_problem(error, source, node)) from None
+    if space not in (None, structure.backbone.space):
+        raise UserError(
+            f"{source}: holds {structure.backbone.space} blocks, --space {space} was given; leave --space out (it is for texts "
+            "of public formats)"
+        )
+    return structure
 
 
 def format_structure(structure: Structure) -> str:

@@ -5,13 +5,14 @@ All of it comes from the exact solver, so it holds for every network of the spac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces.errors import UserError
 from search_spaces.structure import Structure
+from tinynas.account import account
 from tinynas.budgets import Budget
 from tinynas.exact.solver import Solution, solve
 from tinynas.genes import choices
@@ -44,7 +45,8 @@ class Limit:
 class Why:
     """`score`: the structure's; `best`, `structure`: the best network within the budgets, and whether that is `proven`.
     `limits`: by budget. `widths`: per stage, by number: the best score of networks within the budgets whose stage has this
-    width instead, by width. `dropped`: budgets that are no sums over stages, which nothing here knows of."""
+    width instead, by width. `dropped`: budgets that are no sums over stages, which nothing here knows of. `beyond`:
+    what the structure itself takes more of than the budgets have, in words."""
 
     score: float
     best: float
@@ -53,10 +55,14 @@ class Why:
     limits: tuple[Limit, ...]
     widths: Mapping[int, Mapping[int, float]]
     dropped: tuple[str, ...]
+    beyond: tuple[str, ...] = ()
 
 
-def plan_of(structure: Structure, space: str | None = None, *, measure: bool = True) -> SearchPlan:
-    """The search that a structure file's `search:` block says it came from. `space`: the file of a space of one's own.
+def plan_of(
+    structure: Structure, space: str | None = None, *, device: str | None = None, measure: bool = True
+) -> SearchPlan:
+    """The search that a structure file's `search:` block says it came from. `space`: the file of a space of one's own;
+    `device`: the path of its table, where tinynas does not know it by its id.
 
     Raises UserError for a structure without provenance, and as `build_plan` does.
     """
@@ -67,11 +73,11 @@ def plan_of(structure: Structure, space: str | None = None, *, measure: bool = T
         )
     limits, latencies, floors = {}, [], []
     for key, limit in found["budgets"].items():
-        quantity, _, device = str(key).partition("@")
+        quantity, _, own = str(key).partition("@")
         if quantity == "latency_ms":
-            latencies.append(f"{limit}ms@{device or found.get('device')}")
+            latencies.append(f"{limit}ms@{own or device or found.get('device')}")
         elif quantity == "neck_ms":
-            floors.append((limit, device))
+            floors.append((limit, own))
         else:
             limits[quantity] = limit
     priced = str(found.get("priced", ""))
@@ -80,19 +86,24 @@ def plan_of(structure: Structure, space: str | None = None, *, measure: bool = T
         image_size="x".join(map(str, structure.image_size)), num_classes=structure.head.num_classes,
         max_layers=_count(limits.get("layers")), max_params=_count(limits.get("params")),
         max_macs=_count(limits.get("conv_macs")), score=found.get("score_kind"), backbone_only="backbone" in priced,
-        convs_only="convs" in priced,
+        convs_only="convs" in priced, max_effectiveness=_text(limits.get("effectiveness")),
+        max_memory=_text(limits.get("peak_memory_bytes"), "B"), score_weights=_weights(found.get("score_weights")),
     )  # fmt: skip
     plan = build_plan(options, measure=measure)
+    if device is not None and found.get("table_sha256") not in [table.hash for table in plan.tables.values()]:
+        raise UserError(
+            f"--device {device}: not the table that the search went by, {found.get('device')}; expected that one"
+        )
     rule = neck_rule_of(structure, plan.space)
     if rule is not None:
         plan = replace(plan, space=plan.space.with_neck(rule))
-    least = tuple(Budget("neck_ms", limit, device or next(iter(plan.tables))) for limit, device in floors)
+    least = tuple(Budget("neck_ms", limit, own or next(iter(plan.tables))) for limit, own in floors)
     return replace(plan, targets=tuple(replace(each, budgets=(*each.budgets, *least)) for each in plan.targets))
 
 
 def why(structure: Structure, plan: SearchPlan) -> Why:
     """Solve the plan, and again with more of each limit. Raises UserError where the score is no sum over stages."""
-    (target,) = plan.targets
+    (target,), given = plan.targets, structure
     budgets = [budget for budget in target.budgets if QUANTITIES[budget.quantity].additive]
     score, best = _score(structure, plan), _solved(plan, budgets)
     limits = []
@@ -110,6 +121,7 @@ def why(structure: Structure, plan: SearchPlan) -> Why:
         score=score, best=best.score, structure=structure, proven=best.exact, limits=tuple(limits),
         widths=_other_widths(plan, budgets, structure),
         dropped=tuple(budget.key for budget in target.budgets if not QUANTITIES[budget.quantity].additive),
+        beyond=tuple(_excess(given, plan, budgets)),
     )  # fmt: skip
 
 
@@ -157,11 +169,28 @@ def as_data(found: Why) -> dict[str, Any]:
         ],
         "stages": [_stage(stage) for stage in found.structure.backbone.stages],
         "best_by_width": {str(number): dict(scores) for number, scores in found.widths.items()},
-        "dropped": list(found.dropped),
+        "dropped": list(found.dropped), "beyond": list(found.beyond),
     }  # fmt: skip
 
 
+def _excess(structure: Structure, plan: SearchPlan, budgets: list[Budget]) -> Iterator[str]:
+    """What the structure takes more of than a budget has, as the tables say it here."""
+    if plan.backbone_only:
+        return
+    found = account(plan.graph(structure), plan.tables)
+    costs = {**found.counted(), **found.latency_ms()}
+    for budget in budgets:
+        quantity, used = QUANTITIES[budget.quantity], costs.get(budget.key)
+        if used is not None and not budget.floor and used > budget.limit * (1 + 1e-6):
+            yield f"{quantity.label} {quantity.brief(used)} of {quantity.brief(budget.limit)}"
+
+
 def _distance(found: Why) -> str:
+    if found.beyond:
+        return (
+            f"score {found.score:.2f}, beyond the limits as they are priced here ({'; '.join(found.beyond)}; a search with "
+            f"--measure corrects its table); the best within them scores {found.best:.2f}"
+        )
     word = "the best" if found.proven else "the best that was found"
     if found.score >= found.best * (1 - 1e-9):
         return f"score {found.score:.2f}: {word} within the limits"
@@ -201,6 +230,14 @@ def _near(widths: Sequence[int], width: int) -> list[int]:
 
 def _percent(value: float, base: float) -> str:
     return f"{100 * (value / base - 1):+.2f} %"
+
+
+def _text(limit: Any, unit: str = "") -> str | None:
+    return None if limit is None else f"{limit}{unit}"
+
+
+def _weights(weights: Any) -> str | None:
+    return None if weights is None else ",".join(map(str, weights))
 
 
 def _count(limit: Any) -> str | None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.errors import UserError
+
 
 class StructureFormat(StrEnum):
     """Formats that can be written."""
@@ -42,7 +44,9 @@ def run(
     from search_spaces.text import format_structure, resolve_structure
 
     structure = resolve_structure(source, space)
-    check_new_file(out, overwrite=overwrite and not _same_file(source, out), option="OUT")
+    if _same_file(source, out):
+        raise UserError(f"{out}: is SOURCE itself; expected another OUT")
+    check_new_file(out, overwrite=overwrite, option="OUT")
     text = (
         format_structure(structure)
         if to is StructureFormat.tinynas
@@ -63,7 +67,7 @@ def run(
 
 
 def _same_file(source: str, out: Path) -> bool:
-    return Path(source).exists() and Path(source).samefile(out)
+    return out.exists() and Path(source).exists() and Path(source).samefile(out)
 
 
 def _say_filled_in(source: str) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from search_spaces.errors import UserError
+
 
 class Recount(StrEnum):
     """What can count a network besides its graph."""
@@ -39,7 +41,11 @@ def run(
 ) -> int:
     """Show a structure op by op (shape, params, MACs, share of the latency, entropy), and the totals."""
     if why:
-        _explain_why(structure, space, measure=not no_measure, json=json)
+        given = {"--image-size": image_size, "--num-classes": num_classes, "--check": check}
+        unused = next((option for option, value in given.items() if value is not None), None)
+        if unused is not None:
+            raise UserError(f"{unused}: --why explains the search that found the structure; leave {unused} out")
+        _explain_why(structure, space, device, measure=not no_measure, json=json)
         return 0
     from search_spaces.image_size import parse_image_size
     from search_spaces.text import resolve_structure
@@ -71,12 +77,12 @@ def run(
     return 1 if checked is not None and not checked.agrees else 0
 
 
-def _explain_why(name: str, space: str | None, *, measure: bool, json: bool) -> None:
+def _explain_why(name: str, space: str | None, device: str | None, *, measure: bool, json: bool) -> None:
     from search_spaces.text import resolve_structure
     from tinynas.why import as_data, plan_of, told, why
 
     structure = resolve_structure(name)
-    found = why(structure, plan_of(structure, space, measure=measure))
+    found = why(structure, plan_of(structure, space, device=device, measure=measure))
     if json:
         import json as writer
 

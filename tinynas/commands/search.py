@@ -103,7 +103,15 @@ def _print_json(data: dict[str, Any]) -> None:
 def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
     if result.interrupted:
         total = result.plan.settings.evaluations
-        print(f"interrupted after {result.evaluated:,} of {total:,} candidates (--resume goes on); the best so far:")
+        if result.frames and not result.evaluated:
+            print(
+                f"interrupted after {len(result.frames)} of {len(result.plan.frames)} combinations of image size and neck "
+                "(--resume begins with the first again); the best so far:"
+            )
+        else:
+            print(
+                f"interrupted after {result.evaluated:,} of {total:,} candidates (--resume goes on); the best so far:"
+            )
     for member in data["targets"]:
         name = f"{member['name']}: " if len(data["targets"]) > 1 else ""
         print(f"{name}score {member['score']:.2f}{_proof(member)}")
@@ -149,7 +157,7 @@ def _chosen(member: dict[str, Any], data: dict[str, Any]) -> list[str]:
         return []
     size, neck = "x".join(map(str, chosen["image_size"])), chosen["neck"]
     words = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in neck.items())
-    return [f"{size} px, neck of {words}: one of {len(frames)} combinations"]
+    return [f"{size} px, neck of {words}: one of {len(data['settings']['frames'])} combinations"]
 
 
 def _latencies(member: dict[str, Any]) -> list[str]:
@@ -190,4 +198,5 @@ def _proof(member: dict[str, Any]) -> str:
             f"; no proof within {proof['seconds']:.1f} s (bound {proof['bound']:.2f}); "
             "--certify and --proof-seconds give it more"
         )
-    return f"; within {proof['gap_percent']:.3f} % of the best there can be (bound {proof['bound']:.2f})"
+    dropped = f", which leaves {', '.join(proof['dropped'])} out" if proof.get("dropped") else ""
+    return f"; within {proof['gap_percent']:.3f} % of the best there can be (bound {proof['bound']:.2f}{dropped})"

@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import tinynas
-from latency_tables import Prediction, Trust, trust_of
+from latency_tables import Prediction, Table, Trust, trust_of
+from latency_tables.registry import list_tables
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
 from tinynas.published import neck_share
+from tinynas.quantities import QUANTITIES
 from tinynas.results.drawing import scope_of
 from tinynas.results.families import next_commands, structure_files
+from tinynas.results.report.network import is_best
 from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 
+LIMITS = {
+    "layers": "--max-layers", "params": "--max-params", "conv_macs": "--max-macs", "peak_memory_bytes": "--max-memory",
+    "effectiveness": "--max-effectiveness",
+}  # fmt: skip
+"""By quantity, the option that limits it."""
 UNUSED = 0.97
 """Share of a latency budget below which a person is told that the rest goes unused."""
 
@@ -53,21 +61,34 @@ def search_data(result: SearchResult, folder: Path) -> dict[str, Any]:
         "notes": [
             *result.plan.notes, *(note for member in result.members for note in notes(result.plan, member)), *result.notes,
         ],
-        "commands": next_commands(result.members, folder, list(result.plan.tables)),
+        "commands": next_commands(result.members, folder, [device_of(table) for table in result.plan.tables.values()]),
     }  # fmt: skip
 
 
+def device_of(table: Table) -> str:
+    """What `--device` has to say to mean this table: its id, or the path where tinynas does not look for tables."""
+    known = any(metadata.id == table.id and path.samefile(table.source) for metadata, path in list_tables())
+    return table.id if known else table.source
+
+
 def notes(plan: SearchPlan, member: FoundNetwork) -> list[str]:
-    """What a person should know about a network that does not use its latency budget up."""
+    """What a person should know about a network that does not use its latency budget up: how sure it is that none does
+    better, and what else limits it."""
     found = []
     latencies = [budget for budget in member.target.budgets if budget.quantity == "latency_ms"]
     if latencies and all(member.costs[budget.key] < UNUSED * budget.limit for budget in latencies):
         budget = min(latencies, key=lambda b: b.limit / member.costs[b.key])
-        layers = next((b.limit for b in member.target.budgets if b.quantity == "layers"), None)
-        raise_layers = f"raise --max-layers ({layers:g}), or " if layers and member.costs["layers"] >= layers else ""
+        proven = member.certified is not None and is_best(member.certified)
+        space = f"space {plan.space.name}"
+        best = f"the best that {space} has for" if proven else f"what was found in {space} for"
+        binding = [
+            f"raise {LIMITS[b.quantity]} ({QUANTITIES[b.quantity].brief(b.limit)})" for b in member.target.budgets
+            if b.quantity in LIMITS and member.costs.get(b.key, 0.0) >= UNUSED * b.limit
+        ]  # fmt: skip
+        more = [] if proven or binding else ["look at more candidates (--evaluations)"]
         found.append(
-            f"the best that space {plan.space.name} has for {member.target.name} takes {member.costs[budget.key]:.2f} ms "
-            f"only; {raise_layers}take a larger --image-size or another --space"
+            f"{best} {member.target.name} takes {member.costs[budget.key]:.2f} ms only; "
+            f"{', or '.join([*binding, *more, 'take a larger --image-size or another --space'])}"
         )
     return found
 

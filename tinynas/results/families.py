@@ -56,6 +56,6 @@ def next_commands(members: Sequence[FoundNetwork], folder: Path, devices: Sequen
     """What to type next: look at the network, train it; a family is trained from the largest down, each teaching the next."""
     paths = [shlex.quote(str(folder / name)) for name in structure_files(members)]
     if len(members) == 1:
-        device = f" --device {devices[0]}" if devices else ""
+        device = f" --device {shlex.quote(devices[0])}" if devices else ""
         return [f"tinynas explain {paths[0]}{device}", f"tinynas train {paths[0]} --data DIR"]
     return [f"tinynas family train {shlex.quote(str(folder / 'family.yaml'))} --data DIR --out runs/family"]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import tinynas
+from search_spaces.plugins import load_plugin
 from tinynas.account import Account, account
 from tinynas.budgets import Target
 from tinynas.evolution.loop import SearchSettings
@@ -55,6 +56,8 @@ def _provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: 
         block["ranked_by_training"] = member.ranked
     if plan.space.score.kind != "entropy":
         block["score_kind"] = plan.space.score.kind
+    if tuple(plan.space.score.weights or ()) != tuple(load_plugin("tinynas.scores", plan.space.score.kind).WEIGHTS):
+        block["score_weights"] = list(plan.space.score.weights)
     if plan.backbone_only:
         block["priced"] = "convs of the backbone" if plan.convs_only else "backbone"
     if plan.tables:

@@ -113,6 +113,7 @@ def measured_search(plan: SearchPlan, count: int, engine: Engine, run: SearchFol
         write_text(run.unfinished / "measured.json", json.dumps(rounds) + "\n")
         _account(plan, result, rounds, corrections)
         if len(rounds) == ROUNDS or _agree(result):
+            result.notes += _shortfalls(result)
             return result
         corrections = {name: fit([p for pairs in targets for p in pairs]) for name, targets in rounds[-1].items()}
 
@@ -124,6 +125,26 @@ def _seen(table: Table, correction: Correction | None) -> Table:
 def _agree(result: SearchResult) -> bool:
     rows = [row for member in result.members for row in (member.measured or {}).values()]
     return all(abs(row["corrected_ms"] / row["measured_ms"] - 1) <= TOLERANCE for row in rows)
+
+
+def _shortfalls(result: SearchResult) -> list[str]:
+    """What the loop did not reach: corrected latency that is not the measured one, and a budget that is exceeded."""
+    said = []
+    for member in result.members:
+        name = f"{member.target.name}: " if len(result.members) > 1 else ""
+        limits = {b.device: b.limit for b in member.target.budgets if b.quantity == "latency_ms"}
+        for table, row in (member.measured or {}).items():
+            measured, corrected_ms = row["measured_ms"], row["corrected_ms"]
+            found = []
+            if measured > limits.get(table, float("inf")):
+                found.append(f"above the budget of {limits[table]:g} ms")
+            if abs(corrected_ms / measured - 1) > TOLERANCE:
+                found.append(f"{100 * abs(measured / corrected_ms - 1):.1f} % off what the search went by")
+            if found:
+                said.append(f"{name}{measured:.3f} ms measured on {table}, {' and '.join(found)}")
+    if not said:
+        return []
+    return [f"{'; '.join(said)}: search again while nothing else keeps the machine busy, or with a smaller --budget"]
 
 
 def _time(plan: SearchPlan, result: SearchResult, count: int, plugins: Mapping[str, ModuleType]) -> Timings:

@@ -55,12 +55,11 @@ def test_mirror_advice_looks_into_the_boxes(pair: tuple[Path, Path]) -> None:
 
 def test_a_report_draws_boxes_where_they_are(pair: tuple[Path, Path]) -> None:
     drawn = []
-    for annotations in both(pair):
+    for given in both(pair):
         found = [
-            (boxes, np.ones(len(boxes), np.float32), labels)
-            for boxes, labels, _ in map(annotations.boxes_of, range(12))
+            (boxes, np.ones(len(boxes), np.float32), labels) for boxes, labels, _ in map(given.boxes_of, range(12))
         ]
-        drawn.append(_panels(assess(scored(SplitDetections.pack(found), annotations), annotations, 0.5), 0))
+        drawn.append(_panels(assess(scored(SplitDetections.pack(found), given), given, 0.5), 0))
     for plain, stored in zip(*drawn):
         np.testing.assert_array_equal(plain, stored)
 

@@ -86,8 +86,8 @@ def parse_structure(text: str, source: str = "<text>", space: str | None = None)
         raise UserError(_first_problem(error, source, node)) from None
     if space not in (None, structure.backbone.space):
         raise UserError(
-            f"{source}: holds {structure.backbone.space} blocks, --space {space} was given; leave --space out (it is for texts "
-            "of public formats)"
+            f"{source}: holds {structure.backbone.space} blocks, --space {space} was given; leave --space out (it is "
+            "for texts of public formats)"
         )
     return structure
 

@@ -147,7 +147,10 @@ def parse_latency(text: str) -> Budget:
 
 def parse_count(text: str, quantity: Limited, option: str) -> Budget:
     """`8.5M`, `18G`, `25`. Raises UserError."""
-    return Budget(quantity, _parse(text, option, COUNT_UNITS, "a count, as in 25, 8.5M or 18G"))
+    count = _parse(text, option, COUNT_UNITS, "a count, as in 25, 8.5M or 18G")
+    if quantity == "layers" and count != int(count):
+        raise UserError(f"{option} {text!r}: {count:g} is no whole number; expected one, as in 25")
+    return Budget(quantity, count)
 
 
 def parse_ratio(text: str, quantity: Limited, option: str) -> Budget:

@@ -32,6 +32,18 @@ def test_what_is_lost_is_said(here, capsys):
     assert "lost" not in capsys.readouterr().out
 
 
+def test_blocks_that_the_text_does_not_hold_are_refused(here, capsys):
+    assert main(["convert", "S", "s.txt", "--to", "damo"]) == 0
+    assert main(["convert", "s.txt", "t.txt", "--space", "csp"]) == 2
+    assert (
+        "s.txt: holds res blocks (SuperResConvK1KX), --space csp was given; leave --space out"
+        in capsys.readouterr().err
+    )
+    assert main(["score", "S", "--space", "mob"]) == 2
+    assert "S (shipped): holds res blocks, --space mob was given" in capsys.readouterr().err
+    assert main(["convert", "s.txt", "t.txt", "--space", "res"]) == 0
+
+
 def test_an_existing_file_is_kept_unless_told(here, capsys):
     (here / "s.txt").write_text("mine")
     assert main(["convert", "S", "s.txt"]) == 2

@@ -173,6 +173,10 @@ def test_a_table_of_another_speed_is_left_aside(fake: Path, monkeypatch: pytest.
         (["--adapt", ZEN5, "--seconds", "0"], "0.0 seconds to measure in; a positive number expected"),
         (["--adapt", "auto", "--precision", "bf16"], "no table to adapt from: none of a CPU is known for openvino, bf16"),
         (["--adapt", "zen9"], "unknown device 'zen9'"),
+        (["--adapt", ZEN5, "--minutes", "3"], "--minutes does nothing with --adapt; it is for --kit and a profile"),
+        (["--name", "chip", "--seconds", "2"], "--seconds does nothing without --adapt; it is for --adapt, leave it out"),
+        (["--collect", "r.json", "--name", "c", "--threads", "4"], "--threads does nothing with --collect"),
+        (["--kit", "k.zip", "--out", "t"], "--out does nothing with --kit"),
         (["--adapt", ZEN5, "--kit", "k.zip"], "say one of them"),
     ],
 )  # fmt: skip

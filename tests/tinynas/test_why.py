@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latency_tables import find_table
 from search_spaces.text import resolve_structure
 from tinynas.cli import main
 from tinynas.exact.solver import solve
 from tinynas.genes.layout import OUT
 from tinynas.pricing.objective import Objective
-from tinynas.why import plan_of, why
+from tinynas.why import plan_of, told, why
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,52 @@ def test_what_binds_and_what_more_would_buy(searched: Path, capsys: pytest.Captu
         alone = solve(plan.encoding(), raised, plan.tables)
         assert limit["score_with_more"] == pytest.approx(alone.score, rel=1e-8)
         assert limit["used"] <= limit["limit"]
+
+
+def test_the_search_that_is_explained_is_the_one_that_was_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["--budget", "3ms", "--evaluations", "3000", "--population", "32"]
+    given = ["--score-weights", "1,1,1,1,1", "--max-memory", "40MB"]
+    assert main(["search", *short, "--device", "t4", *given, "--out", str(tmp_path / "a")]) == 0
+    structure = resolve_structure(tmp_path / "a" / "structure.txt")
+    assert structure.search is not None
+    assert structure.search["score_weights"] == [1, 1, 1, 1, 1]
+    capsys.readouterr()
+    assert main(["explain", str(tmp_path / "a" / "structure.txt"), "--why"]) == 0
+    shown = capsys.readouterr().out
+    assert f"score {structure.search['score']:.2f}" in shown
+    assert "peak_memory_bytes is no sum over stages" in shown
+
+
+def test_a_table_by_its_path(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = find_table("t4")
+    for suffix in (".csv", ".yaml"):
+        path = tmp_path / f"board-tensorrt-fp16-b1{suffix}"
+        text = Path(table.source).with_suffix(suffix).read_text()
+        path.write_text(text.replace("t4-tensorrt-fp16-b1", path.stem).replace("short_names: [t4]", "short_names: []"))
+    board, short = tmp_path / "board-tensorrt-fp16-b1.csv", ["--evaluations", "3000", "--population", "32"]
+    assert main(["search", "--budget", "3ms", "--device", str(board), *short, "--out", str(tmp_path / "a")]) == 0
+    assert f"structure.txt --device {board}" in capsys.readouterr().out
+    found = str(tmp_path / "a" / "structure.txt")
+    assert main(["explain", found, "--why", "--device", str(board)]) == 0
+    assert main(["explain", str(searched), "--why", "--device", str(board)]) == 2
+    assert "not the table that the search went by, t4-tensorrt-fp16-b1" in capsys.readouterr().err
+
+
+def test_a_network_beyond_the_limits_is_said_to_be(searched: Path) -> None:
+    structure = resolve_structure(searched)
+    assert structure.search is not None
+    tighter = replace(structure, search={**structure.search, "budgets": {"latency_ms": 2.5}})
+    found = why(tighter, plan_of(tighter))
+    assert found.score > found.best
+    assert "beyond the limits as they are priced here (latency 3 ms of 2.5 ms;" in told(found)[0]
+
+
+@pytest.mark.parametrize("option", ["--image-size=320", "--num-classes=3", "--check=thop"])
+def test_options_that_why_would_ignore(searched: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(searched), "--why", option]) == 2
+    assert f"{option.partition('=')[0]}: --why explains the search" in capsys.readouterr().err
 
 
 def test_no_network_of_another_width_is_better_than_what_is_said(searched: Path) -> None:

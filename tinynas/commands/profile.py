@@ -12,6 +12,7 @@ from search_spaces.errors import UserError
 from tinynas.commands._reach import CLASSES, IMAGE_SIZES, SPACES, ImageSizes, NumClasses, Reach, Spaces, parse_reach
 
 if TYPE_CHECKING:
+    from latency_tables import Table
     from latency_tables.measuring import ProfileSettings
 
 MEMBERS = 256
@@ -55,6 +56,7 @@ Collect = Annotated[
 
 
 def run(
+    context: typer.Context,
     name: Name = None,
     adapt: Adapt = None,
     seconds: Seconds = 60,
@@ -77,6 +79,7 @@ def run(
 ) -> None:
     """Measure a latency table on this machine, adapt another's (--adapt), or measure a device without tinynas by a kit
     (--kit, --collect). `tinynas tables verify` checks the table on whole detectors."""
+    _refuse_unused(context, kit=kit, collect=collect, adapt=adapt)
     if kit is not None and (collect or adapt) is not None:
         raise UserError(
             "--kit, --collect and --adapt are jobs of their own; say one of them (--adapt goes with --collect too)"
@@ -88,15 +91,9 @@ def run(
         return
     reach = parse_reach(spaces, image_sizes, num_classes)
     if adapt is not None:
-        from latency_tables.adaptation.adapt import check_seconds
-        from latency_tables.on_device.host import host_processor
-        from tinynas.adapted_tables import chosen_sources
         from tinynas.devices import adapt_here
 
-        check_seconds(seconds)
-        sources = chosen_sources(
-            adapt, runtime, precision, threads, processor=host_processor(), across_runtimes=across_runtimes
-        )
+        sources = _sources(adapt, runtime, precision, threads, seconds, across_runtimes=across_runtimes)
         adapt_here(
             sources, runtime or sources[0].metadata.runtime, precision, threads, reach.spaces, reach.sizes,
             reach.classes, seconds=seconds, name=name, folder=out, resume=resume, short_names=short_name or [],
@@ -116,6 +113,42 @@ def run(
             backend=backend,
         )  # fmt: skip
         _profile(name, runtime or "openvino", out, reach, settings, short_name or [], resume=resume)
+
+
+def _sources(
+    adapt: str, runtime: str | None, precision: str, threads: int, seconds: float, *, across_runtimes: bool
+) -> list[Table]:
+    """The tables that this host's can be adapted from. Raises UserError."""
+    from latency_tables.adaptation.adapt import check_seconds
+    from latency_tables.on_device.host import host_processor
+    from tinynas.adapted_tables import chosen_sources
+
+    check_seconds(seconds)
+    return chosen_sources(
+        adapt, runtime, precision, threads, processor=host_processor(), across_runtimes=across_runtimes
+    )
+
+
+_UNUSED = {
+    "--kit": "--seconds --across-runtimes --target-error --short-name --resume --workers --backend --out",
+    "--collect": "--seconds --runtime --spaces --image-sizes --num-classes --precision --threads --minutes --target-error "
+    "--resume --workers --backend",
+    "--adapt": "--minutes --target-error --workers --backend",
+    "": "--seconds --across-runtimes",
+}
+"""By job ("": measuring a table from nothing), the options that mean nothing to it."""
+
+
+def _refuse_unused(context: typer.Context, **jobs: object) -> None:
+    """Raise UserError for an option on the command line that the job, the first of `jobs` that is given, would ignore."""
+    job = next((f"--{name}" for name, value in jobs.items() if value is not None), "")
+    for option in _UNUSED[job].split():
+        source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        uses = [other or "a profile from nothing" for other, words in _UNUSED.items() if option not in words.split()]
+        without = f"does nothing with {job}" if job else "does nothing without --adapt"
+        raise UserError(f"{option} {without}; it is for {' and '.join(uses)}, leave it out")
 
 
 def _profile(

@@ -23,6 +23,8 @@ LIMITS = {
     "effectiveness": "--max-effectiveness",
 }  # fmt: skip
 """By quantity, the option that limits it."""
+NEAR = 0.85
+"""Share of a limit on what is no sum over stages, as memory, from which on it may be what binds: it comes in large steps."""
 UNUSED = 0.97
 """Share of a latency budget below which a person is told that the rest goes unused."""
 
@@ -83,7 +85,8 @@ def notes(plan: SearchPlan, member: FoundNetwork) -> list[str]:
         best = f"the best that {space} has for" if proven else f"what was found in {space} for"
         binding = [
             f"raise {LIMITS[b.quantity]} ({QUANTITIES[b.quantity].brief(b.limit)})" for b in member.target.budgets
-            if b.quantity in LIMITS and member.costs.get(b.key, 0.0) >= UNUSED * b.limit
+            if b.quantity in LIMITS
+            and member.costs.get(b.key, 0.0) >= (UNUSED if QUANTITIES[b.quantity].additive else NEAR) * b.limit
         ]  # fmt: skip
         more = [] if proven or binding else ["look at more candidates (--evaluations)"]
         found.append(

@@ -23,6 +23,7 @@ from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.published import of_most_similar_latency, published_necks, share_at
 from tinynas.scores import entropy
+from tinynas.search import framed
 from tinynas.search.folder import held
 from tinynas.search.framed import search_frames
 from tinynas.search.frames import check_sizes_covered
@@ -192,6 +193,25 @@ def test_costs_with_another_neck_are_those_compiled_anew():
     assert not np.allclose(before, derived.total(genes))
     with pytest.raises(ValueError, match="more than the neck"):
         first.with_neck(plan.framed(plan.frames[-1]).encoding())
+
+
+def test_ctrl_c_between_frames_says_how_many_were_solved(tmp_path, capsys, monkeypatch):
+    real, calls = framed._solve, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(framed, "_solve", interrupted)
+    options = ["--budget", "6ms", "--device", CPU, "--no-measure", "--image-size", "256,288,320,352", "--space", "mob"]
+    assert main(["search", *options, "--out", str(tmp_path / "a")]) == 130
+    shown = capsys.readouterr().out
+    assert (
+        "interrupted after 2 of 4 combinations of image size and neck (--resume begins with the first again)" in shown
+    )
+    assert "one of 4 combinations" in shown
 
 
 def test_a_neck_needs_a_latency(tmp_path, capsys):

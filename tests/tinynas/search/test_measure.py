@@ -55,7 +55,7 @@ def test_a_table_that_is_right_needs_one_round(tmp_path, runtime):
 
 
 @pytest.mark.filterwarnings("ignore:table")
-def test_a_runtime_that_never_agrees_ends_after_three_rounds(tmp_path, runtime, monkeypatch):
+def test_a_runtime_that_never_agrees_ends_after_three_rounds(tmp_path, runtime, monkeypatch, capsys):
     real = runtime.network_ms
 
     def drifting(graphs, **keywords):
@@ -65,6 +65,8 @@ def test_a_runtime_that_never_agrees_ends_after_three_rounds(tmp_path, runtime, 
     runtime.network_ms = drifting
     assert search(tmp_path, "--budget", "20ms", "--measure", "2") == 0
     assert figures(tmp_path)["rounds"] == 3
+    shown = capsys.readouterr().out
+    assert "above the budget of 20 ms and 20.0 % off what the search went by: search again while nothing else" in shown
 
 
 @pytest.mark.filterwarnings("ignore:table")

@@ -186,6 +186,17 @@ def test_a_budget_below_the_narrowest_network_can_be_met(tmp_path):
     assert read(tmp_path)["targets"][0]["costs"]["latency_ms@t4-tensorrt-fp16-b1"] <= 1.54
 
 
+def test_an_unspent_budget_names_what_binds_and_claims_no_proof_that_there_is_none(tmp_path, capsys):
+    budget = ["--budget", "3.8ms", "--device", "t4"]
+    assert search(tmp_path / "a", *budget, "--max-memory", "12MB") == 0
+    shown = capsys.readouterr().out
+    assert "what was found in space res for 3.8ms takes" in shown
+    assert "ms only; raise --max-memory (12 MB), or" in shown
+    assert "which leaves peak_memory_bytes out)" in shown
+    assert search(tmp_path / "b", *budget, "--score", "macs", "--evaluations", "30", "--solver", "evolution") == 0
+    assert "ms only; look at more candidates (--evaluations), or" in capsys.readouterr().out
+
+
 def test_an_unspent_budget_is_said(tmp_path, capsys):
     assert search(tmp_path, "--budget", "9ms", "--device", "t4") == 0
     assert "raise --max-layers (25)" in capsys.readouterr().out
@@ -196,6 +207,7 @@ def test_an_unspent_budget_is_said(tmp_path, capsys):
     [
         (["--budget", "0.1ms", "--device", "t4"], r"reachable range is [\d.]+ ms to [\d.]+ ms"),
         (["--budget", "3.8", "--device", "t4"], "the unit is missing"),
+        (["--budget", "3.8ms", "--device", "t4", "--max-layers", "25.5"], "25.5 is no whole number"),
         (["--budget", "0ms", "--device", "t4"], "above zero"),
         (["--budget", "-1ms", "--device", "t4"], "above zero"),
         (["--budget", "3.8ms", "--device", "t5"], "unknown device 't5'.*t4"),

@@ -16,6 +16,8 @@ from detector.training.validation import evaluation_seconds
 WARM_STEPS = 2
 """Not counted: memory, kernels and loader processes settle in them."""
 MEASURED_STEPS = 8
+FAR_ABOVE = 1.3
+"""A run that takes so many times what it was planned for is told to."""
 SAVE_SECONDS = 20
 """Of training between two saves at the ends of epochs, about, where epochs are shorter: on 150 images, a save after every
 epoch would take a twentieth of a run's time."""
@@ -68,6 +70,12 @@ def tell_estimate(run: Run, pace: Pace) -> None:
         f"estimate: about {clock(left)} to go, done {done} ({epochs_left} epochs of {steps} steps at "
         f"{seconds:.2g} s; {evaluations} evaluations at {each:.2g} s)"
     )
+    planned = 60 * (run.config.minutes or float("inf"))
+    if run.progress.seconds + left > FAR_ABOVE * planned:
+        run.say(
+            f"steps are slower than when this run was planned for {clock(planned)} (a busy machine?): it takes longer; "
+            "to plan anew, stop it and start it again without --resume"
+        )
 
 
 def num_evaluations(epoch: int, epochs: int, every: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -229,6 +230,17 @@ def test_the_estimate_is_said_once_and_before_the_first_epoch_ends(
     assert "3 epochs of 3 steps" in said[0]
     assert "1 evaluations" in said[0]
     assert sum("estimate" in line for line in said) == 1
+
+
+@pytest.mark.parametrize(("minutes", "late"), [(0.001, True), (600.0, False), (None, False)])
+def test_a_run_that_takes_longer_than_it_was_planned_for_is_told_to(
+    minutes: float | None, late: bool, tiny: Structure, sample: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    run = _run(tiny, sample, tmp_path / "r", say=said.append, epochs=3)
+    run = dataclasses.replace(run, config=run.config.model_copy(update={"minutes": minutes}))
+    fit(run)
+    assert any("steps are slower than when this run was planned for 0:01" in line for line in said) == late
 
 
 def test_number_of_evaluations() -> None:

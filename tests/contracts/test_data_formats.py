@@ -114,7 +114,7 @@ def test_class_unknown_in_train_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"class 'gamma' is not among the training classes.*did you mean gama"):
         formats.load_split(tmp_path, "val", ("alpha", "gama"))
     with pytest.raises(
-        UserError, match=r"class 'gamma' is none of the model's \(alpha, gama\); take data of the model's"
+        UserError, match=r"class 'gamma' is not among the model's \(alpha, gama\); take data of the model's"
     ):
         formats.load_split(tmp_path, "val", ("alpha", "gama"), of_model=True)
 

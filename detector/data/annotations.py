@@ -280,8 +280,8 @@ def map_labels(
         name = names[labels[unknown[0]]]
         if of_model:
             raise UserError(
-                f"{where(int(unknown[0]))}: class {name!r} is not among the model's ({listed(list(wanted), 8)}); take data of "
-                "the model's classes, or a model that was trained on these"
+                f"{where(int(unknown[0]))}: class {name!r} is not among the model's ({listed(list(wanted), 8)}); take data "
+                "of the model's classes, or a model that was trained on these"
             )
         raise UserError(
             f"{where(int(unknown[0]))}: class {name!r} is not among the training classes; {nearest(name, wanted)}; "

@@ -10,7 +10,6 @@ from pathlib import Path
 from latency_tables import Table, find_table, read_table
 from latency_tables.adaptation.adapt import Progress, adapt
 from latency_tables.measuring import ProfileSettings
-from latency_tables.metadata import TableMetadata
 from latency_tables.registry import SHIPPED, list_tables
 from latency_tables.verify import check, fit_networks, store
 from search_spaces.errors import UserError
@@ -96,7 +95,7 @@ def possible_sources(
 ) -> list[Table]:
     """Known tables of devices of a `kind` that another device's table can be adapted from, those of as many threads first;
     of the same runtime and precision, or, with `across_runtimes` and where there are none, of another runtime. A user's
-    table of the very same thing, `processor` among it, is none: it is what the new one is made in place of.
+    own table of the same processor, runtime and threads is left out: the new one would only repeat it.
 
     Raises UserError when there is none.
     """
@@ -104,7 +103,10 @@ def possible_sources(
         (metadata, path) for metadata, path in list_tables()
         if metadata.kind == kind and metadata.precision == precision and metadata.batch == 1
     ]  # fmt: skip
-    alike = [pair for pair in alike if pair[1].parent == SHIPPED or _thing(pair[0]) != (processor, runtime, threads)]
+    own = (processor, runtime, threads)
+    alike = [
+        (m, path) for m, path in alike if path.parent == SHIPPED or (m.processor, m.runtime, m.threads or 1) != own
+    ]  # fmt: skip
     found = [(m, path) for m, path in alike if m.runtime == runtime] or (alike if across_runtimes else [])
     if not found:
         raise UserError(
@@ -115,11 +117,6 @@ def possible_sources(
     found.sort(key=lambda pair: (abs((pair[0].threads or 1) - threads), pair[0].adapted is not None, pair[0].id))
     nearest = abs((found[0][0].threads or 1) - threads)
     return [read_table(path) for m, path in found if abs((m.threads or 1) - threads) == nearest]
-
-
-def _thing(metadata: TableMetadata) -> tuple[str, str, int]:
-    """What a table is of, besides its precision."""
-    return metadata.processor, metadata.runtime, metadata.threads or 1
 
 
 def chosen_sources(

@@ -109,8 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _termination_as_interrupt() -> Iterator[list[int]]:
     """SIGTERM raises KeyboardInterrupt in this process, and is noted; what was set before comes back at the end.
 
-    A forked process (a loader's) has inherited this, and is ended by SIGTERM as ever. A job's end may send SIGTERM to all
-    processes at once: that the loader's have ended is no error then, and torch's handler for it is taken away.
+    A forked process (a loader's) has inherited this, and is ended by SIGTERM as ever. A cluster may send SIGTERM to all
+    processes at once. It is no error then that the loader's have ended, so torch's handler for that is taken away.
     """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -8,7 +8,7 @@ from typing import Any
 
 import tinynas
 from latency_tables import Prediction, Table, Trust, trust_of
-from latency_tables.registry import list_tables
+from latency_tables.registry import SHIPPED, user_folder
 from search_spaces.plugins import load_plugin
 from tinynas.budgets import Budget
 from tinynas.published import neck_share
@@ -69,8 +69,8 @@ def search_data(result: SearchResult, folder: Path) -> dict[str, Any]:
 
 def device_of(table: Table) -> str:
     """What `--device` has to say to mean this table: its id, or the path where tinynas does not look for tables."""
-    known = any(metadata.id == table.id and path.samefile(table.source) for metadata, path in list_tables())
-    return table.id if known else table.source
+    folders = (user_folder().resolve(), SHIPPED.resolve())
+    return table.id if Path(table.source).resolve().parent in folders else table.source
 
 
 def notes(plan: SearchPlan, member: FoundNetwork) -> list[str]:

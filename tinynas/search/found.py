@@ -56,8 +56,9 @@ def _provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: 
         block["ranked_by_training"] = member.ranked
     if plan.space.score.kind != "entropy":
         block["score_kind"] = plan.space.score.kind
-    if tuple(plan.space.score.weights or ()) != tuple(load_plugin("tinynas.scores", plan.space.score.kind).WEIGHTS):
-        block["score_weights"] = list(plan.space.score.weights)
+    weights = plan.space.score.weights
+    if weights and weights != getattr(load_plugin("tinynas.scores", plan.space.score.kind), "WEIGHTS", ()):
+        block["score_weights"] = list(weights)
     if plan.backbone_only:
         block["priced"] = "convs of the backbone" if plan.convs_only else "backbone"
     if plan.tables:

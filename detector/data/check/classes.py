@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.data.check.findings import Finding
+from detector.data.label_space.look_alike import form
 from detector.data.raw_split import RawSplit
 from search_spaces.errors import listed, nearest
 
@@ -75,11 +76,13 @@ def _twice(name: str, split: RawSplit) -> list[Finding]:
 def _similar(name: str, split: RawSplit) -> list[Finding]:
     alike: dict[str, list[str]] = {}
     for known in dict.fromkeys(split.class_names):
-        alike.setdefault("".join(known.casefold().split()), []).append(known)
+        alike.setdefault(form(known), []).append(known)
     return [
         Finding(
             kind="similar-classes", split=name, where=split.source,
-            reason=f"{listed([repr(known) for known in names], 4)} are classes of their own; if one is meant, rename one",
+            reason=(
+                f"{listed([repr(known) for known in names], 4)} are different classes; if they mean the same, give one name"
+            ),
         )
         for names in alike.values() if len(names) > 1
     ]  # fmt: skip

@@ -25,7 +25,7 @@ KINDS = {
     "box-outside": "boxes that reach more than 1 px beyond their image",
     "duplicate-box": "the same place annotated twice",
     "near-leak": "images in two splits that look alike",
-    "similar-classes": "class names that differ in case or spaces alone",
+    "similar-classes": "class names that differ in case, spaces, hyphens or plural alone",
     "crowded": "splits with more boxes than the metrics count",
     "dark-samples": "16-bit images that use few of their bits",
     "read-otherwise": "things that are read otherwise than they are written",

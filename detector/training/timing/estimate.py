@@ -17,7 +17,7 @@ WARM_STEPS = 2
 """Not counted: memory, kernels and loader processes settle in them."""
 MEASURED_STEPS = 8
 FAR_ABOVE = 1.3
-"""A run that takes so many times what it was planned for is told to."""
+"""A run that will take so many times its planned length says so."""
 SAVE_SECONDS = 20
 """Of training between two saves at the ends of epochs, about, where epochs are shorter: on 150 images, a save after every
 epoch would take a twentieth of a run's time."""

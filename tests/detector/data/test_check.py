@@ -203,7 +203,7 @@ def test_class_names_alike_and_boxes_in_fractions(tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     found = check_data(tmp_path / "d")
     (note,) = [note for note in found.notes if note.kind == "similar-classes"]
-    assert "'disc', 'Disc' are classes of their own" in note.reason
+    assert "'disc', 'Disc' are different classes" in note.reason
     degenerate = [problem.reason for problem in found.problems if problem.kind == "degenerate-box"]
     assert len(degenerate) == len(document["annotations"])
     assert all("multiply them by their images' width and height" in reason for reason in degenerate)

@@ -233,7 +233,7 @@ def test_the_estimate_is_said_once_and_before_the_first_epoch_ends(
 
 
 @pytest.mark.parametrize(("minutes", "late"), [(0.001, True), (600.0, False), (None, False)])
-def test_a_run_that_takes_longer_than_it_was_planned_for_is_told_to(
+def test_a_run_that_takes_longer_than_planned_says_so(
     minutes: float | None, late: bool, tiny: Structure, sample: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []

@@ -23,7 +23,7 @@ run tests/detector/deploy
 run tests/detector/quantisation
 run tests/cuda
 run tests/golden
-wait "$training"
 run --nbmake tests/test_notebooks.py notebooks
 python scripts/reference_pages.py docs/reference
 python -m sphinx -W --keep-going -q -b html docs build/docs
+wait "$training"

@@ -192,9 +192,10 @@ class _Solver:
         A sweep that kept all its labels and found nothing lowers the bound to what it looked for; one that did not keep
         them all is done again with more room.
         """
-        slack, room = FIRST_SLACK * abs(self.bound), 0
+        scale, room = abs(self.bound), 0
+        slack = FIRST_SLACK * scale
         while not self._proven() and time.monotonic() < self.deadline and room < len(WIDTHS):
-            above = max(self._threshold(), self.bound - slack if slack < 1e3 * abs(self.bound) else -np.inf)
+            above = max(self._threshold(), self.bound - slack if slack < 1e3 * scale else -np.inf)
             found = sweep(self.lattice, at, above, WIDTHS[room], self.deadline)
             for _, genes in found.found:
                 if self._offer(genes):

@@ -161,6 +161,22 @@ def test_only_what_beats_a_score_is_looked_for(tables, space, seed, above):
     assert exact.improve(exact.priced(encoding, nothing, tables, None, False), nothing, 0.0)[0] is None
 
 
+def test_limits_that_exclude_each_other_end_in_a_few_sweeps(tables, monkeypatch):
+    """Each alone can be met. The bound falls without end then, and what is looked for must not fall with it."""
+    encoding, sweeps = Encoding(tiny("res", [1, 1, 1, 2, 4], 2.0, [1, 0, 1, 0, 1], wide=(3,)), (640, 640), 80), []
+    (table,) = tables.values()
+    every = [columns.latency(table), columns.neck_latency(table)]
+    totals = AdditiveCosts(encoding, every).total(enumerate_all(encoding))
+    budgets = [
+        make_budget(QUANTITIES[0], totals[:, 0].min() * 1.01), Budget("neck_ms", float(totals[:, 1].max() * 0.99), table.id)
+    ]  # fmt: skip
+    assert not ((totals[:, 0] <= budgets[0].limit) & (totals[:, 1] >= budgets[1].limit)).any()
+    monkeypatch.setattr(exact, "sweep", lambda *given: (sweeps.append(given[2]), labels.sweep(*given))[1])
+    with pytest.raises(UserError, match=r"meets all of: .*neck at least"):
+        exact.solve(encoding, budgets, tables)
+    assert len(sweeps) <= 8
+
+
 def a_tiny_space():
     return Encoding(tiny("res", [1, 1, 1, 2, 4], 2.0, [1, 1, 1, 1, 0], wide=(3,)), (64, 64), 4)
 

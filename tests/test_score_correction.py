@@ -19,6 +19,13 @@ from tinynas.genes.population import Encoding
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import score_correction
+import searched_vs_published
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here looks at the intervals, which take the time."""
+    monkeypatch.setattr(searched_vs_published, "RESAMPLES", 50)
 
 
 @pytest.fixture(scope="module")

@@ -232,10 +232,13 @@ def _pixels(image: ImageLike) -> Pixels:
 
 def _check_built_in(card: ModelCard, changes: dict[str, float]) -> None:
     """A model with NMS inside can be made stricter after the fact, not laxer."""
+    score, iou, most = (
+        changes.get(name, getattr(card, name)) for name in ("score_threshold", "iou_threshold", "max_detections")
+    )
     problems = {
-        "score threshold": changes.get("score_threshold", card.score_threshold) < card.score_threshold,
-        "IoU threshold": changes.get("iou_threshold", card.iou_threshold) != card.iou_threshold,
-        "number of detections": changes.get("max_detections", card.max_detections) > card.max_detections,
+        f"score threshold ({score:g})": score < card.score_threshold,
+        f"IoU threshold ({iou:g})": iou != card.iou_threshold,
+        f"number of detections ({most})": most > card.max_detections,
     }
     wrong = next((name for name, bad in problems.items() if bad), None)
     if wrong is not None:

@@ -121,15 +121,15 @@ def check_new_folder(folder: Path, remedy: str, *, overwrite: bool = False) -> N
         raise UserError(f"{folder}: the folder that you are in cannot be replaced; name a new one")
 
 
-def claim_outputs(folder: Path, names: list[str], overwrite: bool) -> None:
-    """Make sure that the named files may be written into `folder`.
+def claim_outputs(folder: Path, names: list[str], overwrite: bool, option: str = "--out") -> None:
+    """Make sure that the named files may be written into `folder`, which the user names by `option`.
 
     Raises UserError when one exists (unless `overwrite`), or when the folder cannot be made or written.
     """
-    check_folder(folder)
+    check_folder(folder, f"choose another {option}")
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
-        raise UserError(f"{folder / existing[0]}: exists already; choose another --out or say --overwrite")
+        raise UserError(f"{folder / existing[0]}: exists already; choose another {option} or say --overwrite")
 
 
 def lock(descriptor: int, message: str) -> None:

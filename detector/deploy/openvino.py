@@ -28,12 +28,14 @@ NMS = ("onnx",)
 FREE_SIZE = True
 REASONS: dict[str, str] = {}
 _RT_INFO_ROOT = "tinynas"
+_ONNX_RT_INFO_ROOT = "framework"
+"""Where OpenVINO puts the metadata of an ONNX file that it reads."""
 CACHE_VARIABLE = "TINYNAS_OPENVINO_CACHE"
 """Names a folder where OpenVINO keeps what it compiled, as large as the model, for the next start."""
 
 
 def load(path: Path, device: str | None = None, threads: int | None = None) -> Model:
-    """device: cpu, or another that OpenVINO finds here (gpu, npu).
+    """device: cpu, or another that OpenVINO finds here (gpu, npu). An ONNX export is run by OpenVINO, too.
 
     Raises UserError as `compiled_model` does, and when the file is no export of this project.
     """
@@ -118,5 +120,6 @@ def core() -> Any:
 
 def _metadata(model: Any) -> dict[str, str]:
     keys = (VERSION_KEY, *ModelCard.__dataclass_fields__)
-    paths = {key: [_RT_INFO_ROOT, key] for key in keys}
+    root = _RT_INFO_ROOT if model.has_rt_info([_RT_INFO_ROOT]) else _ONNX_RT_INFO_ROOT
+    paths = {key: [root, key] for key in keys}
     return {key: model.get_rt_info(path).astype(str) for key, path in paths.items() if model.has_rt_info(path)}

@@ -20,7 +20,7 @@ from detector.data.image import read_image
 from detector.deploy import Floats
 from detector.deploy._source import Source
 from detector.export import plugin_suppression, preprocessing, suppression, tracing, verification
-from detector.export.settings import ExportSettings, asked_card, claimed_files, writable
+from detector.export.settings import ExportSettings, asked_card, check_runtime, claimed_files, writable
 from detector.export.stand_in import stand_in
 from detector.export.verification import Verifier
 from detector.model_card import ModelCard
@@ -54,6 +54,7 @@ def export_checkpoint(
     files = claimed_files(path, format_name, overwrite=overwrite)
     plugin = writable(format_name)
     card = asked_card(checkpoint, settings, format_name)
+    check_runtime(format_name)
     golden = None if settings.golden is None else read_image(settings.golden)
     network = checkpoint.network()
     deployed = network.deploy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -66,6 +68,13 @@ def writable(format_name: str) -> ModuleType:
     return plugin
 
 
+def check_runtime(format_name: str) -> None:
+    """Raise UserError where the package is not installed that the format's files are written and verified with."""
+    module = writable(format_name).RUNTIME
+    if module not in sys.modules and find_spec(module) is None:
+        raise UserError(f"--format {format_name} needs the package {module}; pip install 'tinynas[{format_name}]'")
+
+
 def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: str) -> ModelCard:
     """The card of the export. Raises UserError for what the format cannot do."""
     plugin = writable(format_name)
@@ -75,8 +84,10 @@ def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: st
     ):  # fmt: skip
         if value not in getattr(plugin, asked):
             raise UserError(f"{option} is not for --format {format_name}; {plugin.REASONS[value]}")
-    if settings.batch not in (None, 1) and not plugin.BATCHES:
-        raise UserError(f"--batch {settings.batch} is not for --format {format_name}, which runs one image at a time")
+    if settings.batch != 1 and not plugin.BATCHES:
+        raise UserError(
+            f"--batch {settings.batch or 'dynamic'} is not for --format {format_name}, which runs one image at a time"
+        )
     if settings.nms not in getattr(plugin, "NMS", ("onnx",)):
         raise UserError(f"--nms {settings.nms} is not for --format {format_name}; expected --format onnx or tensorrt")
     if settings.nms == "tensorrt" and settings.output == "raw":
@@ -88,7 +99,7 @@ def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: st
     card = card_of(checkpoint)
     score, iou = settings.score_threshold, settings.iou_threshold
     return replace(
-        card, output=settings.output, batch=settings.batch if plugin.BATCHES else 1,
+        card, output=settings.output, batch=settings.batch,
         image_size=settings.image_size or card.image_size,
         score_threshold=card.score_threshold if score is None else score,
         iou_threshold=card.iou_threshold if iou is None else iou,

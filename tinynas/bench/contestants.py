@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detector.deploy import load_model
+from detector.deploy import load_model, openvino
 from detector.detector import Detector
 from detector.golden import drawn_scene
 from search_spaces.errors import UserError
@@ -48,15 +48,17 @@ class Contestant:
 def contestant(path: Path, setting: Setting) -> Contestant:
     """Load a file. Raises UserError for one that cannot be run, and for a batch that it does not take."""
     check_file(path, "a model file, as .onnx, .xml or best.pt")
-    if path.suffix == ".onnx" and setting.onnx_runtime == "openvino":
-        return _foreign(path, setting, _openvino_run(path, setting))
+    by_openvino = path.suffix == ".xml" or (path.suffix == ".onnx" and setting.onnx_runtime == "openvino")
     try:
-        model = load_model(path, device=setting.device, threads=setting.threads)
+        if by_openvino:
+            model = openvino.load(path, setting.device, setting.threads)
+        else:
+            model = load_model(path, device=setting.device, threads=setting.threads)
     except UserError as error:
         if path.suffix not in (".onnx", ".xml") or "not an export of this project" not in str(error):
             raise
-        run = _onnxruntime_run(path, setting) if path.suffix == ".onnx" else _openvino_run(path, setting)
-        return _foreign(path, setting, run)
+        run = _openvino_run(path, setting) if by_openvino else _onnxruntime_run(path, setting)
+        return Contestant(name=str(path), path=path, run=run, whole=None, detector=None, images=setting.batch)
     card = model.card
     if card.batch not in (None, setting.batch):
         raise UserError(f"{path}: takes {card.batch} images at once; --batch {setting.batch} needs another export")
@@ -71,10 +73,6 @@ def contestant(path: Path, setting: Setting) -> Contestant:
         name=str(path), path=path, run=lambda: model.run(given), whole=lambda: detector.detect(pictures),
         detector=detector, images=setting.batch,
     )  # fmt: skip
-
-
-def _foreign(path: Path, setting: Setting, run: Callable[[], object]) -> Contestant:
-    return Contestant(name=str(path), path=path, run=run, whole=None, detector=None, images=setting.batch)
 
 
 def _onnxruntime_run(path: Path, setting: Setting) -> Callable[[], object]:
@@ -92,9 +90,7 @@ def _onnxruntime_run(path: Path, setting: Setting) -> Callable[[], object]:
 
 
 def _openvino_run(path: Path, setting: Setting) -> Callable[[], object]:
-    from detector.deploy.openvino import compiled_model
-
-    compiled = compiled_model(path, setting.device, setting.threads)
+    compiled = openvino.compiled_model(path, setting.device, setting.threads)
     feed = {}
     for one in compiled.inputs:
         shape = [axis.get_length() if axis.is_static else None for axis in one.get_partial_shape()]

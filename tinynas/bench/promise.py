@@ -43,12 +43,12 @@ def verify_file(
 ) -> list[Promise]:
     """All checks that can be made, the golden picture first.
 
-    Raises UserError for a file that is no model, a budget for a device that this is not, a least AP without data, and data
+    Raises UserError for a file that is no model, a device that this is not, a least AP without data, and data
     of other classes.
     """
     if limits.least_ap is not None and data is None:
         raise UserError("--min-ap needs --data, the pictures to evaluate on")
-    threads = _threads_of(device) if limits.most_ms is not None else 1
+    threads = _threads_of(device)
     one = contestant(path, Setting(threads=threads))
     detector = one.detector
     if detector is None:
@@ -90,7 +90,7 @@ def _golden(one: Contestant) -> Promise:
 
 
 def _threads_of(device: str) -> int:
-    """Threads that a budget for this host's device is meant for. Raises UserError for another device than this."""
+    """Threads that are timed. Raises UserError for another device than this."""
     host = parse_host_name(device)
     if host is not None:
         return host.threads

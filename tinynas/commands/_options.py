@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+from search_spaces.errors import UserError
+
+
+def check_companions(context: typer.Context, companions: Mapping[str, str]) -> None:
+    """Raise UserError for an option on the command line that does nothing without another one, which is not there. Options
+    as they are typed: {"--split": "--data"}."""
+
+    def given(option: str) -> bool:
+        source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
+        return source is not None and source.name == "COMMANDLINE"
+
+    for option, other in companions.items():
+        if given(option) and not given(other):
+            raise UserError(f"{option} does nothing without {other}; say both, or neither")
 
 
 def with_options(options: type, *, but: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search_spaces.errors import UserError
+from tinynas.commands._options import check_companions
 
 if TYPE_CHECKING:
     from tinynas.bench.comparison import Row
 
 
 def run(
+    context: typer.Context,
     models: Annotated[
         list[Path], typer.Argument(help="Exports, checkpoints, and .onnx and .xml files of other tools.")
     ],
@@ -49,17 +51,18 @@ def run(
     from tinynas.bench.comparison import compare_files
     from tinynas.bench.contestants import Setting
 
+    check_companions(context, {"--split": "--data", "--no-measure": "--device", "--overwrite": "--picture"})
     if onnx_runtime not in ("onnxruntime", "openvino"):
         raise UserError(f"--onnx-runtime {onnx_runtime}: expected onnxruntime or openvino")
     if picture is not None:
         check_new_file(picture, overwrite=overwrite, option="--picture")
-        picture.parent.mkdir(parents=True, exist_ok=True)
     setting = Setting(threads=threads, batch=batch, image_size=parse_image_size(image_size), onnx_runtime=onnx_runtime)
     with _Bar(seconds) as bar:
         found = compare_files(
             models, setting, against=against, seconds=seconds, streams=streams,
             table=lambda one: _table(one, device, no_measure), advance=bar.advance,
         )  # fmt: skip
+    _tell_of_foreign([row.name for row, one in found if one.detector is None and (data or device)])
     rows = [row if data is None else _with_ap(row, one, data, split) for row, one in found]
     title = f"{threads} thread{'s' * (threads > 1)}, batch {batch}, {_processor()}"
     if json_:
@@ -69,8 +72,14 @@ def run(
     if picture is not None:
         from tinynas.bench.picture import write_picture
 
+        picture.parent.mkdir(parents=True, exist_ok=True)
         write_picture(rows, title, picture)
         print(f"wrote {picture}", file=sys.stderr)
+
+
+def _tell_of_foreign(names: list[str]) -> None:
+    if names:
+        print(f"note: no export of tinynas, so without AP and prediction: {', '.join(names)}", file=sys.stderr)
 
 
 class _Bar:

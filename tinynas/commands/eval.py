@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tinynas.commands._options import check_companions
+
 if TYPE_CHECKING:
     from detector.evaluation import Assessment
 
 
 def run(
+    context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training run, or an export.")],
     data: Annotated[Path | None, typer.Option(help="Data folder or YAML. Default: ./data.yaml or ./data.")] = None,
     split: Annotated[str, typer.Option(help="train, val, test, or all of an unsplit set.")] = "val",
@@ -47,9 +50,10 @@ def run(
     from tinynas.commands.train import find_data
     from tinynas.results.training import RunFolder, Subject, output_names, write_training_report
 
-    detector = Detector.load(checkpoint, device)
+    check_companions(context, dict.fromkeys(("--score-threshold", "--seed", "--overwrite"), "--report"))
     if report is not None:
-        claim_outputs(report, output_names(), overwrite)
+        claim_outputs(report, output_names(), overwrite, "--report")
+    detector = Detector.load(checkpoint, device)
     made_by = RunFolder.read(checkpoint.parent) if report and checkpoint.name in ("best.pt", "last.pt") else None
     source = find_data(data)
     annotations, _ = load_split(source, split, detector.class_names, of_model=True)

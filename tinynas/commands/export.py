@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from search_spaces.errors import UserError
+from search_spaces.errors import UserError, nearest
 from search_spaces.files import check_file
 
 Preprocess: TypeAlias = Annotated[
@@ -33,7 +33,8 @@ DynamicSize: TypeAlias = Annotated[
 ]
 Channels: TypeAlias = Annotated[str, typer.Option(help="Order of the images' channels with --preprocess: rgb or bgr.")]
 MaxDrop: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=100, help="With int8: largest accepted loss of COCO AP, in points.")
+    float | None,
+    typer.Option(min=0, max=100, help="With int8: largest accepted loss of COCO AP, in points. Default: 0.5."),
 ]
 
 ReduceRange: TypeAlias = Annotated[
@@ -75,7 +76,7 @@ def run(
     data: Annotated[
         Path | None, typer.Option(help="With int8: the data set; train calibrates, val measures the loss of AP.")
     ] = None,
-    max_drop: MaxDrop = 0.5,
+    max_drop: MaxDrop = None,
     reduce_range: ReduceRange = False,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
@@ -98,7 +99,7 @@ def run(
         channels=channels, class_thresholds=thresholds, golden=golden,  # type: ignore[arg-type]
         nms=nms, free_size=dynamic_size,  # type: ignore[arg-type]
     )  # fmt: skip
-    if precision != "fp32" or data is not None or reduce_range:
+    if precision != "fp32" or data is not None or reduce_range or max_drop is not None:
         _quantised(checkpoint, path, name, settings, precision, data, max_drop, reduce_range, overwrite)
         return
     report = export_checkpoint(load_checkpoint(checkpoint), path, name, settings, overwrite=overwrite)
@@ -127,11 +128,13 @@ def _check_choices(channels: str, preprocess: str | None, nms: str) -> None:
 
 
 def _quantised(
-    checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float,
+    checkpoint: Path, path: Path, name: str, settings: Any, precision: str, data: Path | None, max_drop: float | None,
     reduce_range: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     if reduce_range and precision != "int8":
         raise UserError("--reduce-range is for --precision int8, whose weights it makes smaller; say both, or neither")
+    if max_drop is not None and precision != "int8":
+        raise UserError("--max-drop is for --precision int8, which loses some AP; say both, or neither")
     if precision != "int8":
         known = "fp32 or int8" if data is None else "int8, which --data is for,"
         raise UserError(f"--precision {precision}: {known} expected")
@@ -148,7 +151,9 @@ def _quantised(
         name,
         settings,
         data,
-        Settings(max_drop=max_drop, reduced_range=reduce_range),
+        Settings(reduced_range=reduce_range)
+        if max_drop is None
+        else Settings(max_drop=max_drop, reduced_range=reduce_range),
         overwrite=overwrite,
         say=say,
     )
@@ -163,9 +168,12 @@ def _quantised(
 
 def _target(checkpoint: Path, out: Path | None, format_: str | None) -> tuple[str, Path]:
     """The format, and the file to write: `out`, else one beside the checkpoint."""
-    from detector.deploy import get_format
+    from detector.deploy import exportable, format_names, get_format
 
     name = format_ or _format_by(out)
+    if name not in exportable():
+        why = "what exports are made from; " if name in format_names() else ""
+        raise UserError(f"--format {name}: {why}{nearest(name, exportable())}")
     suffix = get_format(name).SUFFIXES[0]
     check_file(checkpoint, "a checkpoint (best.pt or last.pt of a training run)")
     return name, out or checkpoint.with_suffix(suffix)
@@ -206,6 +214,10 @@ def _thresholds(path: Path) -> dict[str, float]:
         rows = content["classes"] if isinstance(content.get("classes"), dict) else content
         found = {name: row["score_threshold"] if isinstance(row, dict) else row for name, row in rows.items()}
         # a class that was never found right has no best threshold
-        return {name: 0.0 if value is None else float(value) for name, value in found.items()}
+        scores = {name: 0.0 if value is None else float(value) for name, value in found.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: no class thresholds ({error}); {expected}") from None
+    for name, score in scores.items():
+        if not 0 <= score <= 1 or isinstance(found[name], bool | str):
+            raise UserError(f"{path}: class threshold {found[name]!r} of {name!r}; expected a score from 0 to 1")
+    return scores

@@ -93,7 +93,7 @@ def run(
     """Find objects in images, videos and streams; draw the boxes and write the detections."""
     from detector.prediction.outputs._window import check_screen
     from detector.prediction.run import Wishes, claim_folder, predict, wished_formats
-    from detector.prediction.sources import find_items
+    from detector.prediction.sources import Kind, find_items
     from detector.prediction.thresholds import Thresholds
     from detector.prediction.tracking import Tracks
 
@@ -107,6 +107,8 @@ def run(
         claim_folder(crops, items, overwrite, "--crops")
     if show:
         check_screen()
+    if every > 1 and all(item.kind is Kind.PICTURE for item in items):
+        print("note: --every is for videos and streams; all images are processed", file=sys.stderr)
     detector, look = _looking(model, thresholds, tile, iou=iou_threshold, max_detections=max_detections)
     card = detector.card
     tracks = Tracks(every, card.score_threshold) if track else None

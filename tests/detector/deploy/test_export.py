@@ -174,6 +174,10 @@ def test_a_golden_picture_without_detections_is_said(
     ("arguments", "message"),
     [
         (["--format", "onx"], "did you mean onnx"),
+        (["--format", "xyz"], "--format xyz: known: ncnn, onnx, openvino, tensorrt, torch_export"),
+        (["--format", "ncnn", "--raw", "--batch", "dynamic"], "--batch dynamic is not for --format ncnn"),
+        (["--format", "tensorrt"], "--format tensorrt needs the package tensorrt; pip install 'tinynas[tensorrt]'"),
+        (["--max-drop", "3"], "--max-drop is for --precision int8"),
         (["--format", "openvino", "-o", "m.onnx"], "ends in .xml"),
         (["--image-size", "100"], "multiple of 32"),
         (["--batch", "zero"], "dynamic"),

@@ -141,6 +141,8 @@ def test_class_thresholds(models: dict[str, Path], tmp_path: Path, capsys: pytes
     for content, message in (
         ('{"cell": 0.5}', "has none; expected one for each of 3 classes"), ('{"dog": 0.5}', "no class is named 'dog'"),
         ("[1]", "no class thresholds"), ('{"cell": "high"}', "no class thresholds"),
+        ('{"cell": 50}', "class threshold 50 of 'cell'; expected a score from 0 to 1"), ('{"cell": NaN}', "threshold nan of"),
+        ('{"cell": true}', "class threshold True of 'cell'"), ('{"cell": -0.1}', "class threshold -0.1 of 'cell'"),
     ):  # fmt: skip
         file.write_text(content)
         capsys.readouterr()

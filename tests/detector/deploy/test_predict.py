@@ -89,6 +89,7 @@ def test_thresholds_that_are_built_in(
     assert predict(models["onnx-nms"], pictures, pictures.parent / "out", "--iou-threshold", "0.5") == 2
     error = capsys.readouterr().err
     assert "nms.onnx: the model cannot have another IoU threshold" in error
+    assert "IoU threshold (0.5): NMS is built in" in error
     assert error.count("\n") == 1
 
 
@@ -175,6 +176,7 @@ def test_folder(
     out = tmp_path / "out"
     assert predict(models[kind], pictures, out, "--score-threshold", "0.2") == 0
     printed = capsys.readouterr()
+    assert "--every" not in printed.err
     assert "cut.jpg: the image file is cut short" in printed.err
     assert "in 3 images, 1 skipped" in printed.out
     content = json.loads((out / "detections.json").read_text())
@@ -200,7 +202,8 @@ def test_one_picture_and_overwrite(
     assert predict(models["onnx-nms"], shot, out) == 0
     assert predict(models["onnx-nms"], shot, out) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert predict(models["onnx-nms"], shot, out, "--overwrite") == 0
+    assert predict(models["onnx-nms"], shot, out, "--overwrite", "--every", "2") == 0
+    assert "--every is for videos and streams; all images are processed" in capsys.readouterr().err
     before = shot.read_bytes()
     assert predict(models["onnx-nms"], shot, shot.parent, "--overwrite") == 2
     assert shot.read_bytes() == before

@@ -93,6 +93,8 @@ def test_frames_that_are_missing_are_told() -> None:
     assert capture.released
     list(video_frames(item(Path("a.mp4")), told=told.append, opener=lambda _: FakeCapture(299, 300)))
     assert len(told) == 1  # one frame less: an estimate
+    list(video_frames(item(Path("a.gif")), told=told.append, opener=lambda _: FakeCapture(1, 2)))
+    assert told[1:] == ["a.gif: ends after 1 of 2 frames (cut short or damaged); those are done"]
 
 
 def test_implausible_facts() -> None:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from tests.detector.deploy.conftest import _trace_once, models, tiny
+from detector.data.sample import write_sample_data
+from tests.detector.deploy.conftest import NAMES, _trace_once, models, tiny
 
-__all__ = ["_trace_once", "foreign", "models", "tiny"]
+__all__ = ["_trace_once", "data", "foreign", "models", "tiny"]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated pictures whose classes are called as the model's."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_sample_data(folder, 1, 5, (64, 96))
+    for file in folder.rglob("*.json"):
+        content = json.loads(file.read_text())
+        for category, name in zip(content["categories"], NAMES):
+            category["name"] = name
+        file.write_text(json.dumps(content))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,9 @@ def test_predicted_beside_measured(models: dict[str, Path]) -> None:
         (["MODEL", "--onnx-runtime", "tvm"], "expected onnxruntime or openvino"),
         (["FOREIGN", "--image-size", "100"], "not a multiple of 32"),
         (["junk.onnx"], "junk.onnx: not an ONNX model"),
+        (["absent.onnx", "--picture", "new/x.png"], "absent.onnx: no such file"),
+        (["MODEL", "--split", "test"], "--split does nothing without --data"),
+        (["MODEL", "--no-measure"], "--no-measure does nothing without --device"),
     ],
 )
 def test_bad_arguments(
@@ -118,3 +121,22 @@ def test_bad_arguments(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_openvino_runs_own_onnx_files_as_such(
+    models: dict[str, Path], foreign: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With all that the file says of itself; of a foreign one, a note tells what there cannot be."""
+    own, options = str(models["onnx-raw"]), ["--batch", "2", "--seconds", "0.1", "--data", str(data), "--json"]
+    found = []
+    for more in ([], [str(foreign), "--onnx-runtime", "openvino"]):
+        assert main(["bench", own, *more, *options]) == 0
+        shown = capsys.readouterr()
+        found.append(json.loads(shown.out)["models"])
+        assert (f"so without AP and prediction: {foreign}" in shown.err) is bool(more)
+    (usual,), (row, other) = found
+    assert row["precision"] == usual["precision"] != "?"
+    assert row["ap"] == pytest.approx(usual["ap"], abs=1e-3)
+    assert row["whole"] is not None
+    assert (other["ap"], other["whole"]) == (None, None)

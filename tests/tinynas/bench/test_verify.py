@@ -11,7 +11,6 @@ import pytest
 from detector.checkpoint import Checkpoint
 from detector.data.sample import write_sample_data
 from detector.export import ExportSettings, export_checkpoint
-from tests.detector.deploy.conftest import NAMES
 from tinynas.cli import main
 
 
@@ -20,19 +19,6 @@ def model(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("verify") / "m.onnx"
     export_checkpoint(tiny, path, "onnx", ExportSettings())
     return path
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generated pictures whose classes are called as the model's."""
-    folder = tmp_path_factory.mktemp("data") / "set"
-    write_sample_data(folder, 1, 5, (64, 96))
-    for file in folder.rglob("*.json"):
-        content = json.loads(file.read_text())
-        for category, name in zip(content["categories"], NAMES):
-            category["name"] = name
-        file.write_text(json.dumps(content))
-    return folder
 
 
 def checks(capsys: pytest.CaptureFixture[str]) -> tuple[bool, dict[str, bool]]:
@@ -77,6 +63,8 @@ def test_a_changed_file_is_noticed(model: Path, tmp_path: Path, capsys: pytest.C
         (["--budget", "5ms", "--device", "t4"], "is not the machine that this runs on"),
         (["--budget", "5parsecs"], "5parsecs"),
         (["--data", "absent"], "absent"),
+        (["--split", "test"], "--split does nothing without --data"),
+        (["--device", "nonsense"], "nonsense"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -271,7 +271,9 @@ def test_eval_writes_the_same_report(
     assert "score at least 0.20" in page_of(out)[1].text
     assert (out / "evaluation" / "classes.csv").read_text() == (trained / "evaluation" / "classes.csv").read_text()
     assert main(command) == 2
-    assert "report.html: exists already" in capsys.readouterr().err
+    assert "report.html: exists already; choose another --report or" in capsys.readouterr().err
+    assert main([*command[:4], "--score-threshold", "0.2"]) == 2
+    assert "--score-threshold does nothing without --report" in capsys.readouterr().err
     assert main([*command, "--overwrite", "--split", "train", "--json"]) == 0
     classes = json.loads(capsys.readouterr().out)["classes"]
     assert set(classes["disc"]) == {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,11 +40,14 @@ _STREAM = 3
 @dataclass(slots=True, kw_only=True)
 class Pretraining:
     """A pre-training under way. `step`: steps done of `schedule.total_steps`; first, recent: means of the loss, of the
-    first steps and of late ones (moving)."""
+    first steps and of late ones (moving). asked: the settings that it was begun with; what was timed is in `settings`.
+    teacher: fingerprint of its weights."""
 
     module: PretrainingModule
     pictures: Pictures
     settings: PretrainSettings
+    asked: PretrainSettings
+    teacher: str
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Ema
@@ -60,11 +63,14 @@ class Pretraining:
 
 
 def begin(
-    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, say: Say
+    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, teacher: str, say: Say
 ) -> Pretraining:
     """A pre-training at step 0. Some steps are timed first, and their changes thrown away: with `settings.minutes`, and
     with `amp: auto` on a CPU that computes in bf16, where the quicker type is taken."""
-    settings = replace(settings, batch_size=min(settings.batch_size, len(pictures)))
+    asked = settings
+    if settings.batch_size > len(pictures):
+        say(f"note: batches of {len(pictures)}, not {settings.batch_size}: there are no more pictures")
+        settings = replace(settings, batch_size=len(pictures))
     device = next(module.parameters()).device
     both = settings.amp == "auto" and device.type == "cpu" and autocast_type("auto", device) is not None
     if both or settings.steps is None:
@@ -72,7 +78,7 @@ def begin(
         times = {}
         for amp in ("bf16", "off") if both else (settings.amp,):
             trial = replace(settings, amp=amp)
-            times[amp] = _seconds_per_step(_assembled(network, module, pictures, trial, 1))
+            times[amp] = _seconds_per_step(_assembled(network, module, pictures, trial, asked, teacher, 1))
             module.load_state_dict(state)
         quicker = min(times, key=times.__getitem__)
         settings, seconds = replace(settings, amp=quicker), times[quicker]
@@ -86,18 +92,20 @@ def begin(
         )
         settings = replace(settings, steps=steps)
     assert settings.steps is not None
-    return _assembled(network, module, pictures, settings, settings.steps)
+    return _assembled(network, module, pictures, settings, asked, teacher, settings.steps)
 
 
 def _assembled(
-    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, steps: int
-) -> Pretraining:
+    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, asked: PretrainSettings,
+    teacher: str, steps: int,
+) -> Pretraining:  # fmt: skip
     optimizer = build_optimizer(module, settings.optimizer, settings.batch_size, steps)
     schedule = Schedule(steps, min(settings.warmup_steps, steps // 5), 0, settings.floor_ratio)
     device = next(module.parameters()).device
     keep_statistics_fresh(network, settings.ema, steps)
     return Pretraining(
-        module=module, pictures=pictures, settings=settings, optimizer=optimizer, schedule=schedule,
+        module=module, pictures=pictures, settings=settings, asked=asked, teacher=teacher, optimizer=optimizer,
+        schedule=schedule,
         ema=Ema(network, settings.ema, steps), dtype=autocast_type(settings.amp, device),
     )  # fmt: skip
 
@@ -162,24 +170,32 @@ def save_state(run: Pretraining, path: Path) -> None:
     training = {
         "settings": run.settings.plain(), "step": run.step, "first": run.first, "recent": run.recent,
         "seconds": run.seconds, "optimizer": run.optimizer.state_dict(), "updates": run.ema.updates,
-        "compared": run.module.compared.state_dict(), "pictures": len(run.pictures),
+        "compared": run.module.compared.state_dict(), "pictures": len(run.pictures), "asked": run.asked.plain(),
+        "teacher": run.teacher,
     }  # fmt: skip
     save_checkpoint(_checkpoint(run, run.module.network.state_dict(), ema=run.ema.weights, training=training), path)
 
 
-def saved_settings(path: Path, asked: PretrainSettings) -> PretrainSettings:
-    """The settings that a saved state began with, with the loader processes of now.
+def saved_settings(path: Path, asked: PretrainSettings, given: Collection[str], say: Say) -> PretrainSettings:
+    """The settings that a saved state began with, with the loader processes of now. `say` hears of those fields of `asked`
+    among `given` that are others.
 
     Raises UserError when there is no state.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such file, so there is no stopped pre-training to go on with; leave out --resume")
     saved = load_checkpoint(path).training
-    if "settings" not in saved:
-        raise UserError(f"{path}: holds no state of a pre-training; leave out --resume")
+    if "asked" not in saved:
+        raise UserError(f"{path}: holds no state of a pre-training of this version; leave out --resume")
+    began, now = PretrainSettings.from_plain(saved["asked"]), asked
+    others = [name for name in sorted(given) if getattr(began, name) != getattr(now, name)]
+    if others:
+        say(f"note: it goes on as it began; what the command says otherwise does not count: {', '.join(others)}")
     return replace(PretrainSettings.from_plain(saved["settings"]), workers=asked.workers)
 
 
 def take_up(run: Pretraining, path: Path) -> None:
-    """Go on from a saved state. Raises UserError when it is of another structure, or of other pictures."""
+    """Go on from a saved state. Raises UserError when it is of another structure or teacher, or of other pictures."""
     checkpoint = load_checkpoint(path)
     saved = checkpoint.training
     if checkpoint.structure.with_classes(1) != run.module.network.structure.with_classes(1):
@@ -190,6 +206,9 @@ def take_up(run: Pretraining, path: Path) -> None:
         raise UserError(
             f"{path}: began with {saved.get('pictures')} pictures, found are {len(run.pictures)}; expected the same --images"
         )
+    if saved["teacher"] != run.teacher:
+        raise UserError(f"{path}: began with another teacher; name that one, or leave out --resume")
+    run.asked = PretrainSettings.from_plain(saved["asked"])
     run.module.network.load_state_dict(dict(checkpoint.weights))
     run.module.compared.load_state_dict(saved["compared"])
     run.optimizer.load_state_dict(saved["optimizer"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from detector.devices import choose_device
 from detector.network import Network
@@ -26,7 +28,8 @@ from search_spaces.structure import Structure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to pre-train: the structure at the crops' size, the teacher's name, folders of pictures, the file to write."""
+    """What to pre-train: the structure at the crops' size, the teacher's name, folders of pictures, the file to write.
+    given: the fields of the settings that were asked for, of which a resumed run tells where it began with others."""
 
     structure: Structure
     teacher: str
@@ -35,6 +38,7 @@ class Request:
     out: Path
     device: str = "auto"
     resume: bool = False
+    given: frozenset[str] = frozenset()
 
     @property
     def state_file(self) -> Path:
@@ -49,7 +53,7 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
     """
     state = request.state_file
     if request.resume:
-        settings = saved_settings(state, settings)
+        settings = saved_settings(state, settings, request.given, say)
     elif state.exists():
         raise UserError(
             f"{state}: a pre-training to {request.out} was stopped here; pass --resume to go on with it, or delete it"
@@ -57,6 +61,7 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
     device = choose_device(request.device)
     paths = find_pictures(request.folders, request.out)
     teacher = backbone_teacher(request.teacher, request.onnx)
+    request.out.parent.mkdir(parents=True, exist_ok=True)
     height, width = request.structure.image_size
     say(
         f"pretrain: {len(paths)} pictures, crops of {width}x{height}; teacher {request.teacher}, channels "
@@ -71,7 +76,8 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
         speed_up_depthwise(network)
         avoid_strided_pointwise(network)
         keep_freed_memory()
-    run = begin(network, module, Pictures(paths, request.structure.image_size, settings.seed), settings, say)
+    pictures = Pictures(paths, request.structure.image_size, settings.seed)
+    run = begin(network, module, pictures, settings, _fingerprint(request.teacher, teacher.module), say)
     if request.resume:
         take_up(run, state)
         say(f"going on after step {run.step} of {run.schedule.total_steps}")
@@ -79,3 +85,15 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
     write_start(run, request.out)
     state.unlink(missing_ok=True)
     return run
+
+
+def _fingerprint(name: str, module: nn.Module) -> str:
+    """Of the teacher's file, or of its weights where its name is none."""
+    path = Path(name)
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        found.update(key.encode())
+        found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal
 
 import torch
@@ -98,7 +99,7 @@ def check_class_names(
         raise UserError(
             f"{source}: the teacher knows none of the data's classes ({listed(list(class_names), MOST_NAMED)}; its own: "
             f"{listed(list(known.values()), MOST_NAMED)}); expected a teacher of the same subject; its backbone alone can "
-            f"teach: tinynas pretrain STRUCTURE --teacher {source}"
+            f"teach: tinynas pretrain STRUCTURE --teacher {quote(source)} --images DIR"
         )
     if agreement == "same" and (lacking or foreign):
         parts = [

@@ -64,7 +64,7 @@ def load(path: Path, class_names: Sequence[str], agreement: ClassAgreement) -> O
     if model.card.output != "raw":
         raise UserError(
             f"--teacher {path}: NMS is inside it, so it gives no scores to learn from; expected an export with --raw: "
-            f"tinynas export best.pt --raw -o {path.name}"
+            f"tinynas export best.pt --raw -o raw{path.suffix}"
         )
     check_class_names(model.card.class_names, class_names, agreement, str(path))
     return OutputTeacher(model, class_names, str(path))

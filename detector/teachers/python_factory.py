@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
@@ -38,6 +40,11 @@ def load(name: str) -> Teacher:
     if not callable(factory):
         known = listed([key for key, value in vars(module).items() if callable(value) and key[0] != "_"], 8)
         raise UserError(f"--teacher {name}: {module_name} has no function {function!r} (it has: {known}); {expected}")
+    with suppress(ValueError):  # some functions of C code tell nothing of their arguments
+        try:
+            inspect.signature(factory).bind()
+        except TypeError as error:
+            raise UserError(f"--teacher {name}: {error}; {expected}") from None
     made = factory()
     if not isinstance(made, nn.Module):
         raise UserError(f"--teacher {name}: returns a {type(made).__name__}; {expected}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -28,6 +29,7 @@ TeacherName: TypeAlias = Annotated[
 
 
 def run(
+    context: typer.Context,
     structure: Annotated[str, typer.Argument(help="Structure file, or the name of a shipped one (T S M L Ns Nm Nl).")],
     teacher: TeacherName,
     images: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of images; may be given several times.")],
@@ -61,7 +63,6 @@ def run(
         raise UserError("--time and --steps: the time says how many steps; leave one of them out")
     minutes = parse_minutes(time or "30m") if steps is None else None
     _refuse(amp, out, overwrite)
-    let_threads_sleep()
 
     from detector.pretraining.settings import PretrainSettings, pretrain_optimizer
     from detector.pretraining.start import Request, pretrain
@@ -78,15 +79,25 @@ def run(
         mean=_numbers("--teacher-mean", mean, 0.0), std=_numbers("--teacher-std", std, 1.0),
     )  # fmt: skip
     chosen = resolve_structure(structure)
-    if image_size is not None:
-        chosen = chosen.with_image_size(*parse_image_size(image_size))
+    chosen = chosen if image_size is None else chosen.with_image_size(*parse_image_size(image_size))
     request = Request(
-        structure=chosen, teacher=teacher, onnx=onnx, folders=tuple(images), out=out, device=device, resume=resume
-    )
-    done = _done(lambda: pretrain(request, settings, lambda text: print(text, flush=True)))
+        structure=chosen, teacher=teacher, onnx=onnx, folders=tuple(images), out=out, device=device, resume=resume,
+        given=_given(context),
+    )  # fmt: skip
+    done = _done(lambda: pretrain(request, settings, lambda text: print(text, flush=True)), request.state_file)
     # nothing of the task is learnt yet that the rate from scratch would undo
     rate = f"--set optimizer.short_run_factor={SHORT_RUN_FACTOR:g}"
-    print(f"{done}; wrote {out}; next: tinynas train {structure} --weights {out} --data DIR {rate}")
+    print(f"{done}; wrote {out}; next: tinynas train {quote(structure)} --weights {quote(str(out))} --data DIR {rate}")
+
+
+def _given(context: typer.Context) -> frozenset[str]:
+    """The settings' fields that the command line names."""
+    fields = {
+        "steps": "steps", "time": "minutes", "batch_size": "batch_size", "learning_rate": "optimizer",
+        "distiller": "distiller", "neck": "neck", "amp": "amp", "seed": "seed",
+    }  # fmt: skip
+    sources = {name: context.get_parameter_source(name) for name in fields}
+    return frozenset(fields[name] for name, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def _refuse(amp: str, out: Path, overwrite: bool) -> None:
@@ -96,16 +107,22 @@ def _refuse(amp: str, out: Path, overwrite: bool) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("pretrain runs as one process; start it without torchrun")
     check_new_file(out, overwrite=overwrite)
+    let_threads_sleep()
 
 
-def _done(job: Callable[[], Any]) -> str:
+def _done(job: Callable[[], Any], state_file: Path) -> str:
     """Pre-train, and say what the loss did."""
     try:
         done = job()
     except KeyboardInterrupt:
-        print("\nstopped; the same command with --resume goes on")
+        went_on = state_file.exists()
+        print(
+            "\nstopped; " + ("the same command with --resume goes on" if went_on else "there was nothing to save yet")
+        )
         raise
     took = f"in {done.step} steps ({done.seconds / 60:.1f} min)"
+    if done.first == done.recent:  # too few steps for two means
+        return f"the loss was {done.recent:.3f} {took}"
     return f"the loss went from {done.first:.3f} to {done.recent:.3f} {took}"
 
 

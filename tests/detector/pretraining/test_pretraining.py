@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from detector.checkpoint import load_checkpoint
 from detector.data.sample import write_sample_data
 from detector.prediction.sources import find_pictures
 from detector.pretraining import run as pretraining_run
+from detector.pretraining import start
 from detector.pretraining.pictures import Crops, Pictures, _crop
 from search_spaces.errors import UserError
 from search_spaces.text import format_structure
@@ -38,6 +40,22 @@ class Averages(nn.Module):
 
 def averages() -> nn.Module:
     return Averages()
+
+
+class Weighted(Averages):
+    """Another teacher by its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+
+def weighted() -> nn.Module:
+    return Weighted()
+
+
+def with_argument(name: str) -> nn.Module:
+    raise AssertionError(name)
 
 
 TEACHER = f"{__name__}:averages"
@@ -191,7 +209,10 @@ def test_stopped_and_taken_up_equals_uninterrupted(
     assert call(student, sample, tmp_path / "stopped.pt", steps=7) == 2
     assert "pass --resume to go on with it" in capsys.readouterr().err
     torch.rand(3)
+    assert call(student, sample, tmp_path / "stopped.pt", "--resume", "--teacher", f"{__name__}:weighted") == 2
+    assert "stopped.last.pt: began with another teacher" in capsys.readouterr().err
     assert call(student, sample, tmp_path / "stopped.pt", "--resume") == 0  # its own settings count
+    assert "what the command says otherwise does not count: steps\n" in capsys.readouterr().out
     whole, again = (load_checkpoint(tmp_path / name) for name in ("whole.pt", "stopped.pt"))
     assert all(torch.equal(again.weights[key], value) for key, value in whole.weights.items())
     assert again.metrics["last_loss"] == whole.metrics["last_loss"]
@@ -226,11 +247,34 @@ def test_refusals(student: Path, sample: Path, tmp_path: Path, capsys: pytest.Ca
     assert "expected auto, off, bf16 or fp16" in said("--amp", "fp8")
     assert "no such file or folder" in said("--images", tmp_path / "nowhere")
     assert "start.last.pt: no such file" in said("--resume")
+    assert "missing a required argument: 'name'; expected" in said("--teacher", f"{__name__}:with_argument")
     assert "distiller 'cdw' is not known" in said("--distiller", "cdw")
     assert "expected three numbers" in said("--teacher-mean", "1,2")
     assert "are options of an ONNX teacher" in said("--teacher-outputs", "a")
     (tmp_path / "start.pt").write_text("")
     assert "exists already" in said()
+
+
+def test_a_new_folder_a_large_batch_and_few_steps(
+    student: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new folder" / "start.pt"
+    assert call(student, sample, out, "--batch", 64, steps=2) == 0
+    shown = capsys.readouterr().out
+    assert "batches of 14, not 64: there are no more pictures" in shown
+    assert re.search(r"the loss was [\d.]+ in 2 steps", shown)
+    assert f"--weights '{out}' --data" in shown
+
+
+def test_stopped_before_its_first_step_nothing_is_promised(
+    student: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, "find_pictures", stopped)
+    assert call(student, sample, tmp_path / "s.pt") == 130
+    assert "stopped; there was nothing to save yet" in capsys.readouterr().out
 
 
 def test_a_state_of_another_network_or_other_pictures(

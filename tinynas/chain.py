@@ -25,6 +25,8 @@ def claim(out: Path, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool
     something was wrong with them, claims nothing. Raises UserError for a folder that is in use, and for a chain with other
     settings than the one to go on with.
     """
+    if resume and overwrite:
+        raise UserError("--resume goes on with what is there, --overwrite replaces it; leave one of them out")
     check_folder(out)
     path, text = out / CHAIN_FILE, yaml.safe_dump(dict(wanted), sort_keys=False, width=120)
     begun = out.is_dir() and any(there.name != CHAIN_FILE for there in out.iterdir())

@@ -75,6 +75,12 @@ def prepare(
     """
     folder = StageFolder(run.unfinished / FOLDER)
     data, before = load_data(request.data, request.say), folder.plan() if resume else None
+    classes = data.splits.train.num_classes
+    if result.plan.num_classes != classes:
+        request.say(
+            f"note: the search prices heads of {result.plan.num_classes} classes, and the data have {classes}, which the "
+            f"trainings take; --num-classes {classes} prices these"
+        )
     others = (
         run_search(plan, engine, run, resume=resume, part=FIRST_PART + place)
         for place, plan in enumerate(request.others)

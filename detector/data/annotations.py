@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,12 @@ class Annotations:
         """The boxes of image `index`, as views."""
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         return ImageBoxes(self.boxes_xyxy[rows], self.labels[rows], self.ignore[rows])
+
+    def feed(self, digest: Any) -> None:
+        """Update a hash of hashlib's with what there is to learn: classes, names of the files, sizes and boxes."""
+        digest.update("\0".join([*self.class_names, "", *(path.name for path in self.image_paths)]).encode())
+        for values in (self.sizes_hw, self.offsets, self.boxes_xyxy, self.labels, self.ignore):
+            digest.update(np.ascontiguousarray(values).tobytes())
 
     def image_index(self) -> npt.NDArray[np.int64]:
         """The image of each box, (M,) int64."""

@@ -89,7 +89,8 @@ def assemble(
         config=config.model_dump(mode="json"),
     )  # fmt: skip
     return Run(
-        config=config, folder=folder, data=splits.source, processes=processes, stepper=stepper, blank=blank, say=say,
+        config=config, folder=folder, data=splits.source, data_fingerprint=splits.fingerprint(), processes=processes,
+        stepper=stepper, blank=blank, say=say,
         log=RunLog(folder, epochs_done, tensorboard=config.tensorboard), **data._asdict(),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,13 @@ class Splits:
     source: str
     train: Annotations
     val: Annotations
+
+    def fingerprint(self) -> str:
+        """Tells whether a run goes on with the pictures and boxes that it began with, wherever they lie."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.val):
+            split.feed(digest)
+        return digest.hexdigest()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +75,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run under way. `data`: as given; `blank`: the checkpoint's parts that do not change.
+    """A run under way. `data`: as given; data_fingerprint: of its boxes; `blank`: the checkpoint's parts that do not change.
 
     val_loader: the whole validation split; val_share: this process's share of it.
     """
@@ -75,6 +83,7 @@ class Run:
     config: TrainConfig
     folder: Path
     data: str
+    data_fingerprint: str
     processes: Processes
     train_set: DetectionDataset
     val_set: DetectionDataset

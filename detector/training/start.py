@@ -202,7 +202,7 @@ def resumed_run(
     done = checkpoint.training["epoch"]
     run = assemble(network, splits, config, folder, processes, say, terms=terms, epochs_done=done)
     restore(run, checkpoint)
-    _tell_of_other_steps(run)
+    _tell_of_other_data(run, checkpoint.training.get("data_fingerprint"))
     return run
 
 
@@ -210,18 +210,24 @@ def _moved(config: DistillConfig, teacher: Path, folder: Path) -> DistillConfig:
     if config.teacher is None:
         raise UserError(
             f"--teacher {teacher}: the run in {folder} began without a teacher and goes on without; for one, start a new "
-            f"run with --weights {folder / 'best.pt'}"
+            f"run with --weights {next(file for file in (folder / 'best.pt', folder / 'last.pt') if file.is_file())}"
         )
     return config.model_copy(update={"teacher": str(teacher)})
 
 
-def _tell_of_other_steps(run: Run) -> None:
-    """Say when an epoch is longer or shorter than it was: the schedule then goes by the new length."""
+def _tell_of_other_data(run: Run, fingerprint: str | None) -> None:
+    """Say when an epoch is longer or shorter than it was, as the schedule then goes by the new length; else when pictures or
+    boxes are others. fingerprint: of those that the run began with, where it is known."""
     length, progress = len(run.train_loader), run.progress
     expected = progress.epoch * length + progress.part.batches
     if run.stepper.step != expected:
         run.say(
             f"warning: {run.stepper.step} steps are done, and {expected} would be by now with {length} an epoch: the number "
             "of training images or of processes has changed; the learning rate goes on by the new number, and the run "
+            "does not end as one that was never stopped"
+        )
+    elif fingerprint not in (None, run.data_fingerprint):
+        run.say(
+            f"warning: {run.data}: not the pictures and boxes that the run began with; it goes on with those of now, and "
             "does not end as one that was never stopped"
         )

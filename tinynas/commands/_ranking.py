@@ -57,10 +57,12 @@ def ranking_of(options: SearchOptions, training: RankingOptions, *, measure: boo
     from detector.data.label_space.document import is_document
     from detector.training.machine.process_settings import let_threads_sleep
     from tinynas.commands import train
+    from tinynas.ranking.preparation import check_settings
     from tinynas.search.several import build_plans
     from tinynas.second_stage import RankingRequest
 
     let_threads_sleep()
+    check_settings(training.settings)
     data = train.find_data(training.data)
     if not is_document(data):
         detect(data)

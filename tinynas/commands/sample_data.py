@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -32,5 +33,6 @@ def run(
         overwrite=overwrite,
     )
     print(
-        f"wrote {train} training and {val} validation images to {directory}; next: tinynas train Ns --data {directory}"
+        f"wrote {train} training and {val} validation images to {directory}; next: tinynas train Ns --data "
+        f"{quote(str(directory))}"
     )

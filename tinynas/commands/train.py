@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from detector.training.machine.process_settings import let_threads_sleep
@@ -12,6 +13,7 @@ from detector.training.timing.durations import parse_minutes
 from search_spaces.errors import UserError
 from search_spaces.files import check_folder
 from search_spaces.image_size import parse_image_size
+from tinynas.commands._teaching import refuse_without_teacher, teaching
 from tinynas.commands._train_options import (
     ACCEPTED_DATA,
     BatchSize,
@@ -151,17 +153,6 @@ def parse_freeze(text: str) -> list[str]:
     return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
 
 
-def teaching(teacher: Path | None, classes: str | None, unlabelled: list[Path] | None = None) -> dict[str, Any] | None:
-    """The settings below `distill` that the options stand for; None without any."""
-    if classes is not None and classes not in ("same", "shared"):
-        raise UserError(f"--teacher-classes {classes!r}: expected same or shared")
-    given = {
-        "teacher": None if teacher is None else str(teacher), "teacher_classes": classes,
-        "unlabelled": None if unlabelled is None else [str(folder) for folder in unlabelled],
-    }  # fmt: skip
-    return {key: value for key, value in given.items() if value is not None} or None
-
-
 def _start(
     structure: str, data: Path, out: Path | None, preset: str | None, config: Path | None, settings: list[str],
     direct: dict[str, Any], weights: Path | None, overwrite: bool,
@@ -176,6 +167,8 @@ def _start(
     folder = out or Path("runs") / Path(structure).stem
     _check_folder(folder, overwrite)
     first = build_config({}, config, settings, direct=direct)
+    if first.distill.teacher is None:
+        refuse_without_teacher(settings, direct["distill"] or {})
     quantised = first.quantise != "off"
 
     from detector.devices import choose_device
@@ -191,7 +184,7 @@ def _start(
         lambda values: build_config(with_rounding(values) if quantised else values, config, settings, direct=direct),
         from_weights=weights is not None,
     )  # fmt: skip
-    _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder)
+    _fit(lambda: new_run(chosen, splits, resolved, folder, _say, weights), folder, _written(folder / "last.pt"))
 
 
 def _settings(
@@ -229,10 +222,11 @@ def _resume(folder: Path, data: Path | None, device: str | None, teacher: Path |
         raise UserError(f"{folder}: it is a file; expected the run folder: --resume {folder.parent}")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; --resume expects one with last.pt in it")
-    _fit(lambda: resumed_run(folder, data, device, _say, teacher), folder)
+    _fit(lambda: resumed_run(folder, data, device, _say, teacher), folder, earlier=None)
 
 
-def _fit(start: Any, folder: Path) -> None:
+def _fit(start: Any, folder: Path, earlier: float | None) -> None:
+    """Train. earlier: when the last.pt of another run was written that this one replaces."""
     from detector.training.loop import fit
     from detector.training.machine.processes import leave_processes
     from tinynas.results.training import report_run
@@ -251,11 +245,16 @@ def _fit(start: Any, folder: Path) -> None:
                 report_run(run)
         together = True
     except KeyboardInterrupt:
-        if (folder / "last.pt").is_file():
-            print(f"\nstopped; the work up to the last save is kept. Go on with: tinynas train --resume {folder}")
+        if _written(folder / "last.pt") not in (None, earlier):
+            command = f"tinynas train --resume {quote(str(folder))}"
+            print(f"\nstopped; the work up to the last save is kept. Go on with: {command}")
         raise
     finally:
         leave_processes(together=together)
+
+
+def _written(file: Path) -> float | None:
+    return file.stat().st_mtime if file.is_file() else None
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

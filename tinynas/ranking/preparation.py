@@ -5,13 +5,10 @@ torch is imported by the functions alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from search_spaces.errors import UserError
 from search_spaces.saying import Say, silent
@@ -19,7 +16,6 @@ from search_spaces.structure import Structure
 from tinynas.ranking.rungs import Pace
 
 if TYPE_CHECKING:
-    from detector.data.annotations import Annotations
     from detector.training.run import Splits
 
 FEWEST_TRAIN, FEWEST_VAL = 8, 4
@@ -57,33 +53,28 @@ def load_data(source: Path, say: Say) -> StageData:
     boxes = int((~splits.val.ignore).sum())
     if boxes < FEW_BOXES:
         say(f"note: the validation split has only {boxes} boxes: a few points of AP more or less are chance")
-    digest = hashlib.sha256()
-    for split in (splits.train, splits.val):
-        _feed(digest, split)
-    return StageData(source, splits, digest.hexdigest())
+    return StageData(source, splits, splits.fingerprint())
 
 
-def _feed(digest: Any, split: Annotations) -> None:
-    digest.update("\0".join([*split.class_names, "", *(path.name for path in split.image_paths)]).encode())
-    for values in (split.sizes_hw, split.offsets, split.boxes_xyxy, split.labels, split.ignore):
-        digest.update(np.ascontiguousarray(values).tobytes())
-
-
-def base_configs(
-    structures: Sequence[Structure], data: StageData, settings: Sequence[str], seed: int
-) -> list[dict[str, Any]]:
-    """Training settings for each structure (one of each search) as plain values: the preset `auto` with `settings` over it.
-
-    Raises UserError for a setting that is none, and for one that the rungs decide.
-    """
-    from detector.data.mirror import advise
-    from detector.training.settings.auto_preset import choice_of, facts_of
+def check_settings(settings: Sequence[str]) -> None:
+    """Raises UserError for a setting that is none, and for one that the rungs decide."""
     from detector.training.settings.config import build_config
 
     for text in settings:
         key = text.partition("=")[0].strip().removeprefix("train.")
         if key in OWN_SETTINGS:
             raise UserError(f"--set {text}: --rank-by-training decides {key} itself; leave it out")
+    build_config({}, None, settings)
+
+
+def base_configs(
+    structures: Sequence[Structure], data: StageData, settings: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """Training settings of each structure (one of each search) as plain values: the preset `auto`, `settings` over it."""
+    from detector.data.mirror import advise
+    from detector.training.settings.auto_preset import choice_of, facts_of
+    from detector.training.settings.config import build_config
+
     facts, mirror = facts_of(data.splits.train), advise(data.splits.train)
     configs = []
     for structure in structures:

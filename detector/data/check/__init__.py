@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from detector.data.annotations import clip, has_area
 from detector.data.check import boxes, classes, images, mirror
 from detector.data.check.findings import NOTES, Finding
 from detector.data.formats import available_splits, detect, left_out, read_split
+from detector.data.label_space.document import is_document
 from detector.data.raw_split import RawSplit
 from detector.data.split_names import UNSPLIT
 from search_spaces.errors import UserError
@@ -58,7 +60,8 @@ class DataCheck:
 def check_data(data: Path, *, workers: int = 1) -> DataCheck:
     """Look at every record, box and picture of all splits of a data set (a folder, or a YOLO-style YAML file).
 
-    Every picture is decoded, in `workers` processes. Raises UserError when `data` holds no known layout.
+    Every picture is decoded, in `workers` processes. Raises UserError when `data` holds no known layout, and when a list of
+    data sets has a rule that cannot be, so that none of its splits can be read.
     """
     layout = detect(data)
     findings: list[Finding] = []
@@ -69,6 +72,8 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
             splits[name] = read_split(data, name, _teller(name, findings))
         except UserError as error:
             findings.append(_parted("unreadable-annotations", name, str(error)))
+    if not splits and len(present) > 1 and is_document(data) and len({found.reason for found in findings}) == 1:
+        read_split(data, present[0])
     summaries = {name: _summary(split) for name, split in splits.items()}
     findings += _for_training(data, present, splits, summaries)
     findings += [_parted("left-out", "", line) for line in left_out(data)]
@@ -98,7 +103,7 @@ def _for_training(
     data: Path, present: Sequence[str], splits: Mapping[str, RawSplit], summaries: Mapping[str, SplitSummary]
 ) -> Iterator[Finding]:
     """What training refuses of its two splits as wholes; those that could not be read have been told."""
-    remedy = f"split it with: tinynas data split {data} --val 0.2"
+    remedy = f"split it with: tinynas data split {quote(str(data))} --val 0.2"
     if not present:
         yield Finding(
             kind="no-split",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Protocol, cast
 
 from detector.data.annotations import Annotations, DataReport
@@ -170,7 +171,7 @@ def _what_else(data: Path, split: str, available: Sequence[str]) -> str:
     if available in ([UNSPLIT], ["train"]) and split in SPLITS:
         found = "its pictures are in one heap" if available == [UNSPLIT] else "found: train"
         return (
-            f"{found}; split it with: tinynas data split {data} --val 0.2"
+            f"{found}; split it with: tinynas data split {quote(str(data))} --val 0.2"
             + (" --test 0.1" if split == "test" else "")
             + (" (or train with --split 0.2)" if split != "test" else "")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def own_splits(path: Path) -> list[str]:
     """The splits of one set. Raises UserError for a set that is still in one heap."""
     available = formats.available_splits(path)
     if available in ([UNSPLIT], []):
-        raise UserError(f"{path}: has no splits; split it first: tinynas data split {path} --val 0.2")
+        raise UserError(f"{path}: has no splits; split it first: tinynas data split {quote(str(path))} --val 0.2")
     return available
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from detector import distillers
+from detector.distillers import DistillConfig
 from detector.network import Network
 from detector.teachers import check_classes
 from detector.training.machine.processes import Processes
@@ -62,6 +63,12 @@ def _from_outputs(path: Path, config: TrainConfig, class_names: Sequence[str], p
     from detector.teachers.outputs import load
     from detector.training.distillation.outputs import output_terms
 
+    usual = DistillConfig()
+    if (config.distill.distiller, config.distill.options) != (usual.distiller, usual.options):
+        raise UserError(
+            f"--teacher {path}: an export has no features, so distill.distiller and distill.options do nothing; leave them "
+            "out, or name a checkpoint as teacher"
+        )
     teacher = load(path, class_names, config.distill.teacher_classes)
     height, width = teacher.image_size
     say(f"teacher {path}: {len(teacher.known)} of {len(class_names)} classes, at {width}x{height}")

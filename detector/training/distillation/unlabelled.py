@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from detector.data.annotations import Annotations, joined
 from detector.data.image import read_image
+from detector.data.image_facts import examine
 from detector.data.origins import Origins, Source
 from detector.detector import Detector
 from detector.distillers import DistillConfig
@@ -46,7 +47,7 @@ def with_unlabelled(
         )
     texts: list[str | None] = [None]
     if processes.is_main:
-        texts[0] = _labelled(config, splits.train.class_names) if resumed is None else _kept(resumed / FILE_NAME)
+        texts[0] = _labelled(config, splits, say) if resumed is None else _kept(resumed / FILE_NAME)
     if processes.world_size > 1:
         distributed.broadcast_object_list(texts, 0, device=processes.device)
     text = texts[0] or "[]"
@@ -56,6 +57,8 @@ def with_unlabelled(
         f"unlabelled: {len(added)} pictures with {sure} boxes from the teacher, and {len(added.ignore) - sure} unsure ones "
         "that are neither labels nor background"
     )
+    if len(added) and not sure:
+        say("warning: the teacher finds nothing sure in these images, so they are background: is it the right one?")
     return replace(splits, train=joined([splits.train, added])), {FILE_NAME: text}
 
 
@@ -64,19 +67,48 @@ def _kept(path: Path) -> str:
         raise UserError(
             f"{path}: no such file; the run's labels of its pictures without annotations are not there any more"
         )
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    rows = _rows(text)
+    changed = [
+        (Path(row["path"]), fact.reason or "another size than when the teacher labelled it")
+        for row, fact in zip(rows, examine([Path(row["path"]) for row in rows]), strict=True)
+        if fact.mismatch(tuple(row["size_hw"]))
+    ]
+    if changed:
+        raise UserError(
+            f"{changed[0][0]}: {changed[0][1]}; {len(changed)} of the run's {len(rows)} pictures without annotations are not "
+            "as they were: put them back"
+        )
+    return text
 
 
-def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
+def _others(paths: Sequence[Path], splits: Splits, say: Say) -> list[Path]:
+    """The pictures that are not those of the data set itself."""
+    left = list(paths)
+    for split, what in ((splits.train, "training"), (splits.val, "validation")):
+        own = {path.resolve() for path in split.image_paths}
+        found = [path for path in left if path.resolve() not in own]
+        if len(found) < len(left):
+            say(f"note: --unlabelled: {len(left) - len(found)} {what} images of the data set itself are left out")
+        left = found
+    if not left:
+        raise UserError(
+            "--unlabelled: all these images are the data set's own; expected a folder of other images, or leave it out"
+        )
+    return left
+
+
+def _labelled(config: DistillConfig, splits: Splits, say: Say) -> str:
     """JSON: the classes that the teacher knows; per picture its path, height and width, and boxes with class and score."""
     assert config.teacher is not None
+    class_names = splits.train.class_names
     least = UNSURE * config.threshold
     teacher = Detector.load(config.teacher).with_thresholds(score=least)
     check_class_names(teacher.card.class_names, class_names, config.teacher_classes, config.teacher)
     numbers = {name.casefold(): number for number, name in enumerate(class_names)}
     own = [numbers.get(name.casefold(), -1) for name in teacher.card.class_names]
     rows = []
-    paths = find_pictures([Path(name) for name in config.unlabelled], Path(FILE_NAME))
+    paths = _others(find_pictures([Path(name) for name in config.unlabelled], Path(FILE_NAME)), splits, say)
     detected = teacher.detect_each(read_image(path) for path in paths)
     for path, found in zip(paths, tqdm(detected, "labels", len(paths), unit="image", disable=None)):
         boxes = [
@@ -88,10 +120,15 @@ def _labelled(config: DistillConfig, class_names: Sequence[str]) -> str:
     return json.dumps({"classes": [class_names[label] for label in own if label >= 0], "pictures": rows})
 
 
+def _rows(text: str) -> list[dict[str, Any]]:
+    content = json.loads(text)
+    rows: list[dict[str, Any]] = content["pictures"] if isinstance(content, dict) else content
+    return rows
+
+
 def _annotations(text: str, like: Annotations) -> Annotations:
     """The labelled pictures, with the classes of `like`: of those that the teacher does not know, they tell nothing."""
-    content = json.loads(text)
-    rows: Sequence[dict[str, Any]] = content["pictures"] if isinstance(content, dict) else content
+    content, rows = json.loads(text), _rows(text)
     known = content["classes"] if isinstance(content, dict) else like.class_names
     source = Source("unlabelled", {name: name for name in known})
     alone = like.origins is None and set(known) == set(like.class_names)

@@ -39,7 +39,8 @@ def save_last(run: Run) -> None:
     training = {
         "epoch": progress.epoch, "step": stepper.step, "skipped": bad_steps.total, "bad_in_a_row": bad_steps.in_a_row,
         "part_size": stepper.gradients.part_size, "best_ap": progress.best_ap, "seconds": progress.seconds,
-        "data": run.data, "ema_updates": stepper.ema.updates, "optimizer": stepper.optimizer.state_dict(),
+        "data": run.data, "data_fingerprint": run.data_fingerprint,
+        "ema_updates": stepper.ema.updates, "optimizer": stepper.optimizer.state_dict(),
         "scaler": stepper.gradients.scaler.state_dict(), "ranks": ranks,
     }  # fmt: skip
     if stepper.terms:

@@ -149,17 +149,22 @@ def build_config(
 ) -> TrainConfig:
     """Merge, later ones winning: defaults, `base` (a preset), a YAML file, `direct` values, `a.b=value` overrides.
 
-    Raises UserError, one line, for an unknown key (nearest named) and for a value of the wrong type or range.
+    A number of epochs takes the place of minutes that were asked for less late. Raises UserError, one line, for an unknown
+    key (nearest named), for a value of the wrong type or range, and for epochs beside minutes on the command line.
     """
     merged = merge({}, base)
     if file is not None:
         found = _read_yaml(file)
         _check_keys(found, TrainConfig, "", f"{file}: ")
         merged = merge(merged, found)
-    merged = merge(merged, {key: value for key, value in direct.items() if value is not None})
+    said: dict[str, Any] = {key: value for key, value in direct.items() if value is not None}
     for text in overrides:
-        merged = merge(merged, parse_override(text))
-    return validate(merged)
+        said = merge(said, parse_override(text))
+    if said.get("epochs") is not None:
+        if said.get("minutes") is not None:
+            raise UserError("minutes and epochs: the time says how many epochs; leave one of them out")
+        merged["minutes"] = None
+    return validate(merge(merged, said))
 
 
 def validate(values: Mapping[str, Any]) -> TrainConfig:

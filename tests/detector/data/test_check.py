@@ -16,6 +16,7 @@ from detector.data.check.pictures import draw_sizes, draw_worst
 from detector.data.sample import write_sample_data
 from search_spaces.errors import UserError
 from tests.detector.data.flawed import write_flawed
+from tests.detector.data.several_sets import rooms_and_pets
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +236,12 @@ def test_real_data(real_data: Path) -> None:
         "BloodImage_00343.xml: object 4",
         "BloodImage_00338.xml: object 13",
     ]
+
+
+def test_a_rule_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    """Not as many unreadable splits as there are."""
+    path = rooms_and_pets(tmp_path)
+    assert set(check_data(path).splits) == {"train", "val"}
+    path.write_text(path.read_text().replace("pets\n    rename", "pets\n    drop: [catt]\n    rename"))
+    with pytest.raises(UserError, match=r"general.yaml: .*catt"):
+        check_data(path)

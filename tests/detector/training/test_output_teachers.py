@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,8 @@ from detector.priors import decode_distances, expected_distances
 from detector.teachers.outputs import OutputTeacher, load
 from detector.training.distillation.outputs import PseudoLabels, SoftBoxes, SoftScores, pseudo_labels
 from detector.training.loop import fit
-from detector.training.start import resumed_run
+from detector.training.settings.config import TrainConfig
+from detector.training.start import load_splits, new_run, resumed_run
 from search_spaces.errors import UserError
 from search_spaces.saying import silent
 from search_spaces.structure import Structure
@@ -196,7 +199,8 @@ def test_unlabelled_pictures_are_labelled_once(
     tiny: Structure, sample: Path, checkpoint: Path, raw_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     exported: bool,
 ) -> None:  # fmt: skip
-    folder = next(path for path in sample.rglob("*val*") if path.is_dir())
+    folder = tmp_path / "more"
+    shutil.copytree(next(path for path in sample.rglob("*val*") if path.is_dir()), folder)
     teacher = raw_export if exported else checkpoint
     middle = np.median(np.concatenate([scores_of(checkpoint, path) for path in folder.iterdir()]))
     distill = {"teacher": str(teacher), "unlabelled": [str(folder)], "threshold": float(middle)}
@@ -224,6 +228,29 @@ def test_unlabelled_pictures_are_labelled_once(
             fit(_run(tiny, sample, tmp_path / "stopped", **changes))
     fit(resumed_run(tmp_path / "stopped", None, None, silent))
     _assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    first = Path(labelled[0]["path"])
+    first.write_bytes(cv2.imencode(first.suffix, np.zeros((5, 9, 3), np.uint8))[1].tobytes())
+    with pytest.raises(UserError, match=f"{first.name}: another size than .* 1 of the run's {len(labelled)} pictures"):
+        resumed_run(tmp_path / "stopped", None, None, silent)
+
+
+def test_the_data_sets_own_pictures_are_not_labelled_again(
+    tiny: Structure, sample: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    own = next(path for path in sample.rglob("*val*") if path.is_dir())
+    (tmp_path / "more").mkdir()
+    shutil.copy(next(own.iterdir()), tmp_path / "more" / "other.png")
+    distill = {"teacher": str(checkpoint), "unlabelled": [str(own), str(tmp_path / "more")], "threshold": 1.0}
+    told: list[str] = []
+    splits = load_splits(sample, silent)
+    config = TrainConfig(distill=distill)
+    run = new_run(tiny, splits, config, tmp_path / "r", told.append)
+    assert len(run.train_set.annotations) == len(splits.train) + 1
+    assert f"{len(splits.val)} validation images of the data set itself are left out" in "".join(told)
+    assert "the teacher finds nothing sure in these images" in "".join(told)
+    config = TrainConfig(distill={**distill, "unlabelled": [str(own)]})
+    with pytest.raises(UserError, match="all these images are the data set's own"):
+        new_run(tiny, splits, config, tmp_path / "r2", silent)
 
 
 def scores_of(checkpoint: Path, path: Path) -> np.ndarray:
@@ -252,6 +279,10 @@ def test_refusals(
     (tmp_path / "empty").mkdir()
     empty = said(capsys, *train, "--teacher", raw_export, "--unlabelled", tmp_path / "empty")
     assert "no pictures in this folder" in empty
+    assert "--teacher-classes does nothing without --teacher" in said(capsys, *train, "--teacher-classes", "shared")
+    assert "distill.weight=2: does nothing without a teacher" in said(capsys, *train, "--set", "distill.weight=2")
+    features = said(capsys, *train, "--teacher", raw_export, "--set", "distill.distiller=mgd")
+    assert "an export has no features" in features
     assert "leave out unlabelled" in said(capsys, "train", "--resume", tmp_path, "--unlabelled", tmp_path)
     with pytest.raises(UserError, match="the teacher lacks: cat; it knows besides: triangle"):
         load(raw_export, ("disc", "square", "cat"), "same")

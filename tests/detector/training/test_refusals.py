@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from detector.checkpoint import load_checkpoint
+from detector.training import start
 from detector.training.start import load_splits
 from search_spaces.errors import UserError
 from search_spaces.saying import silent
@@ -107,14 +108,30 @@ def test_weights_of_another_model(
     assert "holds no training state" in _refused(["train", "--resume", str(tmp_path / "a")], capsys)
 
 
+def test_stopped_before_its_first_save_a_run_offers_no_other_ones(
+    tiny_file: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last.pt in the folder is that of the run which it would have replaced."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "last.pt").write_bytes(b"an earlier run's")
+    monkeypatch.setattr(start, "load_checkpoint", stopped)
+    command = ["train", str(tiny_file), "--data", str(sample), "--out", str(tmp_path / "r"), "--overwrite", *QUICK]
+    assert main([*command, "--weights", str(tiny_file)]) == 130
+    assert "Go on with" not in capsys.readouterr().out
+
+
 def test_run_folders_that_cannot_be(
     tiny_file: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = ["train", str(tiny_file), "--data", str(sample), *QUICK]
+    begin = ["train", str(tiny_file), "--data", str(sample), *QUICK]
     (tmp_path / "file").write_text("x")
-    assert "is a file, expected a folder" in _refused([*start, "--out", str(tmp_path / "file" / "r")], capsys)
+    assert "is a file, expected a folder" in _refused([*begin, "--out", str(tmp_path / "file" / "r")], capsys)
     monkeypatch.setattr(os, "access", lambda _, mode, **__: not mode & os.W_OK)
-    assert "is read-only" in _refused([*start, "--out", str(tmp_path / "r")], capsys)
+    assert "is read-only" in _refused([*begin, "--out", str(tmp_path / "r")], capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

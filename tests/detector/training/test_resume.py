@@ -135,6 +135,11 @@ def test_other_data_on_resuming_are_pointed_out(
     said: list[str] = []
     assert resumed_run(run.folder, data, "cpu", said.append).stepper.step == 7
     assert "warning" not in "".join(said)
+    moved = json.loads((data / "annotations" / "instances_val.json").read_text())
+    moved["annotations"][0]["bbox"][2] -= 1
+    (data / "annotations" / "instances_val.json").write_text(json.dumps(moved))
+    resumed_run(run.folder, data, "cpu", said.append)
+    assert f"warning: {data}: not the pictures and boxes that the run began with" in said[-1]
     path = data / "annotations" / "instances_train.json"
     document = json.loads(path.read_text())
     document["images"] = document["images"][:4]

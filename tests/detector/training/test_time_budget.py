@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detector.training.settings.config import build_config
 from detector.training.timing import time_budget
 from detector.training.timing.durations import parse_minutes, time_option
 from detector.training.timing.time_budget import FEW_STEPS, MOST_EPOCHS, MOST_EVALUATIONS, Cost, plan, smaller_side
@@ -83,7 +84,17 @@ def test_epochs_and_time_exclude_each_other(
     words = [str(tiny_file), "--data", str(sample), "--out", str(tmp_path / "r"), "--epochs", "2", "--time", "1m"]
     assert main(["train", *words]) == 2
     assert "leave one of them out" in capsys.readouterr().err
+    for both in (["--epochs", "2", "--set", "minutes=1"], ["--time", "1m", "--set", "epochs=2"]):
+        assert main(["train", *words[:5], *both]) == 2
+        assert "minutes and epochs: the time says how many epochs" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_what_is_said_last_counts_of_epochs_and_minutes(tmp_path: Path) -> None:
+    """A run by time leaves both in its config.yaml."""
+    (tmp_path / "config.yaml").write_text("minutes: 1.0\nepochs: 34\n")
+    found = [build_config({"epochs": 5}, tmp_path / "config.yaml", direct=direct) for direct in ({}, {"epochs": 3})]
+    assert [(config.minutes, config.epochs) for config in found] == [(1.0, 34), (None, 3)]
 
 
 def test_a_run_by_time_is_one_of_its_epochs(

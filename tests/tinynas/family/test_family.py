@@ -23,7 +23,15 @@ from tinynas.family.links import links_of
 from tinynas.family.members import Member, read_family
 
 SETTINGS = ("schedule.no_aug_max_share=0.5", "batch_size=4", "workers=0", "checkpoint_minutes=0", "amp=off")
-QUICK = ["--epochs", "2", "--seed", "3", *(word for setting in SETTINGS for word in ("--set", setting))]
+QUICK = [
+    "--epochs",
+    "2",
+    "--set",
+    "distill.weight=0.4",
+    "--seed",
+    "3",
+    *(word for setting in SETTINGS for word in ("--set", setting)),
+]
 
 
 def structure(width: int) -> Structure:
@@ -148,6 +156,10 @@ def test_refusals(
 ) -> None:
     assert call(family, data, tmp_path / "r", "--by-itself", "--alone") == 2
     assert "drop one" in capsys.readouterr().err
+    assert call(family, data, tmp_path / "r", "--alone", "--set", "distill.weight=3") == 2
+    assert "--alone leaves teachers out, so settings of distill do nothing" in capsys.readouterr().err
+    assert call(family, data, tmp_path / "r", "--resume", "--overwrite") == 2
+    assert "--resume goes on with what is there, --overwrite replaces it" in capsys.readouterr().err
     assert call(family, data, tmp_path / "r", "--resume") == 2
     assert "--resume expects the --out of a chain that was stopped" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()

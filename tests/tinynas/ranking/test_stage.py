@@ -175,6 +175,9 @@ REFUSED = {
     "no setting": (["--rank-by-training", "--data", "DATA", "--set", "epoch=3"], "unknown training setting epoch"),
     "spaces": (["--rank-by-training", "--data", "DATA", "--space", "mob,mob"], "different values with commas"),
     "sizes": (["--rank-by-training", "--data", "DATA", "--image-size", "64,"], "different values with commas"),
+    "other classes": (
+        ["--rank-by-training", "--data", "DATA", "--num-classes", "4", "--hours", "0.0001", *TRAINED], "too short for",
+    ),
     "too short": (["--rank-by-training", "--data", "DATA", "--hours", "0.0001", *TRAINED], "too short for 2 candidates"),
 }  # fmt: skip
 
@@ -191,8 +194,13 @@ def test_refusals(
     monkeypatch.chdir(tmp_path)
     more, message = REFUSED[name]
     words = [str(data) if word == "DATA" else word for word in more]
-    assert main([*search_words(space, tmp_path / "out"), *words]) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    with monkeypatch.context() as patch:
+        if "etting" in name:  # is looked at before anything is searched
+            patch.setattr("tinynas.search.several.build_plans", None)
+        assert main([*search_words(space, tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1]
+    assert ("note: the search prices heads of" in error) is (name == "other classes")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from search_spaces.errors import UserError
+from tinynas.commands._teaching import of_teacher
 from tinynas.commands._train_options import (
     BatchSize,
     Config,
@@ -56,6 +57,8 @@ def run(
     from tinynas.family.members import read_family
     from tinynas.results.chain import rows_of, write_chain
 
+    if alone and any(map(of_teacher, set_ or [])):
+        raise UserError("--alone leaves teachers out, so settings of distill do nothing; drop one")
     links = links_of(read_family(family), by_itself=by_itself, alone=alone)
     found = train.find_data(data)
     options: dict[str, Any] = {
@@ -68,7 +71,7 @@ def run(
         if "resume" in more:
             train.run(data=found, device=device, **more)
         else:
-            train.run(data=found, device=device, **options, **more)
+            train.run(data=found, device=device, **_own(options, more.get("teacher")), **more)
 
     def report(done: Sequence[Link]) -> None:
         write_chain(rows_of(done, out), out, title=str(family), data=str(found))
@@ -79,6 +82,13 @@ def run(
         print("or with the whole family: the same command with --resume")
         raise
     _show(links, out)
+
+
+def _own(options: dict[str, Any], teacher: Path | None) -> dict[str, Any]:
+    """A member's options; without a teacher, those that are of one are left out."""
+    if teacher is not None:
+        return options
+    return {**options, "set_": [text for text in options["set_"] or [] if not of_teacher(text)]}
 
 
 def _settings(links: list[Any], data: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +108,9 @@ def _show(links: list[Any], out: Path) -> None:
     from tinynas.results.chain import rows_of, shown_of
 
     columns, rows, latency_table = shown_of(rows_of(links, out))
-    table = Table(*columns, caption=f"milliseconds: {latency_table}" if latency_table else None)
+    table = Table(
+        *columns, caption=f"milliseconds: {latency_table}, at the size of the search" if latency_table else None
+    )
     for cells in rows:
         table.add_row(*cells)
     Console().print(table)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.model_card import ModelCard
-from search_spaces.errors import UserError
+from search_spaces.errors import UserError, nearest
 from search_spaces.files import check_file
 from search_spaces.plugins import load_plugin, plugin_names
 
@@ -65,6 +65,17 @@ def exportable() -> list[str]:
 def get_format(name: str) -> ModuleType:
     """The plug-in of that name. Raises UserError for an unknown one."""
     return load_plugin("detector.deploy", name, "export")
+
+
+def writable(name: str) -> ModuleType:
+    """The plug-in of a format that can be written. Raises UserError for another one."""
+    if name not in exportable():
+        raise UserError(
+            f"--format {name} is what exports are made from; {nearest(name, exportable())}"
+            if name in format_names()
+            else f"--format: unknown export {name!r}: {nearest(name, exportable())}"
+        )
+    return get_format(name)
 
 
 def format_of(path: Path) -> ModuleType:

@@ -17,10 +17,10 @@ from typing import Any
 from detector.agreement import Differences
 from detector.checkpoint import Checkpoint
 from detector.data.image import read_image
-from detector.deploy import Floats
+from detector.deploy import Floats, writable
 from detector.deploy._source import Source
 from detector.export import plugin_suppression, preprocessing, suppression, tracing, verification
-from detector.export.settings import ExportSettings, asked_card, check_runtime, claimed_files, writable
+from detector.export.settings import ExportSettings, asked_card, check_runtime, claimed_files
 from detector.export.stand_in import stand_in
 from detector.export.verification import Verifier
 from detector.model_card import ModelCard

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 from detector.checkpoint import Checkpoint
-from detector.deploy import get_format
+from detector.deploy import writable
 from detector.deploy.torch import card_of
 from detector.model_card import ModelCard
 from search_spaces.errors import UserError
@@ -60,19 +59,11 @@ def claimed_files(path: Path, format_name: str, *, overwrite: bool) -> list[Path
     return files
 
 
-def writable(format_name: str) -> ModuleType:
-    """The format's plug-in. Raises UserError for one that is not written."""
-    plugin = get_format(format_name)
-    if not hasattr(plugin, "write"):
-        raise UserError(f"{format_name} is what exports are made from; choose another --format")
-    return plugin
-
-
 def check_runtime(format_name: str) -> None:
     """Raise UserError where the package is not installed that the format's files are written and verified with."""
     module = writable(format_name).RUNTIME
     if module not in sys.modules and find_spec(module) is None:
-        raise UserError(f"--format {format_name} needs the package {module}; pip install 'tinynas[{format_name}]'")
+        raise UserError(f"--format {format_name} needs the package {module}; pip install {module}")
 
 
 def asked_card(checkpoint: Checkpoint, settings: ExportSettings, format_name: str) -> ModelCard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -176,9 +176,9 @@ def save_state(run: Pretraining, path: Path) -> None:
     save_checkpoint(_checkpoint(run, run.module.network.state_dict(), ema=run.ema.weights, training=training), path)
 
 
-def saved_settings(path: Path, asked: PretrainSettings, given: Collection[str], say: Say) -> PretrainSettings:
-    """The settings that a saved state began with, with the loader processes of now. `say` hears of those fields of `asked`
-    among `given` that are others.
+def saved_settings(path: Path, asked: PretrainSettings, given: Mapping[str, str], say: Say) -> PretrainSettings:
+    """The settings that a saved state began with, with the loader processes of now. `say` hears of the options among `given`,
+    by field, that `asked` has otherwise.
 
     Raises UserError when there is no state.
     """
@@ -186,9 +186,9 @@ def saved_settings(path: Path, asked: PretrainSettings, given: Collection[str], 
         raise UserError(f"{path}: no such file, so there is no stopped pre-training to go on with; leave out --resume")
     saved = load_checkpoint(path).training
     if "asked" not in saved:
-        raise UserError(f"{path}: holds no state of a pre-training of this version; leave out --resume")
+        raise UserError(f"{path}: holds no state of a pre-training of this version; delete it, and leave out --resume")
     began, now = PretrainSettings.from_plain(saved["asked"]), asked
-    others = [name for name in sorted(given) if getattr(began, name) != getattr(now, name)]
+    others = [option for name, option in given.items() if getattr(began, name) != getattr(now, name)]
     if others:
         say(f"note: it goes on as it began; what the command says otherwise does not count: {', '.join(others)}")
     return replace(PretrainSettings.from_plain(saved["settings"]), workers=asked.workers)
@@ -207,7 +207,7 @@ def take_up(run: Pretraining, path: Path) -> None:
             f"{path}: began with {saved.get('pictures')} pictures, found are {len(run.pictures)}; expected the same --images"
         )
     if saved["teacher"] != run.teacher:
-        raise UserError(f"{path}: began with another teacher; name that one, or leave out --resume")
+        raise UserError(f"{path}: began with another teacher; name that one, or delete the file and leave out --resume")
     run.asked = PretrainSettings.from_plain(saved["asked"])
     run.module.network.load_state_dict(dict(checkpoint.weights))
     run.module.compared.load_state_dict(saved["compared"])

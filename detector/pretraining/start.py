@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ from search_spaces.structure import Structure
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to pre-train: the structure at the crops' size, the teacher's name, folders of pictures, the file to write.
-    given: the fields of the settings that were asked for, of which a resumed run tells where it began with others."""
+    given: the options that were said, by the settings' field; a resumed run tells of those that it began otherwise with."""
 
     structure: Structure
     teacher: str
@@ -38,7 +39,7 @@ class Request:
     out: Path
     device: str = "auto"
     resume: bool = False
-    given: frozenset[str] = frozenset()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state_file(self) -> Path:
@@ -77,7 +78,7 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
         avoid_strided_pointwise(network)
         keep_freed_memory()
     pictures = Pictures(paths, request.structure.image_size, settings.seed)
-    run = begin(network, module, pictures, settings, _fingerprint(request.teacher, teacher.module), say)
+    run = begin(network, module, pictures, settings, _fingerprint(request, teacher.module), say)
     if request.resume:
         take_up(run, state)
         say(f"going on after step {run.step} of {run.schedule.total_steps}")
@@ -87,12 +88,12 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
     return run
 
 
-def _fingerprint(name: str, module: nn.Module) -> str:
-    """Of the teacher's file, or of its weights where its name is none."""
-    path = Path(name)
+def _fingerprint(request: Request, module: nn.Module) -> str:
+    """Of the teacher's file and of what an ONNX model is given, or of its weights where its name is no file."""
+    path, found = Path(request.teacher), hashlib.sha256(repr(request.onnx).encode())
     if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    found = hashlib.sha256()
+        found.update(path.read_bytes())
+        return found.hexdigest()
     for key, value in module.state_dict().items():
         found.update(key.encode())
         found.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -75,7 +75,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run under way. `data`: as given; data_fingerprint: of its boxes; `blank`: the checkpoint's parts that do not change.
+    """A run under way. `data`: as given; data_fingerprint: of its images' names and boxes; `blank`: the checkpoint's parts
+    that do not change.
 
     val_loader: the whole validation split; val_share: this process's share of it.
     """

@@ -18,7 +18,7 @@ from detector.distillers import DistillConfig
 from detector.evaluation import crowding_note
 from detector.network import Network
 from detector.training.assembly import assemble
-from detector.training.distillation import distillation_terms
+from detector.training.distillation import check_distiller, distillation_terms
 from detector.training.distillation.unlabelled import with_unlabelled
 from detector.training.machine.processes import Processes, join_processes
 from detector.training.record import sampling
@@ -106,6 +106,7 @@ def new_run(
         raise UserError(
             f"quantise={config.quantise} fine-tunes what is trained already, with its BatchNorms as they are; pass --weights"
         )
+    check_distiller(config.distill)
     source = None if weights is None else nearest_checkpoint(weights, structure) if weights.is_dir() else weights
     start = None if source is None else load_checkpoint(source)
     processes = join_processes(config.device)

@@ -31,7 +31,8 @@ def files(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         if name not in HERE:
             continue
         made[name] = folder / f"{name}{get_format(name).SUFFIXES[0]}"
-        export_checkpoint(tiny, made[name], name, ExportSettings(output="raw", batch=None))
+        batch = None if get_format(name).BATCHES else 1
+        export_checkpoint(tiny, made[name], name, ExportSettings(output="raw", batch=batch))
     return made
 
 

@@ -13,16 +13,18 @@ import typer
 from search_spaces.errors import UserError
 
 
+def was_given(context: typer.Context, option: str) -> bool:
+    """Whether the command line names an option, `--max-drop`."""
+    source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def check_companions(context: typer.Context, companions: Mapping[str, str]) -> None:
     """Raise UserError for an option on the command line that does nothing without another one, which is not there. Options
     as they are typed: {"--split": "--data"}."""
 
-    def given(option: str) -> bool:
-        source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
-        return source is not None and source.name == "COMMANDLINE"
-
     for option, other in companions.items():
-        if given(option) and not given(other):
+        if was_given(context, option) and not was_given(context, other):
             raise UserError(f"{option} does nothing without {other}; say both, or neither")
 
 

@@ -52,7 +52,7 @@ def check_ranking_options(options: RankingOptions, *, asked: bool) -> None:
 
 
 def ranking_of(options: SearchOptions, training: RankingOptions, *, measure: bool) -> tuple[SearchPlan, RankingRequest]:
-    """The first search's plan, and the second stage with those of the others. Looks for the data before anything else."""
+    """The first search's plan, and the second stage with those of the others. Settings and data are looked at first."""
     from detector.data.formats import detect
     from detector.data.label_space.document import is_document
     from detector.training.machine.process_settings import let_threads_sleep

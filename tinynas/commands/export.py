@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from search_spaces.errors import UserError, nearest
+from search_spaces.errors import UserError
 from search_spaces.files import check_file
 
 Preprocess: TypeAlias = Annotated[
@@ -168,13 +168,10 @@ def _quantised(
 
 def _target(checkpoint: Path, out: Path | None, format_: str | None) -> tuple[str, Path]:
     """The format, and the file to write: `out`, else one beside the checkpoint."""
-    from detector.deploy import exportable, format_names, get_format
+    from detector.deploy import writable
 
     name = format_ or _format_by(out)
-    if name not in exportable():
-        why = "what exports are made from; " if name in format_names() else ""
-        raise UserError(f"--format {name}: {why}{nearest(name, exportable())}")
-    suffix = get_format(name).SUFFIXES[0]
+    suffix = writable(name).SUFFIXES[0]
     check_file(checkpoint, "a checkpoint (best.pt or last.pt of a training run)")
     return name, out or checkpoint.with_suffix(suffix)
 

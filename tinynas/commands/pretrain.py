@@ -15,6 +15,7 @@ from detector.training.timing.durations import parse_minutes
 from search_spaces.errors import UserError
 from search_spaces.files import check_new_file
 from search_spaces.image_size import parse_image_size
+from tinynas.commands._options import was_given
 
 OnnxMean: TypeAlias = Annotated[
     str | None, typer.Option("--teacher-mean", metavar="R,G,B", help="Mean of an ONNX teacher's input, 0..255.")
@@ -63,7 +64,7 @@ def run(
         raise UserError("--time and --steps: the time says how many steps; leave one of them out")
     minutes = parse_minutes(time or "30m") if steps is None else None
     _refuse(amp, out, overwrite)
-
+    let_threads_sleep()
     from detector.pretraining.settings import PretrainSettings, pretrain_optimizer
     from detector.pretraining.start import Request, pretrain
     from detector.teachers.onnx_model import OnnxInput
@@ -90,14 +91,13 @@ def run(
     print(f"{done}; wrote {out}; next: tinynas train {quote(structure)} --weights {quote(str(out))} --data DIR {rate}")
 
 
-def _given(context: typer.Context) -> frozenset[str]:
-    """The settings' fields that the command line names."""
-    fields = {
-        "steps": "steps", "time": "minutes", "batch_size": "batch_size", "learning_rate": "optimizer",
-        "distiller": "distiller", "neck": "neck", "amp": "amp", "seed": "seed",
+def _given(context: typer.Context) -> dict[str, str]:
+    """The options that the command line names, by the settings' fields that they set."""
+    options = {
+        "steps": "--steps", "minutes": "--time", "batch_size": "--batch-size", "optimizer": "--learning-rate",
+        "distiller": "--distiller", "neck": "--neck", "amp": "--amp", "seed": "--seed",
     }  # fmt: skip
-    sources = {name: context.get_parameter_source(name) for name in fields}
-    return frozenset(fields[name] for name, source in sources.items() if source and source.name == "COMMANDLINE")
+    return {field: option for field, option in options.items() if was_given(context, option)}
 
 
 def _refuse(amp: str, out: Path, overwrite: bool) -> None:
@@ -107,7 +107,6 @@ def _refuse(amp: str, out: Path, overwrite: bool) -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError("pretrain runs as one process; start it without torchrun")
     check_new_file(out, overwrite=overwrite)
-    let_threads_sleep()
 
 
 def _done(job: Callable[[], Any], state_file: Path) -> str:

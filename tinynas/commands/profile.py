@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search_spaces.errors import UserError
+from tinynas.commands._options import was_given
 from tinynas.commands._reach import CLASSES, IMAGE_SIZES, SPACES, ImageSizes, NumClasses, Reach, Spaces, parse_reach
 
 if TYPE_CHECKING:
@@ -143,8 +144,7 @@ def _refuse_unused(context: typer.Context, **jobs: object) -> None:
     """Raise UserError for an option on the command line that the job, the first of `jobs` that is given, would ignore."""
     job = next((f"--{name}" for name, value in jobs.items() if value is not None), "")
     for option in _UNUSED[job].split():
-        source = context.get_parameter_source(option.removeprefix("--").replace("-", "_"))
-        if source is None or source.name != "COMMANDLINE":
+        if not was_given(context, option):
             continue
         uses = [other or "a profile from nothing" for other, words in _UNUSED.items() if option not in words.split()]
         without = f"does nothing with {job}" if job else "does nothing without --adapt"

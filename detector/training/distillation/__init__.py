@@ -20,6 +20,17 @@ EXPORTS = (".onnx", ".xml")
 _Made = Callable[[Network, str], Mapping[str, LossTerm]]
 
 
+def check_distiller(config: DistillConfig) -> None:
+    """Raise UserError for a distiller, which compares features, with an export as teacher, which has none."""
+    usual = DistillConfig()
+    exported = config.teacher is not None and Path(config.teacher).suffix.lower() in EXPORTS
+    if exported and (config.distiller, config.options) != (usual.distiller, usual.options):
+        raise UserError(
+            f"--teacher {config.teacher}: an export has no features, so distill.distiller and distill.options do nothing; "
+            "leave them out, or name a checkpoint as teacher"
+        )
+
+
 def distillation_terms(config: TrainConfig, class_names: Sequence[str], processes: Processes, say: Say) -> Terms:
     """What makes a run's losses from its teacher, and nothing without one. The teacher is read and checked now.
 
@@ -63,12 +74,6 @@ def _from_outputs(path: Path, config: TrainConfig, class_names: Sequence[str], p
     from detector.teachers.outputs import load
     from detector.training.distillation.outputs import output_terms
 
-    usual = DistillConfig()
-    if (config.distill.distiller, config.distill.options) != (usual.distiller, usual.options):
-        raise UserError(
-            f"--teacher {path}: an export has no features, so distill.distiller and distill.options do nothing; leave them "
-            "out, or name a checkpoint as teacher"
-        )
     teacher = load(path, class_names, config.distill.teacher_classes)
     height, width = teacher.image_size
     say(f"teacher {path}: {len(teacher.known)} of {len(class_names)} classes, at {width}x{height}")

@@ -13,6 +13,7 @@ from torch import distributed
 from tqdm import tqdm
 
 from detector.data.annotations import Annotations, joined
+from detector.data.formats import available_splits, read_split
 from detector.data.image import read_image
 from detector.data.image_facts import examine
 from detector.data.origins import Origins, Source
@@ -58,7 +59,7 @@ def with_unlabelled(
         "that are neither labels nor background"
     )
     if len(added) and not sure:
-        say("warning: the teacher finds nothing sure in these images, so they are background: is it the right one?")
+        say("warning: the teacher finds nothing sure in these images; is it the right one?")
     return replace(splits, train=joined([splits.train, added])), {FILE_NAME: text}
 
 
@@ -85,8 +86,13 @@ def _kept(path: Path) -> str:
 def _others(paths: Sequence[Path], splits: Splits, say: Say) -> list[Path]:
     """The pictures that are not those of the data set itself."""
     left = list(paths)
-    for split, what in ((splits.train, "training"), (splits.val, "validation")):
-        own = {path.resolve() for path in split.image_paths}
+    of = {
+        "training": splits.train.image_paths,
+        "validation": splits.val.image_paths,
+        "test": _test_images(splits.source),
+    }
+    for what, images in of.items():
+        own = {path.resolve() for path in images}
         found = [path for path in left if path.resolve() not in own]
         if len(found) < len(left):
             say(f"note: --unlabelled: {len(left) - len(found)} {what} images of the data set itself are left out")
@@ -96,6 +102,14 @@ def _others(paths: Sequence[Path], splits: Splits, say: Say) -> list[Path]:
             "--unlabelled: all these images are the data set's own; expected a folder of other images, or leave it out"
         )
     return left
+
+
+def _test_images(source: str) -> Sequence[Path]:
+    """Those of the data's test split, which the training does not read; none where there is none, or none that is sound."""
+    try:
+        return read_split(Path(source), "test").image_paths if "test" in available_splits(Path(source)) else ()
+    except UserError:
+        return ()
 
 
 def _labelled(config: DistillConfig, splits: Splits, say: Say) -> str:

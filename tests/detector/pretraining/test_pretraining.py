@@ -212,7 +212,7 @@ def test_stopped_and_taken_up_equals_uninterrupted(
     assert call(student, sample, tmp_path / "stopped.pt", "--resume", "--teacher", f"{__name__}:weighted") == 2
     assert "stopped.last.pt: began with another teacher" in capsys.readouterr().err
     assert call(student, sample, tmp_path / "stopped.pt", "--resume") == 0  # its own settings count
-    assert "what the command says otherwise does not count: steps\n" in capsys.readouterr().out
+    assert "what the command says otherwise does not count: --steps\n" in capsys.readouterr().out
     whole, again = (load_checkpoint(tmp_path / name) for name in ("whole.pt", "stopped.pt"))
     assert all(torch.equal(again.weights[key], value) for key, value in whole.weights.items())
     assert again.metrics["last_loss"] == whole.metrics["last_loss"]

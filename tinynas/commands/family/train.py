@@ -57,7 +57,7 @@ def run(
     from tinynas.family.members import read_family
     from tinynas.results.chain import rows_of, write_chain
 
-    if alone and any(map(of_teacher, set_ or [])):
+    if alone and _idle(config, set_ or []):
         raise UserError("--alone leaves teachers out, so settings of distill do nothing; drop one")
     links = links_of(read_family(family), by_itself=by_itself, alone=alone)
     found = train.find_data(data)
@@ -86,9 +86,17 @@ def run(
 
 def _own(options: dict[str, Any], teacher: Path | None) -> dict[str, Any]:
     """A member's options; without a teacher, those that are of one are left out."""
-    if teacher is not None:
-        return options
-    return {**options, "set_": [text for text in options["set_"] or [] if not of_teacher(text)]}
+    idle = [] if teacher is not None else _idle(options["config"], options["set_"] or [])
+    return {**options, "set_": [text for text in options["set_"] or [] if text not in idle]}
+
+
+def _idle(config: Path | None, settings: list[str]) -> list[str]:
+    """The settings that do nothing in a training without a teacher of the chain: all about teachers, unless they name one."""
+    from detector.training.settings.config import build_config
+
+    if build_config({}, config, settings).distill.teacher is not None:
+        return []
+    return [text for text in settings if of_teacher(text)]
 
 
 def _settings(links: list[Any], data: Any, options: dict[str, Any]) -> dict[str, Any]:

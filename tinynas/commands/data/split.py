@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 from typing import Annotated
 
 import typer
@@ -45,4 +44,4 @@ def run(
     Console().print(table)
     for note in made.notes:
         print(f"note: {note}")
-    print(f"wrote {made.folder}; next: tinynas train Ns --data {quote(str(data))}")
+    print(f"wrote {made.folder}; next: tinynas train Ns --data {data}")

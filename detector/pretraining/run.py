@@ -47,11 +47,11 @@ class Pretraining:
     pictures: Pictures
     settings: PretrainSettings
     asked: PretrainSettings
-    teacher: str
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Ema
     dtype: torch.dtype | None
+    teacher: str = ""
     step: int = 0
     first: float = 0.0
     recent: float = 0.0
@@ -63,7 +63,7 @@ class Pretraining:
 
 
 def begin(
-    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, teacher: str, say: Say
+    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, say: Say
 ) -> Pretraining:
     """A pre-training at step 0. Some steps are timed first, and their changes thrown away: with `settings.minutes`, and
     with `amp: auto` on a CPU that computes in bf16, where the quicker type is taken."""
@@ -78,7 +78,7 @@ def begin(
         times = {}
         for amp in ("bf16", "off") if both else (settings.amp,):
             trial = replace(settings, amp=amp)
-            times[amp] = _seconds_per_step(_assembled(network, module, pictures, trial, asked, teacher, 1))
+            times[amp] = _seconds_per_step(_assembled(network, module, pictures, trial, 1))
             module.load_state_dict(state)
         quicker = min(times, key=times.__getitem__)
         settings, seconds = replace(settings, amp=quicker), times[quicker]
@@ -92,20 +92,20 @@ def begin(
         )
         settings = replace(settings, steps=steps)
     assert settings.steps is not None
-    return _assembled(network, module, pictures, settings, asked, teacher, settings.steps)
+    run = _assembled(network, module, pictures, settings, settings.steps)
+    run.asked = asked
+    return run
 
 
 def _assembled(
-    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, asked: PretrainSettings,
-    teacher: str, steps: int,
-) -> Pretraining:  # fmt: skip
+    network: Network, module: PretrainingModule, pictures: Pictures, settings: PretrainSettings, steps: int
+) -> Pretraining:
     optimizer = build_optimizer(module, settings.optimizer, settings.batch_size, steps)
     schedule = Schedule(steps, min(settings.warmup_steps, steps // 5), 0, settings.floor_ratio)
     device = next(module.parameters()).device
     keep_statistics_fresh(network, settings.ema, steps)
     return Pretraining(
-        module=module, pictures=pictures, settings=settings, asked=asked, teacher=teacher, optimizer=optimizer,
-        schedule=schedule,
+        module=module, pictures=pictures, settings=settings, asked=settings, optimizer=optimizer, schedule=schedule,
         ema=Ema(network, settings.ema, steps), dtype=autocast_type(settings.amp, device),
     )  # fmt: skip
 
@@ -187,8 +187,8 @@ def saved_settings(path: Path, asked: PretrainSettings, given: Mapping[str, str]
     saved = load_checkpoint(path).training
     if "asked" not in saved:
         raise UserError(f"{path}: holds no state of a pre-training of this version; delete it, and leave out --resume")
-    began, now = PretrainSettings.from_plain(saved["asked"]), asked
-    others = [option for name, option in given.items() if getattr(began, name) != getattr(now, name)]
+    began = PretrainSettings.from_plain(saved["asked"])
+    others = [option for name, option in given.items() if getattr(began, name) != getattr(asked, name)]
     if others:
         say(f"note: it goes on as it began; what the command says otherwise does not count: {', '.join(others)}")
     return replace(PretrainSettings.from_plain(saved["settings"]), workers=asked.workers)

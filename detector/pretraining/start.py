@@ -78,7 +78,8 @@ def pretrain(request: Request, settings: PretrainSettings, say: Say) -> Pretrain
         avoid_strided_pointwise(network)
         keep_freed_memory()
     pictures = Pictures(paths, request.structure.image_size, settings.seed)
-    run = begin(network, module, pictures, settings, _fingerprint(request, teacher.module), say)
+    run = begin(network, module, pictures, settings, say)
+    run.teacher = _fingerprint(request, teacher.module)
     if request.resume:
         take_up(run, state)
         say(f"going on after step {run.step} of {run.schedule.total_steps}")

@@ -66,14 +66,16 @@ def check_data(data: Path, *, workers: int = 1) -> DataCheck:
     layout = detect(data)
     findings: list[Finding] = []
     splits: dict[str, RawSplit] = {}
+    errors: list[UserError] = []
     present = available_splits(data)
     for name in present:
         try:
             splits[name] = read_split(data, name, _teller(name, findings))
         except UserError as error:
+            errors.append(error)
             findings.append(_parted("unreadable-annotations", name, str(error)))
-    if not splits and len(present) > 1 and is_document(data) and len({found.reason for found in findings}) == 1:
-        read_split(data, present[0])
+    if len(errors) == len(present) > 1 and is_document(data) and len(set(map(str, errors))) == 1:
+        raise errors[0]
     summaries = {name: _summary(split) for name, split in splits.items()}
     findings += _for_training(data, present, splits, summaries)
     findings += [_parted("left-out", "", line) for line in left_out(data)]

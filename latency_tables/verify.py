@@ -236,15 +236,13 @@ def _factors(shares: Floats, wanted: Floats) -> Floats:
     common = _weighted_median(wanted / totals, totals)
     scaled = common * shares
     left = wanted - scaled.sum(axis=1)
-    fits = []
-    for noise, deviation in product(NOISES, CLASS_DEVIATIONS):
-        # left = scaled @ own + noise, own normal about 0
-        factor = np.linalg.cholesky(deviation**2 * scaled @ scaled.T + noise**2 * np.eye(len(left)))
-        half = np.linalg.solve(factor, left)
-        likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
-        own = deviation**2 * scaled.T @ np.linalg.solve(factor.T, half)
-        fits.append((likelihood, own))
-    own = max(fits, key=lambda item: item[0])[1]
+    # left = scaled @ own + noise, own normal about 0; every pair of deviations at once
+    noise, deviation = np.array(list(product(NOISES, CLASS_DEVIATIONS))).T[:, :, None, None] ** 2
+    factor = np.linalg.cholesky(deviation * (scaled @ scaled.T) + noise * np.eye(len(left)))
+    half = np.linalg.solve(factor, left[:, None])
+    likelihood = -0.5 * (half**2).sum(axis=(1, 2)) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    likeliest = int(np.argmax(likelihood))
+    own = deviation[likeliest] * scaled.T @ np.linalg.solve(factor[likeliest].T, half[likeliest, :, 0])
     result: Floats = common * (1 + np.clip(own, -MOST, MOST))
     return result
 

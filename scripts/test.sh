@@ -13,9 +13,11 @@ mypy
 # One thread each: two test processes with two threads each wait for one another more than they work.
 export OMP_NUM_THREADS=1
 run() { python -m pytest --timeout 300 "$@"; }
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/search_spaces tests/tinynas tests/test_[!n]*.py -m "not slow"
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/latency_tables tests/contracts
-run -n "${TINYNAS_TEST_WORKERS:-2}" tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/deploy --ignore tests/detector/quantisation
+# Whole files to a worker each: what the tests of a file share is made once.
+share() { run -n "${TINYNAS_TEST_WORKERS:-2}" --dist loadfile "$@"; }
+share tests/search_spaces tests/tinynas tests/test_[!n]*.py -m "not slow"
+share tests/latency_tables tests/contracts
+share tests/detector --ignore tests/detector/data --ignore tests/detector/training --ignore tests/detector/deploy --ignore tests/detector/quantisation
 # Each of these keeps one core busy, so they go two at a time.
 (run tests/detector/data tests/fuzz && run tests/detector/training) &
 training=$!

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import resources
@@ -39,12 +40,17 @@ def resolve_structure(name_or_path: str | Path, space: str | None = None) -> Str
     """
     text = str(name_or_path)
     if text in shipped_names():
-        shipped = resources.files("search_spaces").joinpath("structures", f"{text}.txt")
-        return parse_structure(shipped.read_text(), f"{text} (shipped)", space)
+        return _shipped(text, space)
     path = Path(name_or_path)
     if not path.exists():
         raise UserError(f"no structure {text!r}: neither a file nor a shipped name; {nearest(text, shipped_names())}")
     return read_structure(path, space)
+
+
+@functools.cache
+def _shipped(name: str, space: str | None) -> Structure:
+    text = resources.files("search_spaces").joinpath("structures", f"{name}.txt").read_text()
+    return parse_structure(text, f"{name} (shipped)", space)
 
 
 def read_structure(path: Path, space: str | None = None) -> Structure:

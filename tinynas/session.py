@@ -26,8 +26,9 @@ from tinynas.search.run import check_reachable, run_search
 from tinynas.second_stage import RankingRequest, Stage, prepare, run_stage
 
 SOLVERS = ("evolution", "exact")
-MOMENT_SECONDS, FRAME_SECONDS = 1.0, 10.0
-"""Limits of a proof, and of the solution of each image size and neck, that were not asked for."""
+MOMENT_SECONDS, FRAME_SECONDS, PROOF_SECONDS = 1.0, 10.0, 60.0
+"""Limits of a proof, and of the solution of each image size and neck, that were not asked for; and of those that were,
+where --proof-seconds does not say another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Session:
     measure: int | None = None
     resume: bool = False
     overwrite: bool = False
-    proof_seconds: float = 60.0
+    proof_seconds: float = PROOF_SECONDS
     confirm: bool = True
     ranking: RankingRequest | None = None
 

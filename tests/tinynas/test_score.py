@@ -69,6 +69,8 @@ def test_the_text_names_the_groups(capsys):
         (["S", "--weights", "1,2,3"], "expected 5 numbers with commas between"),
         (["S", "--weights", "1,2,3,4,x"], "expected 5 numbers with commas between"),
         (["S", "--weights", "1,2,3,4,inf"], "expected 5 numbers with commas between"),
+        (["S", "--weights", "0,0,0,0,0"], "not negative and not all zero"),
+        (["S", "--weights", "0,0,-1,1,16"], "not negative and not all zero"),
         (["S", "--score", "macs", "--weights", "1,2,3,4,5"], "the score macs has no groups to weigh"),
         (["S", "--image-size", "100"], "100 is not a multiple of 32"),
         (["Q"], "neither a file nor a shipped name"),

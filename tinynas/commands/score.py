@@ -61,8 +61,11 @@ def _weights(plugin: ModuleType, text: str | None, score: str) -> tuple[float, .
         values = tuple(float(word) for word in text.split(","))
     except ValueError:
         values = ()
-    if len(values) != len(GROUPS) or not all(abs(value) < float("inf") for value in values):
-        raise UserError(f"--weights {text!r}: expected {len(GROUPS)} numbers with commas between, as in 0,0,1,1,16")
+    if len(values) != len(GROUPS) or not all(0 <= value < float("inf") for value in values) or not any(values):
+        raise UserError(
+            f"--weights {text!r}: expected {len(GROUPS)} numbers with commas between, not negative and not all zero, "
+            "as in 0,0,1,1,16"
+        )
     return values
 
 

@@ -25,7 +25,9 @@ def run(
     ] = None,
     solver: Annotated[str, typer.Option(help="evolution, or exact: the proven best, where it applies.")] = "evolution",
     certify: Annotated[bool, typer.Option("--certify", help="Give the final proof more time.")] = False,
-    proof_seconds: Annotated[float, typer.Option(min=1, help="Time limit of the proof for each network.")] = 60,
+    proof_seconds: Annotated[
+        float | None, typer.Option(min=1, help="Time limit of the proof for each network. Default: 60.")
+    ] = None,
     measure: Annotated[int | None, typer.Option(min=1, help="Time the best N here, correct the table, repeat.")] = None,
     no_measure: Annotated[bool, typer.Option("--no-measure", help="Time nothing on this machine.")] = False,
     rank_by_training: Annotated[
@@ -50,10 +52,12 @@ def run(
     from tinynas.commands._ranking import RankingOptions, check_ranking_options, ranking_of
     from tinynas.search.options import options_from
     from tinynas.search.request import build_plan
-    from tinynas.session import Session, run_session
+    from tinynas.session import PROOF_SECONDS, Session, run_session
 
     if measure is not None and no_measure:
         raise UserError(f"--measure {measure} and --no-measure exclude each other; say one of them")
+    if proof_seconds is not None and not certify and solver != "exact":
+        raise UserError("--proof-seconds is for --certify or --solver exact; say one of them too, or neither")
     training = RankingOptions(data=data, hours=hours, candidates=candidates, split=split, settings=tuple(set_ or ()))
     check_ranking_options(training, asked=rank_by_training)
     options = options_from(asked, preset)
@@ -63,7 +67,8 @@ def run(
         plan, ranking = build_plan(options, measure=not no_measure), None
     session = Session(
         plan=plan, folder=out, workers=workers, backend=backend, solver=solver, certify=certify, measure=measure,
-        resume=resume, overwrite=overwrite, proof_seconds=proof_seconds, confirm=not no_measure, ranking=ranking,
+        resume=resume, overwrite=overwrite, proof_seconds=proof_seconds or PROOF_SECONDS, confirm=not no_measure,
+        ranking=ranking,
     )  # fmt: skip
     result, found = run_session(session, _Progress(plan.settings.evaluations // max(len(plan.frames), 1)))
     if json:
@@ -139,7 +144,7 @@ def _ranked(ranking: dict[str, Any] | None) -> list[str]:
     for row in sorted(ranking["candidates"], key=lambda row: row["rank_by_ap"]):
         aps = ", ".join("failed" if rung["ap"] is None else f"{rung['ap']:.3f}" for rung in row["rungs"])
         lines.append(
-            f"  {row['rank_by_ap']}. {row['name']}: AP {aps}; score {row['score']:.1f} ({row['rank_by_score']}.)"
+            f"  {row['rank_by_ap']}. {row['title']}: AP {aps}; score {row['score']:.1f} ({row['rank_by_score']}.)"
         )
     if not ranking["learnt"]:
         return [f"training could not choose: {ranking['choice']}, the search's first choice, is kept", *lines]

@@ -6,6 +6,7 @@ a few gathers per gene and no divisions. What is allowed is said in choices.py.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,6 +172,12 @@ class GeneMoves:
             return list(range(low, high + 1))
         low, high = self._width_range(row)
         return list(range(low, high + 1, self.space.channel_step))
+
+
+@functools.lru_cache(maxsize=16)
+def moves_of(space: Space) -> GeneMoves:
+    """The compiled rules of a space: once for all of its encodings."""
+    return GeneMoves(space)
 
 
 def _changed(column: Genes, *changes: tuple[Genes, Genes]) -> Genes:

@@ -15,7 +15,7 @@ from search_spaces.graph import Dim
 from search_spaces.space import Space
 from search_spaces.structure import Backbone, Head, Neck, Stage, Stem, Structure
 from tinynas.genes.layout import DEPTH, GENES, HIDDEN, KERNEL, OUT, STEM, TAP_STAGES, Genes
-from tinynas.genes.moves import GeneMoves
+from tinynas.genes.moves import GeneMoves, moves_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Encoding:
     moves: GeneMoves = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "moves", GeneMoves(self.space))
+        object.__setattr__(self, "moves", moves_of(self.space))
 
     # ---- genes -> structures ---------------------------------------------------------------------------------------
 

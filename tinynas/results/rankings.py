@@ -54,6 +54,8 @@ def _candidate_data(candidate: Candidate, outcomes: tuple[Outcome, ...]) -> dict
     structure = network.structure
     return {
         "name": candidate.name,
+        "title": candidate.title,
+        "origin": candidate.origin,
         "structure_file": f"{CANDIDATES}/{candidate.name}.txt",
         "space": structure.backbone.space,
         "image_size": list(structure.image_size),

@@ -58,6 +58,7 @@ def test_a_bound_without_what_is_no_sum_says_so(tmp_path):
         ),
         (["--max-macs", "9G", "--score", "deepmad", "--solver", "exact"], "'deepmad' is not a sum over stages"),
         (["--max-macs", "9G", "--score", "deepmad", "--certify"], "leave --certify out"),
+        (["--max-macs", "9G", "--proof-seconds", "5"], "--proof-seconds is for --certify or --solver exact"),
     ],
 )
 def test_what_cannot_be_proven_is_refused(tmp_path, capsys, options, words):

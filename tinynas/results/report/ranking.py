@@ -98,7 +98,7 @@ def _row(candidate: Data, tables: Sequence[str], rungs: int, ranking: Data) -> t
     """Kind of the row, and its cells."""
     aps = [rung["ap"] for rung in candidate["rungs"]]
     cells = [
-        candidate["name"],
+        candidate["title"],
         "x".join(map(str, dict.fromkeys(candidate["image_size"]))) + " px",
         f"{candidate['score']:.1f}",
         *(_latency(candidate, key) for key in tables),

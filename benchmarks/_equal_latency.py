@@ -32,6 +32,7 @@ from tinynas.pricing import columns
 from tinynas.pricing.additive_costs import AdditiveCosts
 from tinynas.scores import entropy_sized
 from tinynas.search.measure import runtime_here
+from tinynas.search.request import parse_weights
 
 EQUAL = 0.03
 """Relative difference of two measured latencies that count as equal."""
@@ -169,6 +170,23 @@ def sized_networks(
         rows = [equally_fast(space, base, replace(bench, size=size), SIZED_SCORE) for size in sizes]
         there = [{**row, "kind": "sized", "sized_score": sized_score(row, space)} for row in rows if "structure" in row]
         found[name] = max(there, key=lambda row: float(row["sized_score"])) if there else {**rows[0], "kind": "sized"}
+        write_text(path, json.dumps(found, indent=1) + "\n")
+        print(f"{name}: {found[name].get('left_out') or _told(found[name])}", flush=True)
+
+
+def weighed_networks(
+    found: dict[str, dict[str, Any]], published: str, space: str, weights: Sequence[str], bench: Bench, path: Path
+) -> None:
+    """Adds the best network of a space under each of the score weights (`0,0,4,4,8`), of kind `weighed`; its `score` stays
+    that of the default weights."""
+    base = parse_structure(found[published]["structure"])
+    for text in weights:
+        name = f"{published}-weights-{text.replace(',', '-')}"
+        if name in found:
+            continue
+        own = load_space(space)
+        rule = own.score.model_copy(update={"weights": parse_weights(text)})
+        found[name] = {**equally_fast(own.model_copy(update={"score": rule}), base, bench), "kind": "weighed"}
         write_text(path, json.dumps(found, indent=1) + "\n")
         print(f"{name}: {found[name].get('left_out') or _told(found[name])}", flush=True)
 

@@ -1,14 +1,15 @@
 """Does the search pay? Published, searched and random networks of one measured latency, trained alike.
 
     python benchmarks/searched_vs_published.py FOLDER --sets bccd signs pcb [--published Ns Nm T] [--spaces mob res csp]
-        [--random 4] [--sized-spaces mob --image-sizes 256 320 384] [--size 320] [--steps 2000] [--seeds 3] [--jobs 1]
-        [--device cpu] [--out runs/searched-vs-published]
+        [--random 4] [--score-weights 0,0,4,4,8] [--sized-spaces mob --image-sizes 256 320 384] [--size 320] [--steps 2000]
+        [--seeds 3] [--jobs 1] [--device cpu] [--out runs/searched-vs-published]
 
 FOLDER holds data sets, one a folder (parts of them as small_data.py names them: `signs:150`). For each published detector,
 the best network of each space and some random ones of its own space are found whose latency, timed on this machine in turn
 with the published one's, is within 3 % of it (networks-NAME.json, written once; `equal: false` marks those that a last timing
-of all together finds farther off, as on a busy machine). Those of --sized-spaces are searched over --image-sizes too, by
-`entropy_sized`. All are trained at their own size with the preset `auto` for about --steps steps.
+of all together finds farther off, as on a busy machine). --score-weights adds the best of the published one's own space under
+other weights of the score's groups. Those of --sized-spaces are searched over --image-sizes too, by `entropy_sized`. All are
+trained at their own size with the preset `auto` for about --steps steps.
 
 AP is that of the evaluation best on `val`, on `test` where a set has one, else of the last epoch on `val`. By set and
 detector: mean and standard deviation of each network, the difference to the published one paired by seed with its t-test,
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _equal_latency import bench_of, networks_of, sized_networks, time_together
+from _equal_latency import bench_of, networks_of, sized_networks, time_together, weighed_networks
 from _sets import parse_set, prepared
 from _trainings import Job, add_options, epochs_of, every_epochs, finish, run_jobs, run_program, summary
 from scipy.stats import ttest_rel
@@ -41,7 +42,9 @@ from search_spaces.text import parse_structure, resolve_structure
 
 EVALUATIONS = 6
 RESAMPLES = 2000
-COLOURS = {"published": "tab:red", "searched": "tab:blue", "sized": "tab:green", "random": "tab:gray"}
+COLOURS = {
+    "published": "tab:red", "searched": "tab:blue", "weighed": "tab:purple", "sized": "tab:green", "random": "tab:gray",
+}  # fmt: skip
 Groups = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By published detector and network, what is known of it."""
 
@@ -220,7 +223,8 @@ def draw(found: Mapping[str, Any], groups: Groups, path: Path) -> None:
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
                 axis.errorbar(about["score"], np.mean(values), spread, fmt="o", color=COLOURS[about["kind"]])
                 label = {
-                    "published": name, "random": "", "sized": f"{about['space']} {side_of(about)} px",
+                    "published": name, "random": "", "weighed": network.removeprefix(f"{name}-"),
+                    "sized": f"{about['space']} {side_of(about)} px",
                 }.get(about["kind"], about["space"])  # fmt: skip
                 axis.annotate(
                     label, (about["score"], np.mean(values)), xytext=(5, 4), textcoords="offset points", fontsize=7
@@ -249,6 +253,7 @@ def _groups(options: argparse.Namespace, classes: int) -> dict[str, dict[str, di
     for name in options.published:
         path = options.out / f"networks-{name}.json"
         group = networks_of(name, options.spaces, own[name], options.random, bench, path)
+        weighed_networks(group, name, own[name], options.score_weights, bench, path)
         sized_networks(group, name, options.sized_spaces, options.image_sizes, bench, path)
         time_together(group, bench, path)
         groups[name] = group
@@ -266,6 +271,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sized-spaces", nargs="*", default=[], help="searched over --image-sizes")
     parser.add_argument("--image-sizes", nargs="*", type=int, default=[], help="sides of the images, px")
     parser.add_argument("--random", type=int, default=4, help="random networks beside each published one")
+    parser.add_argument("--score-weights", nargs="*", default=[], help="such as 0,0,4,4,8: a network for each")
     parser.add_argument("--steps", type=int, default=2000, help="of every training, about")
     parser.add_argument("--device", default="cpu", help="latency table; its runtime times the networks here")
     parser.add_argument("--draw-seed", type=int, default=0, help="of the random networks")

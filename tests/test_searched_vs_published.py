@@ -19,7 +19,9 @@ from detector.data.formats import load_split
 from detector.data.sample import write_sample_data
 from latency_tables import find_table
 from latency_tables.predictor import predict
+from search_spaces.emit import emit_backbone
 from search_spaces.text import parse_structure
+from tinynas.scores import entropy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -94,6 +96,22 @@ def test_a_space_that_is_too_slow_is_left_out_with_the_reason(tmp_path: Path, mo
     assert "structure" not in found["Ns-searched-csp"]
     assert found["Ns-searched-csp"]["left_out"]
     assert list(versus.trained(found)) == ["Ns"]
+
+
+def test_other_score_weights_give_a_network_of_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, seen = bench_at(416, monkeypatch)
+    path = tmp_path / "networks.json"
+    found = _equal_latency.networks_of("Ns", ["mob"], "mob", 0, bench, path)
+    _equal_latency.weighed_networks(found, "Ns", "mob", ["0,0,4,4,8"], bench, path)
+    assert json.loads(path.read_text()) == found
+    row, best = found["Ns-weights-0-0-4-4-8"], found["Ns-searched-mob"]
+    assert (row["kind"], row["space"], abs(row["ratio"] - 1) <= 0.03) == ("weighed", "mob", True)
+    assert row["score"] < best["score"], "the default weights' own score"
+    own, other = (emit_backbone(parse_structure(one["structure"])) for one in (row, best))
+    assert entropy.score(own, (0, 0, 4, 4, 8)) > entropy.score(other, (0, 0, 4, 4, 8))
+    calls = len(seen)
+    _equal_latency.weighed_networks(found, "Ns", "mob", ["0,0,4,4,8"], bench, path)
+    assert len(seen) == calls
 
 
 def test_the_best_over_image_sizes_joins_them_and_trains_at_its_own(

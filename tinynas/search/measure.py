@@ -16,10 +16,11 @@ from search_spaces.emit import emit_detector
 from search_spaces.errors import UserError
 from search_spaces.files import write_text
 from search_spaces.plugins import load_plugin
+from tinynas.budgets import Target
 from tinynas.evolution.engine import Engine
 from tinynas.pricing.table_views import corrected
 from tinynas.search.folder import SearchFolder
-from tinynas.search.found import note_provenance
+from tinynas.search.found import found_network, note_provenance
 from tinynas.search.plan import SearchPlan, SearchResult
 from tinynas.search.run import run_search
 
@@ -98,7 +99,8 @@ def runtime_here(table: Table) -> ModuleType:
 
 def measured_search(plan: SearchPlan, count: int, engine: Engine, run: SearchFolder, *, resume: bool) -> SearchResult:
     """Search, time the best `count` candidates of each target, correct the tables, search again; at most ROUNDS times,
-    until corrected and measured latency of every member agree. What was measured is kept for a resume."""
+    until corrected and measured latency of every member agree. A member that was measured above its budget gives way to the
+    best candidate that was measured within it. What was measured is kept for a resume."""
     plugins = check_measurable(plan)
     earlier = _load_rounds(run) if resume else []
     rounds: list[Timings] = []
@@ -111,8 +113,10 @@ def measured_search(plan: SearchPlan, count: int, engine: Engine, run: SearchFol
             return result
         rounds.append(earlier[number] if number < len(earlier) else _time(plan, result, count, plugins))
         write_text(run.unfinished / "measured.json", json.dumps(rounds) + "\n")
-        _account(plan, result, rounds, corrections)
+        for member in range(len(result.members)):
+            _account(plan, result, member, 0, rounds, corrections)
         if len(rounds) == ROUNDS or _agree(result):
+            _prefer_met(replace(plan, tables=tables), result, rounds, corrections)
             result.notes += _shortfalls(result)
             return result
         corrections = {name: fit([p for pairs in targets for p in pairs]) for name, targets in rounds[-1].items()}
@@ -127,12 +131,37 @@ def _agree(result: SearchResult) -> bool:
     return all(abs(row["corrected_ms"] / row["measured_ms"] - 1) <= TOLERANCE for row in rows)
 
 
+def _prefer_met(
+    plan: SearchPlan, result: SearchResult, rounds: list[Timings], corrections: Mapping[str, Correction]
+) -> None:
+    """For each member measured above its budgets the best candidate of the last round that met them, if one did."""
+    assert result.state is not None
+    for number, member in enumerate(result.members):
+        timed = {name: targets[number] for name, targets in rounds[-1].items()}
+        limits = _limits(member.target)
+        met = [
+            all(row[1] <= limits.get(name, np.inf) for name, row in zip(timed, rows)) for rows in zip(*timed.values())
+        ]
+        place = met.index(True) if True in met else 0
+        if place:
+            pool = result.state.pool(number)
+            better = found_network(plan, member.target, pool.genes[:, place : place + 1], float(pool.score[place]))
+            better.history = member.history
+            result.members[number] = better
+            _account(plan, result, number, place, rounds, corrections)
+
+
+def _limits(target: Target) -> dict[str | None, float]:
+    """Of the latency, by table."""
+    return {budget.device: budget.limit for budget in target.budgets if budget.quantity == "latency_ms"}
+
+
 def _shortfalls(result: SearchResult) -> list[str]:
     """What the loop did not reach: corrected latency that is not the measured one, and a budget that is exceeded."""
     said = []
     for member in result.members:
         name = f"{member.target.name}: " if len(result.members) > 1 else ""
-        limits = {b.device: b.limit for b in member.target.budgets if b.quantity == "latency_ms"}
+        limits = _limits(member.target)
         for table, row in (member.measured or {}).items():
             measured, corrected_ms = row["measured_ms"], row["corrected_ms"]
             found = []
@@ -168,21 +197,23 @@ def _time(plan: SearchPlan, result: SearchResult, count: int, plugins: Mapping[s
 
 
 def _account(
-    plan: SearchPlan, result: SearchResult, rounds: list[Timings], corrections: Mapping[str, Correction]
-) -> None:
-    """Note on every member what the table says, what the search went by, and what was measured."""
-    for number, member in enumerate(result.members):
-        member.measured = {}
-        for name, targets in rounds[-1].items():
-            own, measured = targets[number][0]
-            member.measured[name] = {
-                "predicted_ms": own,
-                "corrected_ms": corrections[name].of(own) if corrections else own,
-                "measured_ms": measured,
-                "rounds": len(rounds),
-                "candidates": sum(map(len, targets)),
-            }
-        note_provenance(plan, member, result.evaluated)
+    plan: SearchPlan, result: SearchResult, number: int, place: int, rounds: list[Timings],
+    corrections: Mapping[str, Correction],
+) -> None:  # fmt: skip
+    """Note on a member, the candidate at a place of those timed, what the table says, what the search went by, and what was
+    measured."""
+    member = result.members[number]
+    member.measured = {}
+    for name, targets in rounds[-1].items():
+        own, measured = targets[number][place]
+        member.measured[name] = {
+            "predicted_ms": own,
+            "corrected_ms": corrections[name].of(own) if corrections else own,
+            "measured_ms": measured,
+            "rounds": len(rounds),
+            "candidates": sum(map(len, targets)),
+        }
+    note_provenance(plan, member, result.evaluated)
 
 
 def _load_rounds(run: SearchFolder) -> list[Timings]:

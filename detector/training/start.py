@@ -13,6 +13,7 @@ from detector.data.dataset import check_images
 from detector.data.formats import load_split
 from detector.data.label_space import table
 from detector.data.origins import aliases_of
+from detector.data.sampling import SamplingConfig
 from detector.data.vanishing import tell_of_vanishing
 from detector.distillers import DistillConfig
 from detector.evaluation import crowding_note
@@ -118,6 +119,8 @@ def new_run(
     if structure.head.num_classes != num_classes:
         say(f"classes: {num_classes} from the data (the structure file has {structure.head.num_classes}); "
             "the head's class convs change, nothing else does")  # fmt: skip
+    if splits.train.origins is None and config.sampling.smoothing not in (SamplingConfig().smoothing, 1.0):
+        say("note: sampling.smoothing is of several data sets' sizes: on one data set it changes nothing")
     height, width = config.image_size or structure.image_size
     structure = structure.with_classes(num_classes).with_image_size(int(height), int(width))
     terms = _with_teacher(terms, config, splits, processes, say)

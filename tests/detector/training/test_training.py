@@ -121,6 +121,15 @@ def test_a_non_finite_step_changes_nothing(tiny: Structure, sample: Path, tmp_pa
         run.stepper.run(batch)
 
 
+@pytest.mark.parametrize(("smoothing", "told"), [(0.3, True), (0.5, False), (1.0, False)])
+def test_a_smoothing_of_one_data_set_is_pointed_out(
+    tiny: Structure, sample: Path, tmp_path: Path, smoothing: float, told: bool
+) -> None:
+    said: list[str] = []
+    _run(tiny, sample, tmp_path / "r", say=said.append, sampling={"smoothing": smoothing})
+    assert any("sampling.smoothing is of several data sets' sizes" in line for line in said) == told
+
+
 def test_command_line(
     tiny_file: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

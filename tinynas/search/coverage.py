@@ -40,6 +40,13 @@ def check_covered(plan: SearchPlan) -> None:
             )
 
 
+def extrapolated_share(plan: SearchPlan, device: str) -> float:
+    """Of the latency of the space's smallest network on a table of the plan: what lies beyond the table."""
+    encoding = plan.encoding()
+    smallest = plan.graph(encoding.single(encoding.corner(largest=False)))
+    return predict(smallest, plan.tables[device], max_extrapolated=1.0).shares["extrapolated"]
+
+
 @dataclass(frozen=True, slots=True)
 class _Beyond:
     """Latency in ms, and how much more of it than with 80 classes lies beyond the table."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from latency_tables.predictor import MAX_EXTRAPOLATED
 from search_spaces.errors import UserError
 from tinynas.budgets import Budget
 from tinynas.evolution.engine import Engine
@@ -14,6 +15,7 @@ from tinynas.evolution.loop import evolve
 from tinynas.evolution.state import SearchState
 from tinynas.exact.solver import least
 from tinynas.quantities import QUANTITIES
+from tinynas.search.coverage import extrapolated_share
 from tinynas.search.folder import SearchFolder
 from tinynas.search.found import found_network, note_provenance
 from tinynas.search.front import front_table
@@ -97,10 +99,17 @@ def check_reachable(plan: SearchPlan) -> None:
             on = f" on {budget.device}" if budget.device else ""
             height, width = plan.image_size
             what = "the backbone alone" if plan.backbone_only else f"{plan.num_classes} classes"
+            reach = f"{quantity.brief(low)} to {quantity.brief(high)}"
+            beyond = extrapolated_share(plan, budget.device) if budget.device in plan.tables else 0.0
+            if beyond > MAX_EXTRAPOLATED:
+                raise OutOfReach(
+                    f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
+                    f"range is {reach}, but {beyond:.0%} of the smallest network's latency lies beyond what the table covers "
+                    f"(at most {MAX_EXTRAPOLATED:.0%} may); raise the budget and --image-size, or profile the table further"
+                )
             raise OutOfReach(
                 f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
-                f"reachable range is {quantity.brief(low)} to {quantity.brief(high)}; raise the budget, "
-                "lower --image-size, or take another --space"
+                f"reachable range is {reach}; raise the budget, lower --image-size, or take another --space"
             )
 
 

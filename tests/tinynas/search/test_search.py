@@ -335,6 +335,17 @@ def test_more_classes_than_a_table_covers_are_refused_before_the_search(tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("size", "words"), [("64", "lies beyond what the table covers"), ("320", "reachable range is 4.4")]
+)
+def test_a_range_that_the_table_does_not_cover_is_no_reachable_one(tmp_path, capsys, size, words):
+    device = ["--device", "epyc-zen5-openvino-fp32-b1-t1"]
+    assert search(tmp_path, "--budget", "0.1ms", *device, "--image-size", size) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert ("reachable" in error) == (size == "320")
+
+
 def test_many_classes_that_a_table_covers_are_searched(tmp_path, capsys):
     assert search(tmp_path, "--budget", "3.8ms", "--device", "t4", "--num-classes", "600") == 0
     assert "--num-classes 600" not in capsys.readouterr().err

@@ -239,7 +239,7 @@ def _factors(shares: Floats, wanted: Floats) -> Floats:
     # left = scaled @ own + noise, own normal about 0; every pair of deviations at once
     noise, deviation = np.array(list(product(NOISES, CLASS_DEVIATIONS))).T[:, :, None, None] ** 2
     factor = np.linalg.cholesky(deviation * (scaled @ scaled.T) + noise * np.eye(len(left)))
-    half = np.linalg.solve(factor, left[:, None])
+    half = np.linalg.solve(factor, np.broadcast_to(left[:, None], (len(factor), len(left), 1)))
     likelihood = -0.5 * (half**2).sum(axis=(1, 2)) - np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
     likeliest = int(np.argmax(likelihood))
     own = deviation[likeliest] * scaled.T @ np.linalg.solve(factor[likeliest].T, half[likeliest, :, 0])

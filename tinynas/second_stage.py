@@ -16,7 +16,7 @@ from tinynas.evolution.engine import Engine
 from tinynas.ranking.candidates import Candidate, draw_candidates, shares
 from tinynas.ranking.contest import Contest, Ranking, remove_weights, run_contest
 from tinynas.ranking.preparation import StageData, base_configs, load_data, measured_pace
-from tinynas.ranking.rivals import Rival, rivals
+from tinynas.ranking.rivals import rivals
 from tinynas.ranking.rungs import Costs, Pace, Rung, plan_rungs, total_seconds
 from tinynas.ranking.state import StageFolder, StagePlan, total_steps
 from tinynas.search.closing import measure_members
@@ -89,12 +89,11 @@ def prepare(
     results = (result, *others)
     if any(other.interrupted for other in results):
         raise KeyboardInterrupt
-    known = [rivals(result) for result in results]
     if before is None:
-        plan, candidates = _planned(request, results, known, data, engine, folder)
+        plan, candidates = _planned(request, results, data, engine, folder)
         folder.begin(plan)
     else:
-        plan, candidates = before, draw_candidates(results, len(before.candidates), known)
+        plan, candidates = before, draw_candidates(results, len(before.candidates), rivals)
         folder.check(before, texts_of(candidates), data.mark, request.data)
     if measure:
         _measure(results, candidates)
@@ -124,7 +123,6 @@ def provenance_of(ranking: Ranking) -> dict[str, Any]:
         "data": ranking.contest.data.name,
         "images": list(plan.images),
         "candidates": len(ranking.contest.candidates),
-        "origin": ranking.chosen.origin,
         "epochs": [rung.epochs for rung in plan.rungs],
         "val_ap": None if last.ap is None else round(last.ap, 5),
         "val_ap_of_the_scores_choice": None if first.ap is None else round(first.ap, 5),
@@ -139,9 +137,8 @@ def texts_of(candidates: Sequence[Candidate]) -> dict[str, str]:
 
 
 def _planned(
-    request: RankingRequest, results: Sequence[SearchResult], known: Sequence[Sequence[Rival]], data: StageData,
-    engine: Engine, folder: StageFolder,
-) -> tuple[StagePlan, list[Candidate]]:  # fmt: skip
+    request: RankingRequest, results: Sequence[SearchResult], data: StageData, engine: Engine, folder: StageFolder
+) -> tuple[StagePlan, list[Candidate]]:
     bests = [result.members[0].structure for result in results]
     configs = base_configs(bests, data, request.settings, request.seed)
     threads = max(1, available_cores() // engine.workers) if engine.workers > 1 else None
@@ -159,7 +156,7 @@ def _planned(
 
     costs = Costs(paces=paces_of, steps=steps, workers=engine.workers)
     rungs = plan_rungs(request.hours, costs, request.candidates, searches=len(paces))
-    candidates = draw_candidates(results, rungs[0].candidates, known)
+    candidates = draw_candidates(results, rungs[0].candidates, rivals)
     if len(candidates) < rungs[0].candidates:
         request.say(f"note: the spaces hold only {len(candidates)} networks of this latency that differ")
         rungs = plan_rungs(request.hours, costs, len(candidates))

@@ -138,6 +138,8 @@ def _print_summary(result: Any, data: dict[str, Any], out: Path) -> None:
 
 def _ranked(ranking: dict[str, Any] | None) -> list[str]:
     """What training said, best first; what was won by it."""
+    from tinynas.results.rankings import title_of
+
     if ranking is None:
         return []
     lines = []
@@ -152,7 +154,7 @@ def _ranked(ranking: dict[str, Any] | None) -> list[str]:
     than = "the search's first choice as well" if ranking["choice"] == ranking["first_by_score"] else (
         f"not {ranking['first_by_score']}, the search's first choice" + ("" if gain is None else f": {gain:+.1f} AP points")
     )  # fmt: skip
-    return [f"training chose {ranking['choice']}, {than}", *lines]
+    return [f"training chose {title_of(ranking, ranking['choice'])}, {than}", *lines]
 
 
 def _chosen(member: dict[str, Any], data: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from search_spaces.errors import UserError
 from tinynas.genes.layout import DEPTH, HIDDEN, KERNEL, OUT, STAGES, STEM, Genes
 from tinynas.genes.population import fingerprints
 from tinynas.pricing.objective import SCORE, Objective
-from tinynas.ranking.rivals import Rival
 from tinynas.search.found import found_network, note_provenance
 from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 
@@ -25,27 +24,25 @@ BAND = 0.03
 """Share of a space's best network's cost (latency, where one is limited) that the others may stay below it."""
 POOL, CHILDREN, GENERATIONS = 256, 2048, 60
 _SHAPE = (STEM, *(row + stage for row in (OUT, HIDDEN, DEPTH, KERNEL) for stage in range(STAGES)))
-BEST, FAR = "best by score", "far from the others"
-"""Origins of those that are no rivals."""
 _STREAM = 15  # keeps these draws apart from those of the search
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """`name`: of its files (`mob-1`); `origin`: why it is one, for people; `search`: the place of the search that it comes
-    from; `distance`: to the nearest other one of that search, in octaves (None for a search's only one)."""
+    """`name`: of its files (`mob-1`); `search`: the place of the search that it comes from; `distance`: to the nearest
+    other one of that search, in octaves (None for a search's only one)."""
 
     name: str
-    origin: str
     search: int
     network: FoundNetwork
     distance: float | None
 
     @property
     def title(self) -> str:
-        """The name, and the origin of one that is a rival of its search's best."""
-        return self.name if self.origin in (BEST, FAR) else f"{self.name} ({self.origin})"
+        """The name, and the origin of one that is a rival of its search's best: `mob-2 (published Ns)`."""
+        origin = self.network.origin
+        return self.name if origin is None else f"{self.name} ({origin})"
 
 
 def distance(one: Genes, others: Genes) -> Values:
@@ -62,20 +59,24 @@ def shares(number: int, searches: int) -> list[int]:
     return [(number + searches - 1 - place) // searches for place in range(searches)]
 
 
+def _none(_: SearchResult) -> tuple[FoundNetwork, ...]:
+    return ()
+
+
 def draw_candidates(
-    results: Sequence[SearchResult], number: int, rivals: Sequence[Sequence[Rival]] | None = None
+    results: Sequence[SearchResult], number: int, rivals: Callable[[SearchResult], Iterable[FoundNetwork]] = _none
 ) -> list[Candidate]:
-    """`number` candidates in the order of the searches, all within their budgets: the best of each, its `rivals`, and those
-    that differ most from these; fewer where a space holds no more that differ. Same arguments, same candidates.
+    """`number` candidates in the order of the searches, all within their budgets: the best of each, its `rivals` as far as it
+    has a place for them, and those that differ most from these; fewer where a space holds no more that differ. Same
+    arguments, same candidates.
 
     Raises UserError when there are not two of them.
     """
     plans = [result.plan for result in results]
-    drawn = zip(results, shares(number, len(results)), rivals or [()] * len(results), strict=True)
     found = [
         candidate
-        for place, (result, share, known) in enumerate(drawn)
-        for candidate in _of_search(result, place, share, known, _label(result.plan, plans))
+        for place, (result, share) in enumerate(zip(results, shares(number, len(results)), strict=True))
+        for candidate in _of_search(result, place, share, rivals, _label(result.plan, plans))
     ]
     if len(found) < 2:
         raise UserError(
@@ -85,28 +86,31 @@ def draw_candidates(
     return found
 
 
-def _of_search(result: SearchResult, place: int, share: int, known: Sequence[Rival], label: str) -> Iterator[Candidate]:
+def _of_search(
+    result: SearchResult, place: int, share: int, rivals: Callable[[SearchResult], Iterable[FoundNetwork]], label: str
+) -> Iterator[Candidate]:
     if not share:
         return
     best, plan = result.members[0], result.plan
-    drawn = [Rival(BEST, best)]
-    for rival in known:
-        if len(drawn) < share and distance(rival.network.genes[:, 0], _together(drawn)).min() >= APART:
-            drawn.append(rival)
-    apart = _apart(result, _together(drawn), share - len(drawn))
-    drawn += [Rival(FAR, network) for network in apart]
-    genes = _together(drawn)
-    for number, one in enumerate(drawn):
-        note_provenance(plan, one.network, result.evaluated)
+    networks = [best]
+    if share > 1:
+        for rival in rivals(result):
+            if distance(rival.genes[:, 0], _together(networks)).min() >= APART:
+                networks.append(rival)
+            if len(networks) == share:
+                break
+    networks += _apart(result, _together(networks), share - len(networks))
+    genes = _together(networks)
+    for number, network in enumerate(networks):
+        note_provenance(plan, network, result.evaluated)
         others = np.delete(genes, number, axis=1)
         near = float(distance(genes[:, number], others).min()) if others.size else None
-        name = f"{label}-{number + 1}"
-        yield Candidate(name=name, origin=one.origin, search=place, network=one.network, distance=near)
-    assert all(one.network.costs.keys() == best.costs.keys() for one in drawn), plan.space.name
+        yield Candidate(name=f"{label}-{number + 1}", search=place, network=network, distance=near)
+    assert all(network.costs.keys() == best.costs.keys() for network in networks), plan.space.name
 
 
-def _together(drawn: Sequence[Rival]) -> Genes:
-    return np.concatenate([one.network.genes for one in drawn], axis=1)
+def _together(networks: Sequence[FoundNetwork]) -> Genes:
+    return np.concatenate([network.genes for network in networks], axis=1)
 
 
 def _label(plan: SearchPlan, plans: Sequence[SearchPlan]) -> str:

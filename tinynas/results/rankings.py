@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,18 @@ def ranking_data(ranking: Ranking) -> dict[str, Any]:
     }
 
 
+def title_of(ranking: Mapping[str, Any], name: str) -> str:
+    """A candidate's title from its name, of `ranking_data`."""
+    return next((str(row["title"]) for row in ranking["candidates"] if row["name"] == name), name)
+
+
 def _candidate_data(candidate: Candidate, outcomes: tuple[Outcome, ...]) -> dict[str, Any]:
     network = candidate.network
     structure = network.structure
     return {
         "name": candidate.name,
         "title": candidate.title,
-        "origin": candidate.origin,
+        "origin": network.origin,
         "structure_file": f"{CANDIDATES}/{candidate.name}.txt",
         "space": structure.backbone.space,
         "image_size": list(structure.image_size),

@@ -43,13 +43,14 @@ def note_provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solv
 
 
 def _provenance(plan: SearchPlan, member: FoundNetwork, evaluated: int, solver: str) -> dict[str, Any]:
-    """The structure file's `search:` block: enough to repeat the search, no time stamps."""
+    """The structure file's `search:` block: enough to repeat the search (or the origin of a network that is not its outcome),
+    no time stamps."""
     alone = len(plan.tables) == 1
     block: dict[str, Any] = {
         "tool": f"tinynas {tinynas.__version__}",
         "space": plan.space.name,
         "budgets": {b.quantity if alone else b.key: _plain(b.limit) for b in member.target.budgets},
-        **_found_by(plan, evaluated, solver),
+        **(_found_by(plan, evaluated, solver) if member.origin is None else {"origin": member.origin}),
         "score": round(member.score, 6),
     }
     if member.ranked is not None:

@@ -147,6 +147,10 @@ def _prefer_met(
             pool = result.state.pool(number)
             better = found_network(plan, member.target, pool.genes[:, place : place + 1], float(pool.score[place]))
             better.history = member.history
+            first = (
+                f"the best by score ({member.score:.2f}) was measured above the budget; of the {len(met)} timed, number"
+            )
+            result.notes.append(f"{first} {place + 1} takes its place, the first that was measured within it")
             result.members[number] = better
             _account(plan, result, number, place, rounds, corrections)
 

@@ -70,7 +70,8 @@ class SearchPlan:
 class FoundNetwork:
     """One target's network. `genes` (GENES, 1); `costs` by budget key and the usual others, in all detail in `account`;
     `measured` and `certified` as they go into search.json (None: not asked for); `ranked`: what a second stage found, as it
-    goes into the structure's provenance; `frame`: what was chosen, where there was a choice."""
+    goes into the structure's provenance; `frame`: what was chosen, where there was a choice; `origin`: where a network comes
+    from that is not what the search was to find (`published S`), None of all others."""
 
     target: Target
     genes: Genes
@@ -83,6 +84,7 @@ class FoundNetwork:
     measured: dict[str, Any] | None = None
     ranked: dict[str, Any] | None = None
     frame: Frame | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

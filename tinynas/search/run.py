@@ -31,7 +31,8 @@ def run_search(
     resume: bool = False, part: int = 0,
 ) -> SearchResult:  # fmt: skip
     """Evolve until all evaluations are spent; `run` keeps the state of this `part` of a session for a resume. Ctrl-C
-    ends it early with the best so far. Raises UserError when a target's budgets were never met (OutOfReach)."""
+    ends it early with the best so far, if there is one. Raises UserError when a target's budgets were never met
+    (OutOfReach)."""
     engine = engine or Engine()
     path = run.state_path(part) if run is not None else None
     state = SearchState.load(path) if path is not None and resume and path.exists() else None
@@ -65,6 +66,8 @@ def _result(plan: SearchPlan, state: SearchState, interrupted: bool, seconds: fl
     members = []
     for number, target in enumerate(plan.targets):
         pool = state.pool(number)
+        if not pool.feasible and interrupted:
+            raise KeyboardInterrupt
         if not pool.feasible:
             near = {key: float(values[0]) for key, values in pool.costs.items()}
             raise OutOfReach(
@@ -105,7 +108,7 @@ def check_reachable(plan: SearchPlan) -> None:
                 raise OutOfReach(
                     f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
                     f"range is {reach}, but {beyond:.0%} of the smallest network's latency lies beyond what the table covers "
-                    f"(at most {MAX_EXTRAPOLATED:.0%} may); raise the budget and --image-size, or profile the table further"
+                    f"(at most {MAX_EXTRAPOLATED:.0%} may); take an image size that it covers, or profile it further"
                 )
             raise OutOfReach(
                 f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "

@@ -77,6 +77,13 @@ def test_the_best_by_training_is_the_result(whole: Path) -> None:
     finals = {name: row["rungs"][-1]["ap"] for name, row in rows.items() if len(row["rungs"]) == 2}
     assert finals[ranking["choice"]] == max(finals.values())
     assert "tiny-1" in finals
+    origins = {name: row["origin"] for name, row in rows.items()}
+    assert origins["tiny-1"] is None
+    for name, row in rows.items():
+        found = read_structure(whole / "candidates" / f"{name}.txt").search
+        assert found is not None
+        assert found.get("origin") == origins[name]
+        assert row["title"] == (name if origins[name] is None else f"{name} ({origins[name]})")
     for row in rows.values():
         for rung, planned in zip(row["rungs"], ranking["rungs"], strict=False):
             assert rung["curve"][-1] == [planned["steps"], rung["ap"]]

@@ -37,3 +37,19 @@ def test_what_training_chose(changes: dict[str, Any], line: str, text: str) -> N
     ranking = {**ENDED, **changes}
     assert _ranked(ranking) == [line]
     assert _won(ranking).startswith(text)
+
+
+def test_a_chosen_rival_is_told_with_its_origin() -> None:
+    row = {
+        "name": "b",
+        "title": "b (published S)",
+        "rungs": [{"ap": 0.5}],
+        "score": 1.0,
+        "rank_by_score": 2,
+        "rank_by_ap": 1,
+    }
+    ranking = {**ENDED, "candidates": [row]}
+    first, second = _ranked(ranking)
+    assert first == "training chose b (published S), not a, the search's first choice: +2.5 AP points"
+    assert second == "  1. b (published S): AP 0.500; score 1.0 (2.)"
+    assert _won(ranking).startswith("Training chose b (published S): after the same trainings")

@@ -336,7 +336,12 @@ def test_more_classes_than_a_table_covers_are_refused_before_the_search(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [("64", "lies beyond what the table covers"), ("320", "reachable range is 4.4")]
+    ("size", "words"),
+    [
+        ("64", "take an image size that it covers"),
+        ("1280", "take an image size that it covers"),
+        ("320", "reachable range is 4.4"),
+    ],
 )
 def test_a_range_that_the_table_does_not_cover_is_no_reachable_one(tmp_path, capsys, size, words):
     device = ["--device", "epyc-zen5-openvino-fp32-b1-t1"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinynas.quantities import quantity_of
+from tinynas.results.rankings import title_of
 
 COLUMNS = ("params", "conv_macs")
 Data = Mapping[str, Any]
@@ -65,14 +66,15 @@ def _kind(name: str, ranking: Data) -> str:
 
 def _won(ranking: Data) -> str:
     choice, first, gain = ranking["choice"], ranking["first_by_score"], ranking["gain_points"]
+    chosen = title_of(ranking, choice)
     if not ranking["learnt"]:
         return f"Training could not choose, as no candidate learnt: the search's first choice, {first}, is kept."
     if choice == first:
         return f"Training chose {choice}, the search's first choice: no AP is won, but your data agree with the search."
     if gain is None:
-        return f"Training chose {choice}; the search's first choice, {first}, failed to train."
+        return f"Training chose {chosen}; the search's first choice, {first}, failed to train."
     return (
-        f"Training chose {choice}: after the same trainings, {gain:.1f} AP points above {first}, the search's first choice. "
+        f"Training chose {chosen}: after the same trainings, {gain:.1f} AP points above {first}, the search's first choice. "
         "One training of each: a point or two can be chance."
     )
 

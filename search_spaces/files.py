@@ -151,15 +151,21 @@ def lock(descriptor: int, message: str) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until the block is done. For native writers, which an exception in mid-write can abort."""
+    """Ctrl-C waits until the block is done, and so does SIGTERM where it is handled here (unhandled, it ends the process as
+    ever). For native writers, which an exception in mid-write can abort."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     received: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    waiting = [number for number, handler in before.items() if callable(handler) or number == signal.SIGINT]
     try:
+        for number in waiting:
+            signal.signal(number, lambda number, _: received.append(number))
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        for number in waiting:
+            handler = before[number]
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if received:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(received[0])

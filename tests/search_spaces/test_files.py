@@ -119,6 +119,28 @@ def test_ctrl_c_waits_for_an_uninterrupted_block() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
+def test_a_termination_that_is_handled_waits_too_and_another_is_left_as_it_is() -> None:
+    def handler(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    steps = []
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt, match=str(int(signal.SIGTERM))):
+            with uninterrupted():
+                signal.raise_signal(signal.SIGTERM)
+                steps.append("whole")
+            steps.append("after")
+        assert steps == ["whole"]
+        assert signal.getsignal(signal.SIGTERM) is handler
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with uninterrupted():
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_csv_is_read_back_and_unknown_numbers_are_empty():
     text = csv_text([["class", "ap"], ["dog, wet", 0.25], ['a "b"\n', math.nan], [None, 3]])
     assert list(csv.reader(io.StringIO(text))) == [["class", "ap"], ["dog, wet", "0.25"], ['a "b"\n', ""], ["", "3"]]

@@ -87,23 +87,20 @@ def networks_of(
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
     base = resolve_structure(published).with_image_size(bench.size, bench.size).with_classes(bench.classes)
 
-    def keep(name: str, row: dict[str, Any]) -> None:
-        found[name] = row
-        write_text(path, json.dumps(found, indent=1) + "\n")
-        print(f"{name}: {row.get('left_out') or _told(row)}", flush=True)
-
     if published not in found:
-        keep(published, row_of("published", base.backbone.space, base, bench, bench.times([base])[0], 1.0))
+        _keep(
+            found, published, row_of("published", base.backbone.space, base, bench, bench.times([base])[0], 1.0), path
+        )
     for space in spaces:
         name = f"{published}-searched-{space}"
         if name not in found:
-            keep(name, equally_fast(load_space(space), base, bench))
+            _keep(found, name, equally_fast(load_space(space), base, bench), path)
     missing = [n for n in range(1, number + 1) if f"{published}-random-{n}" not in found]
     if missing:
         known = [row["structure"] for row in found.values() if row["kind"] == "random"]
         fresh = (one for one in _random(load_space(random_space), base, bench) if one["structure"] not in known)
         for place, row in zip(missing, fresh):
-            keep(f"{published}-random-{place}", row)
+            _keep(found, f"{published}-random-{place}", row, path)
     return found
 
 
@@ -169,9 +166,8 @@ def sized_networks(
             continue
         rows = [equally_fast(space, base, replace(bench, size=size), SIZED_SCORE) for size in sizes]
         there = [{**row, "kind": "sized", "sized_score": sized_score(row, space)} for row in rows if "structure" in row]
-        found[name] = max(there, key=lambda row: float(row["sized_score"])) if there else {**rows[0], "kind": "sized"}
-        write_text(path, json.dumps(found, indent=1) + "\n")
-        print(f"{name}: {found[name].get('left_out') or _told(found[name])}", flush=True)
+        best = max(there, key=lambda row: float(row["sized_score"])) if there else {**rows[0], "kind": "sized"}
+        _keep(found, name, best, path)
 
 
 def weighed_networks(
@@ -186,9 +182,8 @@ def weighed_networks(
             continue
         own = load_space(space)
         rule = own.score.model_copy(update={"weights": parse_weights(text)})
-        found[name] = {**equally_fast(own.model_copy(update={"score": rule}), base, bench), "kind": "weighed"}
-        write_text(path, json.dumps(found, indent=1) + "\n")
-        print(f"{name}: {found[name].get('left_out') or _told(found[name])}", flush=True)
+        row = equally_fast(own.model_copy(update={"score": rule}), base, bench)
+        _keep(found, name, {**row, "kind": "weighed"}, path)
 
 
 def sized_score(row: Mapping[str, Any], space: Space) -> float:
@@ -227,6 +222,13 @@ def row_of(
         "params": found.totals["params_deploy"], "conv_macs": found.totals["conv_macs"],
         "predicted_ms": round(bench.predicted(structure), 4), "measured_ms": round(measured, 4), "ratio": round(ratio, 4),
     }  # fmt: skip
+
+
+def _keep(found: dict[str, dict[str, Any]], name: str, row: dict[str, Any], path: Path) -> None:
+    """Add a network to those found, write them all down, and tell of it."""
+    found[name] = row
+    write_text(path, json.dumps(found, indent=1) + "\n")
+    print(f"{name}: {row.get('left_out') or _told(row)}", flush=True)
 
 
 def _told(row: Mapping[str, Any]) -> str:

@@ -57,11 +57,10 @@ def _weights(plugin: ModuleType, text: str | None, score: str) -> tuple[float, .
         return own
     if own is None:
         raise UserError(f"--weights {text!r}: the score {score} has no groups to weigh; leave --weights out")
-    try:
-        values = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != len(GROUPS) or not all(0 <= value < float("inf") for value in values) or not any(values):
+    from tinynas.search.request import weights_in
+
+    values = weights_in(text)
+    if values is None:
         raise UserError(
             f"--weights {text!r}: expected {len(GROUPS)} numbers with commas between, not negative and not all zero, "
             "as in 0,0,1,1,16"

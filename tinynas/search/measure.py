@@ -21,7 +21,7 @@ from tinynas.evolution.engine import Engine
 from tinynas.pricing.table_views import corrected
 from tinynas.search.folder import SearchFolder
 from tinynas.search.found import found_network, note_provenance
-from tinynas.search.plan import SearchPlan, SearchResult
+from tinynas.search.plan import FoundNetwork, SearchPlan, SearchResult
 from tinynas.search.run import run_search
 
 ROUNDS = 3
@@ -147,12 +147,17 @@ def _prefer_met(
             pool = result.state.pool(number)
             better = found_network(plan, member.target, pool.genes[:, place : place + 1], float(pool.score[place]))
             better.history = member.history
-            first = (
-                f"the best by score ({member.score:.2f}) was measured above the budget; of the {len(met)} timed, number"
+            result.notes.append(
+                f"{_named(result, member)}the best by score ({member.score:.2f}) was measured above the budget; of the "
+                f"{len(met)} timed, number {place + 1} takes its place, the first that was measured within it"
             )
-            result.notes.append(f"{first} {place + 1} takes its place, the first that was measured within it")
             result.members[number] = better
             _account(plan, result, number, place, rounds, corrections)
+
+
+def _named(result: SearchResult, member: FoundNetwork) -> str:
+    """What a note of one of several members begins with."""
+    return f"{member.target.name}: " if len(result.members) > 1 else ""
 
 
 def _limits(target: Target) -> dict[str | None, float]:
@@ -164,7 +169,7 @@ def _shortfalls(result: SearchResult) -> list[str]:
     """What the loop did not reach: corrected latency that is not the measured one, and a budget that is exceeded."""
     said = []
     for member in result.members:
-        name = f"{member.target.name}: " if len(result.members) > 1 else ""
+        name = _named(result, member)
         limits = _limits(member.target)
         for table, row in (member.measured or {}).items():
             measured, corrected_ms = row["measured_ms"], row["corrected_ms"]

@@ -192,12 +192,19 @@ def _scored(space: Space, options: SearchOptions, sizes: Sequence[ImageSize]) ->
 
 def parse_weights(text: str) -> tuple[float, ...]:
     """`0,0,1,1,16`: one weight per group. Raises UserError."""
-    try:
-        weights = tuple(float(word) for word in text.split(","))
-    except ValueError:
-        weights = ()
-    if len(weights) != 5 or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
+    weights = weights_in(text)
+    if weights is None:
         raise UserError(
             f"--score-weights {text!r}: expected five numbers, not negative and not all zero ({GROUPS}), as in 0,0,1,1,16"
         )
     return weights
+
+
+def weights_in(text: str) -> tuple[float, ...] | None:
+    """The five weights that a text holds, not negative and not all zero; None where it holds none."""
+    try:
+        weights = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        return None
+    sound = len(weights) == 5 and all(0 <= weight < float("inf") for weight in weights) and any(weights)
+    return weights if sound else None

@@ -104,15 +104,15 @@ def check_reachable(plan: SearchPlan) -> None:
             what = "the backbone alone" if plan.backbone_only else f"{plan.num_classes} classes"
             reach = f"{quantity.brief(low)} to {quantity.brief(high)}"
             beyond = extrapolated_share(plan, budget.device) if budget.device in plan.tables else 0.0
-            if beyond > MAX_EXTRAPOLATED:
-                raise OutOfReach(
-                    f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
-                    f"range is {reach}, but {beyond:.0%} of the smallest network's latency lies beyond what the table covers "
-                    f"(at most {MAX_EXTRAPOLATED:.0%} may); take an image size that it covers, or profile it further"
-                )
+            said = (
+                f"range is {reach}, but {beyond:.0%} of the smallest network's latency lies beyond what the table covers "
+                f"(at most {MAX_EXTRAPOLATED:.0%} may); take an image size that it covers, or profile it further"
+                if beyond > MAX_EXTRAPOLATED
+                else f"reachable range is {reach}; raise the budget, lower --image-size, or take another --space"
+            )
             raise OutOfReach(
                 f"budget {budget}: nothing in space {plan.space.name} meets it; with {what} at {height}x{width}{on} the "
-                f"reachable range is {reach}; raise the budget, lower --image-size, or take another --space"
+                + said
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tinynas.commands.search import _ranked
-from tinynas.results.report.ranking import _won
+from tinynas.results.report.ranking import _won, _work
 
 ENDED = {"candidates": [], "learnt": True, "choice": "b", "first_by_score": "a", "gain_points": 2.46}
 
@@ -53,3 +53,10 @@ def test_a_chosen_rival_is_told_with_its_origin() -> None:
     assert first == "training chose b (published S), not a, the search's first choice: +2.5 AP points"
     assert second == "  1. b (published S): AP 0.500; score 1.0 (2.)"
     assert _won(ranking).startswith("Training chose b (published S): after the same trainings")
+
+
+@pytest.mark.parametrize(("origin", "told"), [("published S", True), ("score weights 0,0,4,4,8", False), (None, False)])
+def test_that_a_published_network_may_be_faster_is_told(origin: str | None, told: bool) -> None:
+    rungs = [{"trained": 1, "steps": 6}]
+    ranking = {"candidates": [{"origin": origin}], "rungs": rungs, "images": {"train": 9, "val": 3}, "data": "d"}
+    assert ("A published network may be faster" in _work({**ranking, "training_seconds": 60.0})) == told

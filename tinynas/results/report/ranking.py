@@ -86,7 +86,16 @@ def _work(ranking: Data) -> str:
         f"{len(ranking['candidates'])} candidates of one latency trained on {ranking['data']} ({images['train']} pictures, "
         f"{images['val']} of val; the test split stays unseen): {rungs}; {ranking['training_seconds'] / 60:.1f} minutes of "
         "training in all."
+        + (
+            " A published network may be faster than the others."
+            if any(map(_is_published, ranking["candidates"]))
+            else ""
+        )
     )
+
+
+def _is_published(candidate: Data) -> bool:
+    return (candidate["origin"] or "").startswith("published")
 
 
 def _tau(ranking: Data) -> str:
